@@ -1,0 +1,334 @@
+/**
+ * Typed gRPC on top of grpc-js: servers are plain objects of functions over domain types, clients are functions that return
+ * promises and async iterables. Errors cross as Problem in the trailer `covey-problem-bin`, so that code, state and hint
+ * survive. Streams respect back-pressure in both directions.
+ *
+ * Not here: who may call (daemon/rpc), addresses and redialling (the owner of the client), codecs (wire.ts).
+ */
+import grpc from '@grpc/grpc-js';
+import { fromJSON } from '@grpc/proto-loader';
+import { asCoveyError, CoveyError, codeOf, fromProblem, toProblem } from './errors.js';
+import protos from './gen/protos.json' with { type: 'json' };
+import type { Services } from './gen/services.js';
+import type { Messages } from './gen/types.js';
+import type { Wire } from './wire.js';
+
+export interface Method {
+  readonly shape: 'unary' | 'serverStream' | 'clientStream' | 'bidi';
+  readonly request: unknown;
+  readonly response: unknown;
+}
+
+/** Who calls, as the connection proves it. */
+export type Caller =
+  | { readonly kind: 'uid'; readonly uid: number }
+  | { readonly kind: 'node'; readonly nodeId: string; readonly clusterId: string; readonly role: string; readonly serial: string }
+  | { readonly kind: 'anonymous'; readonly address: string };
+
+export interface CallContext {
+  readonly caller: Caller;
+  /** Aborted when the caller is gone or the deadline is over. */
+  readonly signal: AbortSignal;
+  readonly metadata: grpc.Metadata;
+}
+
+/** The functions of a service. */
+export type Handlers<Service> = { readonly [Name in keyof Service]: Handler<Service[Name]> };
+
+type Handler<M> = M extends { shape: 'unary'; request: infer Req; response: infer Res }
+  ? (request: Req, context: CallContext) => Promise<Res>
+  : M extends { shape: 'serverStream'; request: infer Req; response: infer Res }
+    ? (request: Req, context: CallContext) => AsyncIterable<Res>
+    : M extends { shape: 'bidi'; request: infer Req; response: infer Res }
+      ? (requests: AsyncIterable<Req>, context: CallContext) => AsyncIterable<Res>
+      : never;
+
+/** The calls of a service. */
+export type Calls<Service> = { readonly [Name in keyof Service]: Call<Service[Name]> };
+
+export interface CallOptions {
+  /** How long the whole call may take; undefined: as long as it lives. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** Both halves of a stream: what to send is pushed, what comes is iterated. */
+export interface Duplex<Req, Res> extends AsyncIterable<Res> {
+  /** Resolves when the message was handed to the transport; rejects when the stream has ended. */
+  readonly send: (message: Req) => Promise<void>;
+  readonly end: () => void;
+  readonly cancel: () => void;
+}
+
+type Call<M> = M extends { shape: 'unary'; request: infer Req; response: infer Res }
+  ? (request: Req, options: CallOptions) => Promise<Res>
+  : M extends { shape: 'serverStream'; request: infer Req; response: infer Res }
+    ? (request: Req, options: CallOptions) => AsyncIterable<Res>
+    : M extends { shape: 'bidi'; request: infer Req; response: infer Res }
+      ? (options: CallOptions) => Duplex<Req, Res>
+      : never;
+
+/** Caller of a call, found by the server from its connection. */
+export type FindCaller = (call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>) => Caller;
+
+const problemKey = 'covey-problem-bin';
+
+/** "/covey.v1.Control/ListNodes" and the like, for every method of a service. */
+export function pathsOf(service: keyof Services): readonly string[] {
+  return Object.values(definitionsOf(service)).map(method => method.path);
+}
+
+/** The service as grpc-js wants it, with our codecs. Keys are method names in camel case. */
+export function serviceDefinition(wire: Wire, service: keyof Services): grpc.ServiceDefinition {
+  const methods = Object.values(definitionsOf(service)).map(method => {
+    const request = wire.type(typeName(method.requestType));
+    const response = wire.type(typeName(method.responseType));
+    const definition: grpc.MethodDefinition<unknown, unknown> = {
+      path: method.path,
+      requestStream: method.requestStream,
+      responseStream: method.responseStream,
+      requestSerialize: value => Buffer.from(request.encode(value as Messages[keyof Messages] as never)),
+      requestDeserialize: bytes => request.decode(bytes),
+      responseSerialize: value => Buffer.from(response.encode(value as Messages[keyof Messages] as never)),
+      responseDeserialize: bytes => response.decode(bytes),
+    };
+    return [lowerFirst(method.path.split('/')[2] ?? ''), definition] as const;
+  });
+  return Object.fromEntries(methods);
+}
+
+interface LoadedMethod extends grpc.MethodDefinition<object, object> {
+  readonly requestType: { readonly type: { readonly name: string } };
+  readonly responseType: { readonly type: { readonly name: string } };
+}
+
+function definitionsOf(service: keyof Services): Readonly<Record<string, LoadedMethod>> {
+  const loaded = fromJSON(protos as never, {})[`covey.v1.${service}`];
+  if (loaded === undefined || 'format' in loaded) throw new CoveyError('bug', `Cannot find service ${service}`);
+  return loaded as unknown as Record<string, LoadedMethod>;
+}
+
+function typeName(loaded: LoadedMethod['requestType']): keyof Messages {
+  return loaded.type.name as keyof Messages;
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/** Adds a service to a server. Every error of a handler reaches the caller as its CoveyError. */
+export function addService<Name extends keyof Services>(
+  server: grpc.Server,
+  name: Name,
+  options: { readonly wire: Wire; readonly handlers: Handlers<Services[Name]>; readonly findCaller: FindCaller },
+): void {
+  const { wire, findCaller } = options;
+  const handlers = options.handlers as unknown as Record<string, (request: never, context: CallContext) => never>;
+  const definition = serviceDefinition(wire, name);
+  const implementation: Record<string, grpc.UntypedHandleCall> = {};
+  for (const [method, shape] of Object.entries(definition)) {
+    const handler = handlers[method];
+    if (handler === undefined) throw new CoveyError('bug', `Cannot serve ${name} without ${method}`);
+    implementation[method] = shape.responseStream
+      ? streamHandler(handler as never, shape.requestStream, { wire, findCaller })
+      : unaryHandler(handler as never, { wire, findCaller });
+  }
+  server.addService(definition, implementation);
+}
+
+interface ServeOptions {
+  readonly wire: Wire;
+  readonly findCaller: FindCaller;
+}
+
+function unaryHandler(handler: (request: unknown, context: CallContext) => Promise<unknown>, options: ServeOptions): grpc.handleUnaryCall<unknown, unknown> {
+  return (call, callback) => {
+    const { context, done } = contextOf(call, options.findCaller);
+    const run = async (): Promise<unknown> => handler(call.request, context);
+    run()
+      .then(response => callback(null, response), error => callback(statusOf(error, options.wire)))
+      .finally(done);
+  };
+}
+
+type StreamCall = grpc.ServerWritableStream<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>;
+
+function streamHandler(
+  handler: (request: unknown, context: CallContext) => AsyncIterable<unknown>,
+  requestStream: boolean,
+  options: ServeOptions,
+): (call: StreamCall) => void {
+  return call => {
+    const { context, done } = contextOf(call, options.findCaller);
+    const run = async (): Promise<void> => {
+      const requests = requestStream ? (call as unknown as AsyncIterable<unknown>) : (call as grpc.ServerWritableStream<unknown, unknown>).request;
+      for await (const message of handler(requests, context)) {
+        if (context.signal.aborted) return;
+        if (!call.write(message)) await drained(call, context.signal);
+      }
+    };
+    run()
+      .then(() => call.end(), error => call.emit('error', statusOf(error, options.wire)))
+      .finally(done);
+  };
+}
+
+function drained(call: StreamCall, signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    const finish = (): void => {
+      call.removeListener('drain', finish);
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    call.once('drain', finish);
+    signal.addEventListener('abort', finish, { once: true });
+    if (signal.aborted) finish();
+  });
+}
+
+function contextOf(call: Parameters<FindCaller>[0], findCaller: FindCaller): { context: CallContext; done: () => void } {
+  const controller = new AbortController();
+  const cancel = (): void => controller.abort(new CoveyError('cancelled', 'Cannot go on: the caller has gone'));
+  const events: NodeJS.EventEmitter = call as grpc.ServerDuplexStream<unknown, unknown>;
+  events.once('cancelled', cancel);
+  return {
+    context: { caller: findCaller(call), signal: controller.signal, metadata: call.metadata },
+    done: () => {
+      events.removeListener('cancelled', cancel);
+      controller.abort();
+    },
+  };
+}
+
+/** Error codes that have a gRPC status of their own; all others travel as UNKNOWN with their Problem. */
+const statusByCode: Readonly<Record<string, grpc.status>> = {
+  cancelled: grpc.status.CANCELLED,
+  timeout: grpc.status.DEADLINE_EXCEEDED,
+  'not-found': grpc.status.NOT_FOUND,
+  'no-certificate': grpc.status.UNAUTHENTICATED,
+  'role-refused': grpc.status.PERMISSION_DENIED,
+  'not-leader': grpc.status.UNAVAILABLE,
+  'no-leader': grpc.status.UNAVAILABLE,
+};
+
+function statusOf(error: unknown, wire: Wire): Partial<grpc.StatusObject> & grpc.ServiceError {
+  const own = asCoveyError(error);
+  const metadata = new grpc.Metadata();
+  const bytes = wire.type('Problem').encode(toProblem(own));
+  // Trailers have a limit of 16 KiB in total; a chain that long is cut to its outermost error.
+  metadata.set(problemKey, Buffer.from(bytes.length < 8_192 ? bytes : wire.type('Problem').encode({ ...toProblem(own), cause: undefined, message: own.message.slice(0, 4_000) })));
+  return Object.assign(new Error(own.message), {
+    code: statusByCode[codeOf(own)] ?? grpc.status.UNKNOWN,
+    details: own.message.slice(0, 1_000).replace(/[^\x20-\x7e]/g, '?'),
+    metadata,
+  });
+}
+
+/** What an error of grpc-js stands for. */
+export function errorFromStatus(error: unknown, wire: Wire): CoveyError {
+  if (error instanceof CoveyError) return error;
+  const status = error as Partial<grpc.ServiceError>;
+  const problem = status.metadata?.get(problemKey)[0];
+  if (problem instanceof Buffer) return fromProblem(wire.type('Problem').decode(problem));
+  const details = status.details ?? (error instanceof Error ? error.message : String(error));
+  switch (status.code) {
+    case grpc.status.UNAVAILABLE:
+      return new CoveyError('no-connection', 'Cannot reach the other side', { state: details, cause: error });
+    case grpc.status.DEADLINE_EXCEEDED:
+      return new CoveyError('timeout', 'Cannot get an answer in time', { state: details, cause: error });
+    case grpc.status.CANCELLED:
+      return new CoveyError('cancelled', 'Cannot go on: cancelled', { cause: error });
+    case grpc.status.UNAUTHENTICATED:
+      return new CoveyError('no-certificate', 'Cannot call without a certificate of this cluster', { state: details });
+    case grpc.status.PERMISSION_DENIED:
+      return new CoveyError('role-refused', 'Cannot call that with this certificate', { state: details });
+    case grpc.status.UNIMPLEMENTED:
+      return new CoveyError('unknown-value', 'Cannot use a call that the other side does not know', { state: details });
+    default:
+      return new CoveyError('internal', details, { cause: error });
+  }
+}
+
+/** The calls of a service over a connection that the caller owns (`grpc.Client`, closed by its owner). */
+export function makeCalls<Name extends keyof Services>(client: grpc.Client, name: Name, wire: Wire): Calls<Services[Name]> {
+  const calls: Record<string, unknown> = {};
+  for (const [method, definition] of Object.entries(serviceDefinition(wire, name))) {
+    if (definition.requestStream) calls[method] = (options: CallOptions) => callBidi(client, definition, { wire, ...options });
+    else if (definition.responseStream) calls[method] = (request: unknown, options: CallOptions) => callServerStream(client, definition, { wire, request, ...options });
+    else calls[method] = (request: unknown, options: CallOptions) => callUnary(client, definition, { wire, request, ...options });
+  }
+  return calls as Calls<Services[Name]>;
+}
+
+type Definition = grpc.MethodDefinition<unknown, unknown>;
+type Doing = CallOptions & { readonly wire: Wire; readonly request?: unknown };
+
+function deadlineOf(options: CallOptions): grpc.CallOptions {
+  return options.timeoutMs === undefined ? {} : { deadline: new Date(Date.now() + options.timeoutMs) };
+}
+
+function callUnary(client: grpc.Client, definition: Definition, doing: Doing): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    if (doing.signal.aborted) return reject(asCoveyError(doing.signal.reason));
+    const call = client.makeUnaryRequest(
+      definition.path,
+      definition.requestSerialize,
+      definition.responseDeserialize,
+      doing.request,
+      new grpc.Metadata(),
+      deadlineOf(doing),
+      (error, response) => {
+        doing.signal.removeEventListener('abort', cancel);
+        if (error) reject(doing.signal.aborted ? asCoveyError(doing.signal.reason) : errorFromStatus(error, doing.wire));
+        else resolve(response);
+      },
+    );
+    const cancel = (): void => call.cancel();
+    doing.signal.addEventListener('abort', cancel, { once: true });
+  });
+}
+
+async function* callServerStream(client: grpc.Client, definition: Definition, doing: Doing): AsyncGenerator<unknown> {
+  doing.signal.throwIfAborted();
+  const call = client.makeServerStreamRequest(definition.path, definition.requestSerialize, definition.responseDeserialize, doing.request, new grpc.Metadata(), deadlineOf(doing));
+  yield* iterate(call, doing);
+}
+
+async function* iterate(call: grpc.ClientReadableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>, doing: Doing): AsyncGenerator<unknown> {
+  const cancel = (): void => call.cancel();
+  doing.signal.addEventListener('abort', cancel, { once: true });
+  try {
+    yield* call as AsyncIterable<unknown>;
+  } catch (error) {
+    throw doing.signal.aborted ? asCoveyError(doing.signal.reason) : errorFromStatus(error, doing.wire);
+  } finally {
+    doing.signal.removeEventListener('abort', cancel);
+    call.on('error', ignoreAfterCancel);
+    call.cancel();
+  }
+}
+
+/** A cancelled call still reports CANCELLED; nobody waits for that any more. */
+function ignoreAfterCancel(): void {
+  return undefined;
+}
+
+function callBidi(client: grpc.Client, definition: Definition, doing: Doing): Duplex<unknown, unknown> {
+  const call = client.makeBidiStreamRequest(definition.path, definition.requestSerialize, definition.responseDeserialize, new grpc.Metadata(), deadlineOf(doing));
+  let failure: unknown;
+  call.on('error', error => {
+    failure = error;
+  });
+  if (doing.signal.aborted) call.cancel();
+  return {
+    send: message =>
+      new Promise((resolve, reject) => {
+        const refuse = (error: unknown): void => reject(errorFromStatus(failure ?? error, doing.wire));
+        if (failure !== undefined) return refuse(failure);
+        call.write(message, undefined, (error: unknown) => (error ? refuse(error) : resolve()));
+      }),
+    end: () => call.end(),
+    cancel: () => call.cancel(),
+    [Symbol.asyncIterator]: () => iterate(call, doing),
+  };
+}

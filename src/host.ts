@@ -1,0 +1,193 @@
+/**
+ * The interface to the machine: clock, randomness, files, processes and the kernel's own calls. Everything that is not pure
+ * reaches the outside through it, so that tests can stand in for the machine and record what was asked of it.
+ *
+ * A function names the parts it needs: `Pick<Host, 'clock' | 'files'>`, or one part alone.
+ *
+ * Not here: the real implementation (host-linux/), the fake for tests (test/fake-host.ts).
+ */
+import type { RandomBytes } from './ids.js';
+
+export interface Host {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly files: Files;
+  readonly processes: Processes;
+  readonly kernel: Kernel;
+}
+
+export interface Clock {
+  /** Never goes back, unrelated to the time of day. */
+  readonly monotonicMs: () => number;
+  /** Unix time; may jump. */
+  readonly wallMs: () => number;
+  /** Rejects with the signal's reason when aborted. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Calls once after ms unless cancelled. Does not keep the process alive. */
+  readonly after: (ms: number, call: () => void) => Timer;
+}
+
+export interface Timer {
+  readonly cancel: () => void;
+}
+
+export interface Random {
+  readonly bytes: RandomBytes;
+  /** In [0, 1). */
+  readonly fraction: () => number;
+}
+
+export interface FileStat {
+  readonly kind: 'file' | 'directory' | 'symlink' | 'other';
+  readonly sizeBytes: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly inode: number;
+  readonly device: number;
+  readonly modifiedMs: number;
+}
+
+export interface FileSystemSpace {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly totalInodes: number;
+  readonly freeInodes: number;
+}
+
+/** Paths are absolute. Errors are CoveyError with the path in the message: not-found, no-space, no-permission or internal. */
+export interface Files {
+  readonly read: (path: string) => Promise<Uint8Array>;
+  readonly readText: (path: string) => Promise<string>;
+  /** undefined when there is no such file. */
+  readonly findText: (path: string) => Promise<string | undefined>;
+  /** Synchronous, for the pseudo files of /proc and /sys that never block. */
+  readonly findTextSync: (path: string) => string | undefined;
+  /** Replaces the file whole and durably: temporary, fsync, rename, fsync of the folder. */
+  readonly replace: (path: string, content: string | Uint8Array, options?: { readonly mode?: number }) => Promise<void>;
+  /** Writes without durability: pseudo files, files of the run directory. Synchronous variant for hot paths. */
+  readonly write: (path: string, content: string | Uint8Array, options?: { readonly mode?: number }) => Promise<void>;
+  readonly writeSync: (path: string, content: string | Uint8Array, options?: { readonly mode?: number }) => void;
+  readonly append: (path: string, content: string | Uint8Array) => Promise<void>;
+  readonly makeDirectory: (path: string, options?: { readonly mode?: number }) => Promise<void>;
+  readonly makeDirectorySync: (path: string, options?: { readonly mode?: number }) => void;
+  /** Names within; empty when there is no such directory. */
+  readonly list: (path: string) => Promise<readonly string[]>;
+  /** Does not follow a final symbolic link. */
+  readonly findStat: (path: string) => Promise<FileStat | undefined>;
+  readonly rename: (from: string, to: string) => Promise<void>;
+  /** A file, link or empty directory; nothing when there is none. */
+  readonly remove: (path: string) => Promise<void>;
+  /** Whole tree; nothing when there is none. Does not cross into mounts silently: a mount point inside is an error. */
+  readonly removeTree: (path: string) => Promise<void>;
+  readonly symlink: (target: string, path: string) => Promise<void>;
+  readonly findLink: (path: string) => Promise<string | undefined>;
+  readonly changeOwner: (path: string, uid: number, gid: number) => Promise<void>;
+  readonly changeMode: (path: string, mode: number) => Promise<void>;
+  readonly space: (path: string) => Promise<FileSystemSpace>;
+  /** Calls back when something in the directory changed; only a hint. */
+  readonly watch: (path: string, onChange: (name: string | undefined) => void) => AsyncDisposable;
+  readonly syncDirectory: (path: string) => Promise<void>;
+}
+
+export interface RunOptions {
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  readonly input?: string | Uint8Array | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly cwd?: string | undefined;
+  /** Output kept of each stream; default 1 MiB. */
+  readonly outputMaxBytes?: number | undefined;
+}
+
+export interface RunResult {
+  readonly exitCode: number | undefined;
+  /** "SIGKILL" and the like when it was ended by one. */
+  readonly signalName: string | undefined;
+  readonly timedOut: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface SpawnOptions {
+  /** For each descriptor of the child: nothing, one end of a socket pair whose other end we hold, or a descriptor of ours. */
+  readonly stdio: readonly ('ignore' | 'pipe' | number)[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd?: string | undefined;
+  /** A session of its own, so that it outlives the daemon. */
+  readonly detached: boolean;
+}
+
+export interface SpawnedProcess {
+  readonly pid: number;
+  /** Our ends of the descriptors that were 'pipe', by number. */
+  readonly pipes: ReadonlyMap<number, NodeJS.ReadWriteStream & { destroy(): void }>;
+  readonly exited: Promise<{ readonly exitCode: number | undefined; readonly signalName: string | undefined }>;
+}
+
+export interface Processes {
+  readonly pid: number;
+  /** Runs to the end; a non-zero exit code is a value, not an error. Rejects when it cannot be started (not-found). */
+  readonly run: (argv: readonly string[], options: RunOptions) => Promise<RunResult>;
+  readonly spawn: (argv: readonly string[], options: SpawnOptions) => Promise<SpawnedProcess>;
+  /** False when there is no such process. */
+  readonly kill: (pid: number, signal: number) => boolean;
+  /** Start time in clock ticks since boot, and state letter; undefined when there is no such process. */
+  readonly findStart: (pid: number) => { readonly startTicks: number; readonly state: string; readonly parent: number } | undefined;
+  readonly findOnPath: (program: string) => string | undefined;
+  /** A new random text each boot. */
+  readonly bootId: () => string;
+}
+
+/** An open descriptor of a namespace, pinned under a path. */
+export interface NamespaceHandle {
+  readonly path: string;
+  readonly fd: number;
+}
+
+/** A netlink (rtnetlink) socket that lives in the namespace in which it was opened. Messages: netns/netlink.ts. */
+export interface NetlinkSocket extends Disposable {
+  /** Sends all messages in one batch and reads all answers. Each message asks for an acknowledgement. */
+  readonly talk: (batch: Uint8Array, acknowledgements: number) => readonly Uint8Array[];
+}
+
+/** A context of libnftables that lives in the namespace in which it was opened. */
+export interface NftContext extends Disposable {
+  /** One transaction; rejects with nftables-refused and the library's text. One at a time; runs in the thread pool. */
+  readonly run: (commands: string) => Promise<string>;
+  readonly runSync: (commands: string) => string;
+}
+
+/**
+ * System calls that Node does not offer. Each acts at once on the calling thread and never leaves it in another namespace.
+ * Errors are CoveyError with the name of the call, the object and the errno.
+ */
+export interface Kernel {
+  readonly mount: (mount: { readonly source: string; readonly target: string; readonly type: string; readonly flags: number; readonly data?: string | undefined }) => void;
+  /** Lazy with `detach`; nothing when the target is no mount point. */
+  readonly unmount: (target: string, options?: { readonly detach?: boolean }) => void;
+  /** A new network namespace, pinned by a bind mount at path (made when missing). */
+  readonly makeNetworkNamespace: (path: string) => NamespaceHandle;
+  readonly openNamespace: (path: string) => NamespaceHandle;
+  readonly closeNamespace: (namespace: NamespaceHandle) => void;
+  /** Unpins: unmounts and deletes the file. The namespace ends with its last process and descriptor. */
+  readonly removeNamespace: (path: string) => void;
+  /** undefined: the namespace of the daemon. */
+  readonly openNetlink: (namespace: NamespaceHandle | undefined) => NetlinkSocket;
+  readonly openNft: (namespace: NamespaceHandle | undefined) => NftContext;
+  /** A socket bound (and listening, for TCP) in the namespace; returns its descriptor for dgram or net. */
+  readonly openSocket: (namespace: NamespaceHandle | undefined, socket: { readonly kind: 'udp' | 'tcp'; readonly address: string; readonly port: number }) => number;
+  /** Writes a file as seen from inside a network namespace: /proc/sys/net. */
+  readonly writeSysctl: (namespace: NamespaceHandle | undefined, name: string, value: string) => void;
+  readonly readSysctl: (namespace: NamespaceHandle | undefined, name: string) => string | undefined;
+  /** Exclusive, not waiting. False when another process holds it. The descriptor lives as long as the process. */
+  readonly lockFile: (path: string) => boolean;
+  /** uid and gid at the other end of a connected unix socket. */
+  readonly peerCredentials: (fd: number) => { readonly pid: number; readonly uid: number; readonly gid: number };
+  /** A datagram to a unix socket path (a leading @ means abstract): sd_notify. */
+  readonly sendDatagram: (path: string, text: string) => void;
+  /** A pseudo terminal: our end, and the descriptor and path of the other. */
+  readonly openTerminal: (size: { readonly rows: number; readonly columns: number }) => { readonly masterFd: number; readonly slaveFd: number; readonly slavePath: string };
+  readonly resizeTerminal: (masterFd: number, size: { readonly rows: number; readonly columns: number }) => void;
+  readonly closeFd: (fd: number) => void;
+}
