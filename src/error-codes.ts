@@ -7,67 +7,95 @@ export const errorCodes = {
   bug: 'Something that must never happen has happened: a defect of covey. The daemon ends (a manager) or the task fails (an agent) rather than going on with a state that nobody understands. Please report it with the log around it.',
   internal: 'A part of the system failed in a way that covey has no better name for; the message is that of the part.',
   cancelled: 'The caller gave up, or the daemon is shutting down. Nothing was lost; ask again.',
-  timeout: 'Something did not happen within its time. The message says what was waited for; what was asked goes on unless it says otherwise.',
-  'bad-argument': 'A value in a command, an option or a request is not one that makes sense there. The message names the value and what would be valid.',
+  timeout:
+    'Something did not happen within its time. The message says what was waited for; what was asked goes on unless it says otherwise.',
+  'bad-argument':
+    'A value in a command, an option or a request is not one that makes sense there. The message names the value and what would be valid.',
   'unknown-command': 'There is no such command or option. covey help lists them.',
-  'unknown-value': 'A message carries a kind or value that this version does not know: the other side is newer. Update this one.',
-  'not-found': 'There is no object of that name or id. Names are exact; an id may be shortened as long as it stays unique.',
+  'unknown-value':
+    'A message carries a kind or value that this version does not know: the other side is newer. Update this one.',
+  'not-found':
+    'There is no object of that name or id. Names are exact; an id may be shortened as long as it stays unique.',
   ambiguous: 'The beginning of an id fits more than one object. Give more characters.',
   'already-exists': 'There is an object of that name already.',
   'stale-version': 'The object was changed by somebody else since it was read. Read it again and repeat the change.',
-  'no-permission': 'The kernel refused for want of rights. coveyd has to run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN.',
+  'no-permission':
+    'The kernel refused for want of rights. coveyd has to run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN.',
   'no-space': 'The file system is full (bytes or inodes). Nothing was lost; running tasks go on. Make room and repeat.',
   'too-large': 'The request is larger than its limit. The message names both.',
   'too-many': 'A limit on a number of things is reached. The message names it.',
   'stale-read': 'The answer would be older than what was asked for, because no leader is known right now.',
   // Daemon
-  'no-daemon': 'No coveyd answers on the socket. Is it running (systemctl status covey), is the socket the right one (--socket, COVEY_SOCKET), and are you root or in the group covey?',
+  'no-daemon':
+    'No coveyd answers on the socket. Is it running (systemctl status covey), is the socket the right one (--socket, COVEY_SOCKET), and are you root or in the group covey?',
   'no-socket-rights': 'The socket may be used by root and by members of the group covey only.',
-  'daemon-running': 'Another coveyd holds the lock on the data directory. Two daemons on one directory would destroy it.',
-  'bad-config': 'The configuration file or an environment variable has an unknown key or a bad value. The message names file, line and column.',
+  'daemon-running':
+    'Another coveyd holds the lock on the data directory. Two daemons on one directory would destroy it.',
+  'bad-config':
+    'The configuration file or an environment variable has an unknown key or a bad value. The message names file, line and column.',
   'port-in-use': 'Another program listens on that port of this machine. ss -lntup shows which.',
-  'state-damaged': 'A state file on disk does not hold what was written: bad checksum or cut short in the middle. covey does not guess; the message names file and offset.',
+  'state-damaged':
+    'A state file on disk does not hold what was written: bad checksum or cut short in the middle. covey does not guess; the message names file and offset.',
   'already-in-cluster': 'This daemon is a node of a cluster already. covey leave ends that.',
   'not-in-cluster': 'This daemon is not a node of any cluster yet. covey init makes one, covey join enters one.',
   'not-manager': 'This node is a worker; only managers can answer that. Run the command on a manager.',
-  'no-leader': 'No manager leads at the moment, so nothing can be changed. Running tasks go on. It mends itself when a majority of the managers can talk to each other.',
+  'no-leader':
+    'No manager leads at the moment, so nothing can be changed. Running tasks go on. It mends itself when a majority of the managers can talk to each other.',
   'not-leader': 'That manager does not lead. The message names the leader.',
-  'unknown-outcome': 'The leadership changed while the change was on its way: it may or may not have been made. Look before you repeat it.',
-  'newer-schema': 'The log holds an entry written by a newer version of covey. This version stops applying rather than skipping it. Update this node.',
-  'last-manager': 'This is the only manager; if it leaves, the cluster and everything in it is gone. --force says that this is meant.',
+  'unknown-outcome':
+    'The leadership changed while the change was on its way: it may or may not have been made. Look before you repeat it.',
+  'newer-schema':
+    'The log holds an entry written by a newer version of covey. This version stops applying rather than skipping it. Update this node.',
+  'last-manager':
+    'This is the only manager; if it leaves, the cluster and everything in it is gone. --force says that this is meant.',
   // Raft log
-  'log-damaged': 'The Raft log or a snapshot of this manager does not hold what was written: a flipped bit, a missing segment. The message names file and offset. covey does not guess: with other managers alive, remove this node, move its data directory away and join again.',
-  'log-failed': 'A write to the Raft log failed. A failed write is never tried again, because nobody knows then what is on the disk: the manager stops voting and leading until it is started anew.',
-  'log-foreign': 'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
-  'log-key-wrong': 'The Raft log is encrypted with a key that this manager does not have. Unlock it with the key of this cluster.',
-  'snapshot-missing': 'The Raft log says that its beginning lies in a snapshot, and that file is missing or damaged. With other managers alive, remove this node, move its data directory away and join again.',
+  'log-damaged':
+    'The Raft log or a snapshot of this manager does not hold what was written: a flipped bit, a missing segment. The message names file and offset. covey does not guess: with other managers alive, remove this node, move its data directory away and join again.',
+  'log-failed':
+    'A write to the Raft log failed. A failed write is never tried again, because nobody knows then what is on the disk: the manager stops voting and leading until it is started anew.',
+  'log-foreign':
+    'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
+  'log-key-wrong':
+    'The Raft log is encrypted with a key that this manager does not have. Unlock it with the key of this cluster.',
+  'snapshot-missing':
+    'The Raft log says that its beginning lies in a snapshot, and that file is missing or damaged. With other managers alive, remove this node, move its data directory away and join again.',
   // Joining and identity
-  'bad-token': 'The token is not one of this cluster, was mistyped, or has been removed. covey token worker on a manager makes a new one.',
+  'bad-token':
+    'The token is not one of this cluster, was mistyped, or has been removed. covey token worker on a manager makes a new one.',
   'token-expired': 'The token was valid once, but its time is over. covey token worker makes a new one.',
   'token-used-up': 'The token has been used as often as it may be. covey token worker makes a new one.',
-  'wrong-ca': 'The machine at that address does not hold the root certificate that the token names. Either the address belongs to another cluster, or somebody sits in between.',
+  'wrong-ca':
+    'The machine at that address does not hold the root certificate that the token names. Either the address belongs to another cluster, or somebody sits in between.',
   'not-covey': 'What answers at that address does not speak TLS 1.3 as a covey manager does.',
-  'no-certificate': 'The call needs the certificate of a node of this cluster and came without one, or with one of another cluster.',
+  'no-certificate':
+    'The call needs the certificate of a node of this cluster and came without one, or with one of another cluster.',
   'role-refused': 'The certificate is that of a node whose role may not make this call.',
-  'name-in-use': 'A node of that name is in the cluster. Names are unique; give another with --name, or remove the old node.',
-  'node-removed': 'This node was removed from the cluster. Its identity is not valid any more; covey leave --force and then covey join make it a new node.',
-  'node-not-lost': 'The node is alive. Removing it would end its tasks; drain it and run covey leave there, or use --force.',
-  'no-connection': 'The address does not answer: wrong host or port, nothing listens, or a firewall in between. Cluster traffic is TCP 7377.',
-  'unresolvable': 'The host name has no address.',
+  'name-in-use':
+    'A node of that name is in the cluster. Names are unique; give another with --name, or remove the old node.',
+  'node-removed':
+    'This node was removed from the cluster. Its identity is not valid any more; covey leave --force and then covey join make it a new node.',
+  'node-not-lost':
+    'The node is alive. Removing it would end its tasks; drain it and run covey leave there, or use --force.',
+  'no-connection':
+    'The address does not answer: wrong host or port, nothing listens, or a firewall in between. Cluster traffic is TCP 7377.',
+  unresolvable: 'The host name has no address.',
   'no-common-protocol': 'The two sides speak no common version of the protocol. Update the older one.',
-  'session-replaced': 'Another session with the identity of this node was opened: a copied disk, or a restart that was faster than the old connection.',
+  'session-replaced':
+    'Another session with the identity of this node was opened: a copied disk, or a restart that was faster than the old connection.',
   // Objects
   'service-in-use': 'The service cannot be removed or changed while something depends on it.',
   'network-in-use': 'Services are attached to the network. Remove or change them first.',
   'network-not-found': 'There is no network of that name. covey network ls lists them.',
   'subnet-conflict': 'The subnet overlaps with another network, or with a route of a node.',
-  'subnet-exhausted': 'Every address of the subnet is in use or waiting to be free again. Use a larger subnet, or fewer tasks.',
+  'subnet-exhausted':
+    'Every address of the subnet is in use or waiting to be free again. Use a larger subnet, or fewer tasks.',
   'port-conflict': 'A service publishes that port already. A port has one owner in the cluster.',
   'ports-exhausted': 'No dynamic port from 30000 to 32767 is free.',
   'secret-not-found': 'There is no secret of that name.',
   'config-not-found': 'There is no config of that name.',
   'plan-changed': 'The cluster is not any more as the plan saw it. Plan again.',
-  'illegal-transition': 'A task may not go from its present state to the asked one. States only rise; the later one wins.',
+  'illegal-transition':
+    'A task may not go from its present state to the asked one. States only rise; the later one wins.',
   'task-not-running': 'The task has no running container. covey service ps shows its state and why.',
   'node-unreachable': 'The node of the task is not connected to the managers right now.',
   // Stack files
@@ -79,47 +107,62 @@ export const errorCodes = {
   'stack-reference': 'A service names a network, volume, secret or config that the file does not define.',
   'stack-file': 'A file that the stack file names cannot be read.',
   // Images
-  'image-not-found': 'The image is not on this node. covey image import FILE brings it; covey image ls lists what is there.',
+  'image-not-found':
+    'The image is not on this node. covey image import FILE brings it; covey image ls lists what is there.',
   'image-in-use': 'Tasks of this node use the image.',
   'image-bad-name': 'That is not an image reference: [registry/]name[:tag][@sha256:digest], lower case.',
-  'image-archive': 'The archive is not one of the known forms (docker-archive, OCI archive, OCI layout, root file system), is cut short, or is damaged.',
-  'image-digest': 'The bytes do not have the digest that names them. The archive is damaged or forged; nothing was stored.',
-  'image-layer': 'A layer of the image is hostile or beyond a limit: paths that lead out, devices where none may be, names too long.',
+  'image-archive':
+    'The archive is not one of the known forms (docker-archive, OCI archive, OCI layout, root file system), is cut short, or is damaged.',
+  'image-digest':
+    'The bytes do not have the digest that names them. The archive is damaged or forged; nothing was stored.',
+  'image-layer':
+    'A layer of the image is hostile or beyond a limit: paths that lead out, devices where none may be, names too long.',
   'image-platform': 'The image has no variant for the platform of this node.',
   // Tasks
-  'no-node-fits': 'No node can take the task. The message counts how many were looked at and why each group was excluded.',
+  'no-node-fits':
+    'No node can take the task. The message counts how many were looked at and why each group was excluded.',
   'container-create': 'The container runtime could not make the container. The message is the runtime’s.',
   'command-not-found': 'The command of the container does not exist in its image, or is not executable.',
-  'user-not-found': 'The user or group is not in the image’s /etc/passwd or /etc/group. Use a number, or a name that is there.',
+  'user-not-found':
+    'The user or group is not in the image’s /etc/passwd or /etc/group. Use a number, or a name that is there.',
   'mount-source': 'The source of a bind mount does not exist on the node. covey does not make it.',
   'mount-failed': 'The kernel refused a mount. The message has the errno and the paths.',
   'container-exit': 'The main process ended by itself. The exit code is in the message; 128+n means signal n.',
   'out-of-memory': 'The kernel killed the main process because the task was at its memory limit.',
   unhealthy: 'The health check failed as often in a row as it may.',
-  'monitor-lost': 'The monitor (conmon) of the container died, so its exit code and log are lost. The task is ended and replaced by policy.',
+  'monitor-lost':
+    'The monitor (conmon) of the container died, so its exit code and log are lost. The task is ended and replaced by policy.',
   'bad-bundle': 'The spec of the task cannot be turned into a container: contradictory or impossible values.',
   'node-rebooted': 'The machine was started anew; its containers are gone.',
   'stopped-by-agent': 'The agent stopped the task because the managers do not name it any more.',
   'exec-failed': 'The program could not be started inside the container.',
   // Network
-  'netlink-refused': 'The kernel refused a change of links, addresses or routes. The message names the object and the errno.',
+  'netlink-refused':
+    'The kernel refused a change of links, addresses or routes. The message names the object and the errno.',
   'nftables-refused': 'The kernel refused a change of the packet rules. The message is that of libnftables.',
   'network-attach': 'The task could not be connected to its networks.',
   // Host findings (covey doctor)
-  'no-cgroup': 'No usable cgroup hierarchy was found. Limits and clean stops need one: mount cgroup2, or the v1 controllers.',
+  'no-cgroup':
+    'No usable cgroup hierarchy was found. Limits and clean stops need one: mount cgroup2, or the v1 controllers.',
   'no-crun': 'crun is not installed. runc works too, at three times the start time.',
   'no-runtime': 'Neither crun nor runc works on this host. Containers cannot be started. apt-get install crun',
-  'no-conmon': 'conmon is not installed. It keeps containers, logs and exit codes while the daemon is away. apt-get install conmon',
-  'crun-hybrid': 'crun refuses hosts on which a controller is on cgroup v2 while others are on v1 ("hybrid"). covey mounts hugetlb as v1 in its run directory when no v2 group uses it, and undoes it on leave; otherwise it uses runc.',
+  'no-conmon':
+    'conmon is not installed. It keeps containers, logs and exit codes while the daemon is away. apt-get install conmon',
+  'crun-hybrid':
+    'crun refuses hosts on which a controller is on cgroup v2 while others are on v1 ("hybrid"). covey mounts hugetlb as v1 in its run directory when no v2 group uses it, and undoes it on leave; otherwise it uses runc.',
   'no-overlayfs': 'The kernel has no overlayfs, or not on this file system. Images need it.',
   'no-vxlan': 'The kernel has no VXLAN. Networks across nodes cannot work on this node.',
-  'no-nftables': 'libnftables or the kernel part is missing. Virtual addresses, published ports and isolation need it. apt-get install libnftables1',
+  'no-nftables':
+    'libnftables or the kernel part is missing. Virtual addresses, published ports and isolation need it. apt-get install libnftables1',
   'no-wireguard': 'The kernel has no WireGuard. Encrypted networks cannot use this node.',
   'no-seccomp': 'The kernel or the runtime has no seccomp. Containers run without a system call filter.',
-  'firewall-drops': 'A firewall of the host drops forwarded packets. Published ports and the way out need two accept rules for the link of covey.',
-  'clock-skew': 'The clocks of node and leader differ. Certificates have a time of validity; more than a minute apart is trouble.',
+  'firewall-drops':
+    'A firewall of the host drops forwarded packets. Published ports and the way out need two accept rules for the link of covey.',
+  'clock-skew':
+    'The clocks of node and leader differ. Certificates have a time of validity; more than a minute apart is trouble.',
   'disk-low': 'Little space is left under the data directory. Image imports stop before it is full.',
-  'no-sys-resource': 'The daemon lacks CAP_SYS_RESOURCE: resource limits above its own, and negative OOM scores, are clamped.',
+  'no-sys-resource':
+    'The daemon lacks CAP_SYS_RESOURCE: resource limits above its own, and negative OOM scores, are clamped.',
   'no-systemd': 'systemd does not run this machine; start coveyd by other means.',
   'old-kernel': 'The kernel is older than 5.11, the oldest that covey is made for.',
 } as const;

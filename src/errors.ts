@@ -41,7 +41,8 @@ export function unreachable(value: never): never {
 /** The error as a CoveyError: itself, or wrapped as internal. */
 export function asCoveyError(error: unknown): CoveyError {
   if (error instanceof CoveyError) return error;
-  if (error instanceof Error && error.name === 'AbortError') return new CoveyError('cancelled', 'Cannot go on: cancelled', { cause: error });
+  if (error instanceof Error && error.name === 'AbortError')
+    return new CoveyError('cancelled', 'Cannot go on: cancelled', { cause: error });
   return new CoveyError('internal', error instanceof Error ? error.message : String(error), { cause: error });
 }
 

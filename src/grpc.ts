@@ -22,7 +22,13 @@ export interface Method {
 /** Who calls, as the connection proves it. */
 export type Caller =
   | { readonly kind: 'uid'; readonly uid: number }
-  | { readonly kind: 'node'; readonly nodeId: string; readonly clusterId: string; readonly role: string; readonly serial: string }
+  | {
+      readonly kind: 'node';
+      readonly nodeId: string;
+      readonly clusterId: string;
+      readonly role: string;
+      readonly serial: string;
+    }
   | { readonly kind: 'anonymous'; readonly address: string };
 
 export interface CallContext {
@@ -69,7 +75,12 @@ type Call<M> = M extends { shape: 'unary'; request: infer Req; response: infer R
       : never;
 
 /** Caller of a call, found by the server from its connection. */
-export type FindCaller = (call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown> | grpc.ServerDuplexStream<unknown, unknown>) => Caller;
+export type FindCaller = (
+  call:
+    | grpc.ServerUnaryCall<unknown, unknown>
+    | grpc.ServerWritableStream<unknown, unknown>
+    | grpc.ServerDuplexStream<unknown, unknown>,
+) => Caller;
 
 const problemKey = 'covey-problem-bin';
 
@@ -141,12 +152,18 @@ interface ServeOptions {
   readonly findCaller: FindCaller;
 }
 
-function unaryHandler(handler: (request: unknown, context: CallContext) => Promise<unknown>, options: ServeOptions): grpc.handleUnaryCall<unknown, unknown> {
+function unaryHandler(
+  handler: (request: unknown, context: CallContext) => Promise<unknown>,
+  options: ServeOptions,
+): grpc.handleUnaryCall<unknown, unknown> {
   return (call, callback) => {
     const { context, done } = contextOf(call, options.findCaller);
     const run = async (): Promise<unknown> => handler(call.request, context);
     run()
-      .then(response => callback(null, response), error => callback(statusOf(error, options.wire)))
+      .then(
+        response => callback(null, response),
+        error => callback(statusOf(error, options.wire)),
+      )
       .finally(done);
   };
 }
@@ -161,14 +178,19 @@ function streamHandler(
   return call => {
     const { context, done } = contextOf(call, options.findCaller);
     const run = async (): Promise<void> => {
-      const requests = requestStream ? (call as unknown as AsyncIterable<unknown>) : (call as grpc.ServerWritableStream<unknown, unknown>).request;
+      const requests = requestStream
+        ? (call as unknown as AsyncIterable<unknown>)
+        : (call as grpc.ServerWritableStream<unknown, unknown>).request;
       for await (const message of handler(requests, context)) {
         if (context.signal.aborted) return;
         if (!call.write(message)) await drained(call, context.signal);
       }
     };
     run()
-      .then(() => call.end(), error => call.emit('error', statusOf(error, options.wire)))
+      .then(
+        () => call.end(),
+        error => call.emit('error', statusOf(error, options.wire)),
+      )
       .finally(done);
   };
 }
@@ -186,7 +208,10 @@ function drained(call: StreamCall, signal: AbortSignal): Promise<void> {
   });
 }
 
-function contextOf(call: Parameters<FindCaller>[0], findCaller: FindCaller): { context: CallContext; done: () => void } {
+function contextOf(
+  call: Parameters<FindCaller>[0],
+  findCaller: FindCaller,
+): { context: CallContext; done: () => void } {
   const controller = new AbortController();
   const cancel = (): void => controller.abort(new CoveyError('cancelled', 'Cannot go on: the caller has gone'));
   const events: NodeJS.EventEmitter = call as grpc.ServerDuplexStream<unknown, unknown>;
@@ -216,7 +241,14 @@ function statusOf(error: unknown, wire: Wire): Partial<grpc.StatusObject> & grpc
   const metadata = new grpc.Metadata();
   const bytes = wire.type('Problem').encode(toProblem(own));
   // Trailers have a limit of 16 KiB in total; a chain that long is cut to its outermost error.
-  metadata.set(problemKey, Buffer.from(bytes.length < 8_192 ? bytes : wire.type('Problem').encode({ ...toProblem(own), cause: undefined, message: own.message.slice(0, 4_000) })));
+  metadata.set(
+    problemKey,
+    Buffer.from(
+      bytes.length < 8_192
+        ? bytes
+        : wire.type('Problem').encode({ ...toProblem(own), cause: undefined, message: own.message.slice(0, 4_000) }),
+    ),
+  );
   return Object.assign(new Error(own.message), {
     code: statusByCode[codeOf(own)] ?? grpc.status.UNKNOWN,
     details: own.message.slice(0, 1_000).replace(/[^\x20-\x7e]/g, '?'),
@@ -250,12 +282,21 @@ export function errorFromStatus(error: unknown, wire: Wire): CoveyError {
 }
 
 /** The calls of a service over a connection that the caller owns (`grpc.Client`, closed by its owner). */
-export function makeCalls<Name extends keyof Services>(client: grpc.Client, name: Name, wire: Wire): Calls<Services[Name]> {
+export function makeCalls<Name extends keyof Services>(
+  client: grpc.Client,
+  name: Name,
+  wire: Wire,
+): Calls<Services[Name]> {
   const calls: Record<string, unknown> = {};
   for (const [method, definition] of Object.entries(serviceDefinition(wire, name))) {
-    if (definition.requestStream) calls[method] = (options: CallOptions) => callBidi(client, definition, { wire, ...options });
-    else if (definition.responseStream) calls[method] = (request: unknown, options: CallOptions) => callServerStream(client, definition, { wire, request, ...options });
-    else calls[method] = (request: unknown, options: CallOptions) => callUnary(client, definition, { wire, request, ...options });
+    if (definition.requestStream)
+      calls[method] = (options: CallOptions) => callBidi(client, definition, { wire, ...options });
+    else if (definition.responseStream)
+      calls[method] = (request: unknown, options: CallOptions) =>
+        callServerStream(client, definition, { wire, request, ...options });
+    else
+      calls[method] = (request: unknown, options: CallOptions) =>
+        callUnary(client, definition, { wire, request, ...options });
   }
   return calls as Calls<Services[Name]>;
 }
@@ -279,7 +320,8 @@ function callUnary(client: grpc.Client, definition: Definition, doing: Doing): P
       deadlineOf(doing),
       (error, response) => {
         doing.signal.removeEventListener('abort', cancel);
-        if (error) reject(doing.signal.aborted ? asCoveyError(doing.signal.reason) : errorFromStatus(error, doing.wire));
+        if (error)
+          reject(doing.signal.aborted ? asCoveyError(doing.signal.reason) : errorFromStatus(error, doing.wire));
         else resolve(response);
       },
     );
@@ -290,11 +332,21 @@ function callUnary(client: grpc.Client, definition: Definition, doing: Doing): P
 
 async function* callServerStream(client: grpc.Client, definition: Definition, doing: Doing): AsyncGenerator<unknown> {
   doing.signal.throwIfAborted();
-  const call = client.makeServerStreamRequest(definition.path, definition.requestSerialize, definition.responseDeserialize, doing.request, new grpc.Metadata(), deadlineOf(doing));
+  const call = client.makeServerStreamRequest(
+    definition.path,
+    definition.requestSerialize,
+    definition.responseDeserialize,
+    doing.request,
+    new grpc.Metadata(),
+    deadlineOf(doing),
+  );
   yield* iterate(call, doing);
 }
 
-async function* iterate(call: grpc.ClientReadableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>, doing: Doing): AsyncGenerator<unknown> {
+async function* iterate(
+  call: grpc.ClientReadableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>,
+  doing: Doing,
+): AsyncGenerator<unknown> {
   const cancel = (): void => call.cancel();
   doing.signal.addEventListener('abort', cancel, { once: true });
   try {
@@ -303,18 +355,19 @@ async function* iterate(call: grpc.ClientReadableStream<unknown> | grpc.ClientDu
     throw doing.signal.aborted ? asCoveyError(doing.signal.reason) : errorFromStatus(error, doing.wire);
   } finally {
     doing.signal.removeEventListener('abort', cancel);
-    call.on('error', ignoreAfterCancel);
+    call.on('error', () => undefined); // a cancelled call still reports CANCELLED; nobody waits for that any more
     call.cancel();
   }
 }
 
-/** A cancelled call still reports CANCELLED; nobody waits for that any more. */
-function ignoreAfterCancel(): void {
-  return undefined;
-}
-
 function callBidi(client: grpc.Client, definition: Definition, doing: Doing): Duplex<unknown, unknown> {
-  const call = client.makeBidiStreamRequest(definition.path, definition.requestSerialize, definition.responseDeserialize, new grpc.Metadata(), deadlineOf(doing));
+  const call = client.makeBidiStreamRequest(
+    definition.path,
+    definition.requestSerialize,
+    definition.responseDeserialize,
+    new grpc.Metadata(),
+    deadlineOf(doing),
+  );
   let failure: unknown;
   call.on('error', error => {
     failure = error;

@@ -133,7 +133,9 @@ export interface Processes {
   /** False when there is no such process. */
   readonly kill: (pid: number, signal: number) => boolean;
   /** Start time in clock ticks since boot, and state letter; undefined when there is no such process. */
-  readonly findStart: (pid: number) => { readonly startTicks: number; readonly state: string; readonly parent: number } | undefined;
+  readonly findStart: (
+    pid: number,
+  ) => { readonly startTicks: number; readonly state: string; readonly parent: number } | undefined;
   readonly findOnPath: (program: string) => string | undefined;
   /** A new random text each boot. */
   readonly bootId: () => string;
@@ -163,7 +165,13 @@ export interface NftContext extends Disposable {
  * Errors are CoveyError with the name of the call, the object and the errno.
  */
 export interface Kernel {
-  readonly mount: (mount: { readonly source: string; readonly target: string; readonly type: string; readonly flags: number; readonly data?: string | undefined }) => void;
+  readonly mount: (mount: {
+    readonly source: string;
+    readonly target: string;
+    readonly type: string;
+    readonly flags: number;
+    readonly data?: string | undefined;
+  }) => void;
   /** Lazy with `detach`; nothing when the target is no mount point. */
   readonly unmount: (target: string, options?: { readonly detach?: boolean }) => void;
   /** A new network namespace, pinned by a bind mount at path (made when missing). */
@@ -176,7 +184,10 @@ export interface Kernel {
   readonly openNetlink: (namespace: NamespaceHandle | undefined) => NetlinkSocket;
   readonly openNft: (namespace: NamespaceHandle | undefined) => NftContext;
   /** A socket bound (and listening, for TCP) in the namespace; returns its descriptor for dgram or net. */
-  readonly openSocket: (namespace: NamespaceHandle | undefined, socket: { readonly kind: 'udp' | 'tcp'; readonly address: string; readonly port: number }) => number;
+  readonly openSocket: (
+    namespace: NamespaceHandle | undefined,
+    socket: { readonly kind: 'udp' | 'tcp'; readonly address: string; readonly port: number },
+  ) => number;
   /** Writes a file as seen from inside a network namespace: /proc/sys/net. */
   readonly writeSysctl: (namespace: NamespaceHandle | undefined, name: string, value: string) => void;
   readonly readSysctl: (namespace: NamespaceHandle | undefined, name: string) => string | undefined;
@@ -187,7 +198,11 @@ export interface Kernel {
   /** A datagram to a unix socket path (a leading @ means abstract): sd_notify. */
   readonly sendDatagram: (path: string, text: string) => void;
   /** A pseudo terminal: our end, and the descriptor and path of the other. */
-  readonly openTerminal: (size: { readonly rows: number; readonly columns: number }) => { readonly masterFd: number; readonly slaveFd: number; readonly slavePath: string };
+  readonly openTerminal: (size: { readonly rows: number; readonly columns: number }) => {
+    readonly masterFd: number;
+    readonly slaveFd: number;
+    readonly slavePath: string;
+  };
   readonly resizeTerminal: (masterFd: number, size: { readonly rows: number; readonly columns: number }) => void;
   readonly closeFd: (fd: number) => void;
 }

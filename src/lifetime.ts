@@ -101,7 +101,10 @@ export function isCancellation(error: unknown): boolean {
 }
 
 /** A signal that aborts after ms or with its parent, whichever is first. Dispose it to free the timer. */
-export function deadline(clock: { after(ms: number, call: () => void): { cancel(): void } }, options: { readonly ms: number; readonly parent: AbortSignal; readonly reason: () => Error }): { readonly signal: AbortSignal } & Disposable {
+export function deadline(
+  clock: { after(ms: number, call: () => void): { cancel(): void } },
+  options: { readonly ms: number; readonly parent: AbortSignal; readonly reason: () => Error },
+): { readonly signal: AbortSignal } & Disposable {
   const controller = new AbortController();
   const timer = clock.after(options.ms, () => controller.abort(options.reason()));
   const onParent = (): void => controller.abort(options.parent.reason);

@@ -55,7 +55,10 @@ export function openLoop<Key>(options: LoopOptions<Key>): Loop<Key> {
       if (signal.aborted && isCancellation(error)) return;
       const count = (failures.get(key) ?? 0) + 1;
       failures.set(key, count);
-      const retryInMs = Math.min(options.backoffMaxMs ?? 30_000, (options.backoffMs ?? 100) * 2 ** Math.min(count - 1, 20));
+      const retryInMs = Math.min(
+        options.backoffMaxMs ?? 30_000,
+        (options.backoffMs ?? 100) * 2 ** Math.min(count - 1, 20),
+      );
       options.onFailure(key, error, retryInMs);
       touchAfter(key, retryInMs);
     } finally {

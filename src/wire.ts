@@ -154,7 +154,8 @@ function messageCodec(field: protobuf.Field, scalar: Scalar): FieldCodec {
     },
     toDomain: (from, to) => {
       if (Object.hasOwn(from, name) && from[name] !== null) to[name] = scalar.toDomain(from[name]);
-      else if (required) throw new CoveyError('unknown-value', `Cannot decode a ${field.parent?.name ?? 'message'} without its ${name}`);
+      else if (required)
+        throw new CoveyError('unknown-value', `Cannot decode a ${field.parent?.name ?? 'message'} without its ${name}`);
     },
   };
 }
@@ -173,12 +174,18 @@ function mapCodec(name: string, scalar: Scalar): FieldCodec {
 }
 
 function oneofCodec(type: protobuf.Type, one: protobuf.OneOf, codecs: Map<protobuf.Type, TypeCodec>): FieldCodec {
-  const cases = new Map(one.fieldsArray.map(field => [field.name, { scalar: scalarOf(field.resolve(), codecs), message: field.resolvedType instanceof protobuf.Type }]));
+  const cases = new Map(
+    one.fieldsArray.map(field => [
+      field.name,
+      { scalar: scalarOf(field.resolve(), codecs), message: field.resolvedType instanceof protobuf.Type },
+    ]),
+  );
   return {
     toPlain: (from, to) => {
       const value = from[one.name] as { readonly kind: string; readonly value?: unknown };
       const found = cases.get(value.kind);
-      if (found === undefined) throw new CoveyError('bug', `Cannot encode ${type.name}.${one.name} of kind "${value.kind}"`);
+      if (found === undefined)
+        throw new CoveyError('bug', `Cannot encode ${type.name}.${one.name} of kind "${value.kind}"`);
       to[value.kind] = found.scalar.toPlain(found.message ? value : value.value);
     },
     toDomain: (from, to) => {
@@ -197,7 +204,11 @@ function scalarOf(field: protobuf.Field, codecs: Map<protobuf.Type, TypeCodec>):
   const resolved = field.resolvedType;
   if (resolved instanceof protobuf.Type) {
     const codec = codecOf(resolved, codecs);
-    return { toPlain: value => codec.toPlain(value as Plain), toDomain: value => codec.toDomain(value as Plain), zero: undefined };
+    return {
+      toPlain: value => codec.toPlain(value as Plain),
+      toDomain: value => codec.toDomain(value as Plain),
+      zero: undefined,
+    };
   }
   if (resolved instanceof protobuf.Enum) return enumScalar(resolved);
   if (/^(?:u?int64|sint64|s?fixed64)$/.test(field.type)) return { toPlain: same, toDomain: toNumber, zero: 0 };
@@ -216,7 +227,8 @@ function enumScalar(resolved: protobuf.Enum): Scalar {
   }
   const find = <Out>(map: Map<unknown, Out>, value: unknown): Out => {
     const found = map.get(value);
-    if (found === undefined) throw new CoveyError('unknown-value', `Cannot use "${String(value)}" as a ${resolved.name}`);
+    if (found === undefined)
+      throw new CoveyError('unknown-value', `Cannot use "${String(value)}" as a ${resolved.name}`);
     return found;
   };
   return { toPlain: value => find(byName, value), toDomain: value => find(byNumber, value), zero: 0 };
