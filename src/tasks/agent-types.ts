@@ -1,0 +1,53 @@
+/**
+ * The agent as the rest of the daemon sees it: assignments in, reports out, logs and exec on the side.
+ *
+ * Not here: how a task is carried out (controller.ts, task.ts), the stream to the managers (daemon/session).
+ */
+import type { Assignments, BulkFrame, ExecStart, LogsStart, TaskReport } from '../gen/types.js';
+import type { Host } from '../host.js';
+import type { Lifetime } from '../lifetime.js';
+import type { Logger } from '../telemetry.js';
+import type { TaskImages, TaskVolumes } from './images.js';
+import type { TaskNetwork } from './network.js';
+
+export interface AgentOptions {
+  readonly host: Host;
+  /** Durable: tasks/<id> lies in it. */
+  readonly dataDir: string;
+  /** Gone after a reboot: bundles, exits, secrets, the runtime's state. */
+  readonly runDir: string;
+  /** Heads container ids and is the parent cgroup. At most 8 characters. */
+  readonly prefix: string;
+  readonly runtime: RuntimeChoice;
+  readonly images: TaskImages;
+  readonly network: TaskNetwork;
+  /** Without: tasks with volumes are rejected. */
+  readonly volumes?: TaskVolumes | undefined;
+  readonly log: Logger;
+  readonly lifetime: Lifetime;
+}
+
+/** The low-level runtime that works on this node, and where the monitor is (runtime/probe.ts finds them). */
+export interface RuntimeChoice {
+  readonly name: 'crun' | 'runc';
+  readonly path: string;
+  readonly version: string;
+  readonly conmonPath: string;
+}
+
+export interface Agent {
+  /** Once, before the first assign: adopts what runs, redoes or undoes what was interrupted, then sweeps. */
+  recover(signal: AbortSignal): Promise<void>;
+  /** Durable on return; acts in the background. `full`: tasks that are not named are stopped and removed. */
+  assign(update: Assignments): Promise<void>;
+  /** Of all tasks. */
+  reports(): readonly TaskReport[];
+  /** Coalesced over about 10 ms; only what changed. */
+  onReport(listener: (reports: readonly TaskReport[]) => void): Disposable;
+  exec(frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
+  logs(start: LogsStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
+  /** Removes what bears our prefix and belongs to no task; returns what it removed, a line each. */
+  sweep(): Promise<readonly string[]>;
+  /** For leave: stops and removes every task, then everything that is ours in the kernel. Returns how many tasks ran. */
+  stopAll(signal: AbortSignal): Promise<number>;
+}

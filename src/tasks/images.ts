@@ -1,0 +1,74 @@
+/**
+ * What the task engine needs of the images of this node. The image part offers it; the composition root hands it over.
+ *
+ * Not here: import, layers, the index of names (image/).
+ */
+import type { TaskId } from '../ids.js';
+
+/** The part of an OCI image config that says how its program is run. Absent fields are empty. */
+export interface ImageRunConfig {
+  readonly entrypoint: readonly string[];
+  readonly command: readonly string[];
+  readonly env: readonly string[];
+  readonly user: string;
+  readonly workingDir: string;
+  readonly stopSignal: string;
+  readonly volumes: readonly string[];
+  readonly healthcheck: ImageHealthcheck | undefined;
+}
+
+export interface ImageHealthcheck {
+  /** ["NONE"], ["CMD", …] or ["CMD-SHELL", "…"]. */
+  readonly test: readonly string[];
+  /** 0 means the default. */
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly startPeriodMs: number;
+  readonly startIntervalMs: number;
+  readonly retries: number;
+}
+
+export interface ImageRecord {
+  readonly digest: string;
+  readonly config: ImageRunConfig;
+  /** The diffIDs, lowest first. */
+  readonly layers: readonly string[];
+}
+
+export interface ResolvedUser {
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  /** The home directory of /etc/passwd, "/" when there is no entry. */
+  readonly home: string;
+}
+
+export interface TaskImages {
+  find(reference: string): ImageRecord | undefined;
+  /** Mounts overlay: lower = layers, upper and work under directory. Idempotent. */
+  mountRoot(image: ImageRecord, directory: string): Promise<{ readonly rootPath: string }>;
+  /** Lazy when busy; idempotent; removes upper and work. */
+  unmountRoot(directory: string): Promise<void>;
+  /** In use: may not be removed. Idempotent per task and digest. */
+  acquire(taskId: TaskId, digest: string): void;
+  release(taskId: TaskId): void;
+  /** uid, gid and groups of "name", "uid", "name:group", "uid:gid" by the /etc/passwd and /etc/group of a root file system. */
+  resolveUser(rootPath: string, user: string, groups: readonly string[]): Promise<ResolvedUser>;
+}
+
+/** What the task engine needs of named and anonymous volumes. */
+export interface TaskVolumes {
+  /**
+   * The directory that holds the volume's data, made when missing. A fresh volume gets what the image has at `target`, unless
+   * noCopy. An empty name means an anonymous volume, which ends with its task.
+   */
+  prepare(request: {
+    readonly taskId: TaskId;
+    readonly name: string;
+    readonly rootPath: string;
+    readonly target: string;
+    readonly noCopy: boolean;
+  }): Promise<{ readonly path: string }>;
+  /** Removes the anonymous volumes of the task; idempotent. */
+  release(taskId: TaskId): Promise<void>;
+}
