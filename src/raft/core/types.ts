@@ -6,6 +6,7 @@
  *
  * Not here: the rules (raft.ts), the batches' way to disk (../storage/), the bytes on the wire.
  */
+import type { TraceEvent } from './trace.js';
 
 /** A member of the group: an integer in [1, 2^53), drawn once at join and never used again. 0 means "nobody". */
 export type PeerId = number;
@@ -224,7 +225,7 @@ export interface StorageAppend {
   readonly kind: 'storage-append';
   /** Present when it changed; the whole record. */
   readonly hardState: HardState | undefined;
-  /** Replaces the log up to its index; entries of the same batch come after it. */
+  /** Replaces the whole log: nothing before or after its index is kept; entries of the same batch follow on it. */
   readonly snapshot: Snapshot | undefined;
   readonly entries: readonly Entry[];
   readonly mustSync: boolean;
@@ -287,7 +288,8 @@ export interface ReadState {
 
 /** What became of a proposal here and now. `appended` and `forwarded` say nothing yet about being committed. */
 export type ProposeOutcome =
-  | { readonly kind: 'appended'; readonly index: number; readonly term: number }
+  /** The batch has the indexes [index, index + count). */
+  | { readonly kind: 'appended'; readonly index: number; readonly count: number; readonly term: number }
   /** A change of the configuration that cannot be made now; an empty entry took its place at `index`. */
   | { readonly kind: 'refused'; readonly because: ConfChangeRefusal; readonly index: number; readonly term: number }
   | { readonly kind: 'forwarded'; readonly leader: PeerId }
@@ -297,13 +299,16 @@ export type ProposeOutcome =
 
 export type ConfChangeRefusal = 'pending-change' | 'must-leave-joint' | 'not-joint';
 
-/** What `step` did with its input. Anything but `stepped` left the state as it was. */
+/** What `step` did with its input. `unknown-…` and `malformed` left the state as it was. */
 export type StepOutcome =
   | { readonly kind: 'stepped' }
   /** A reply from somebody who is not (or no longer) a member. */
   | { readonly kind: 'unknown-peer'; readonly peer: PeerId }
   | { readonly kind: 'unknown-version'; readonly version: number }
-  | Exclude<ProposeOutcome, { readonly kind: 'appended' | 'refused' | 'forwarded' }>;
+  /** Entries that do not follow on one another. */
+  | { readonly kind: 'malformed' }
+  /** What became of forwarded proposals. */
+  | ProposeOutcome;
 
 /** What became of a wish to hand leadership over. */
 export type TransferOutcome =
@@ -369,83 +374,3 @@ export interface RaftConfig {
   /** Called with each event in order; never throws, never calls back. */
   readonly trace?: ((event: TraceEvent) => void) | undefined;
 }
-
-// ---------------------------------------------------------------------------------------------------- trace
-
-interface TraceHead {
-  readonly id: PeerId;
-  readonly term: number;
-}
-/** What happened inside, for logs, metrics and checkers. No text: who prints it words it. */
-export type TraceEvent = TraceHead &
-  (
-    | {
-        readonly kind: 'started';
-        readonly commit: number;
-        readonly applied: number;
-        readonly lastIndex: number;
-        readonly lastTerm: number;
-        readonly voters: readonly PeerId[];
-      }
-    | {
-        readonly kind: 'became';
-        readonly role: Role;
-        readonly leader: PeerId;
-        readonly vote: PeerId;
-        readonly commit: number;
-        readonly lastIndex: number;
-      }
-    | { readonly kind: 'election-started'; readonly reason: CampaignKind }
-    | {
-        readonly kind: 'campaign-refused';
-        readonly because: 'not-promotable' | 'unapplied-conf-change' | 'already-leader';
-      }
-    | {
-        readonly kind: 'vote-counted';
-        readonly from: PeerId;
-        readonly phase: 'vote' | 'pre-vote';
-        readonly granted: boolean;
-        readonly grants: number;
-        readonly rejections: number;
-      }
-    | {
-        readonly kind: 'vote-cast' | 'vote-refused' | 'vote-ignored';
-        readonly to: PeerId;
-        readonly phase: 'vote' | 'pre-vote';
-        readonly lastIndex: number;
-        readonly lastTerm: number;
-      }
-    | {
-        readonly kind: 'higher-term';
-        readonly from: PeerId;
-        readonly message: MessageKind;
-        readonly messageTerm: number;
-      }
-    | {
-        readonly kind: 'stale-message';
-        readonly from: PeerId;
-        readonly message: MessageKind | 'storage-append-done';
-        readonly messageTerm: number;
-      }
-    | { readonly kind: 'quorum-lost' }
-    | { readonly kind: 'replicated'; readonly index: number; readonly count: number }
-    | { readonly kind: 'committed'; readonly index: number }
-    | { readonly kind: 'append-rejected'; readonly from: PeerId; readonly index: number }
-    | { readonly kind: 'append-conflict'; readonly index: number; readonly ours: number; readonly theirs: number }
-    | { readonly kind: 'snapshot-sent'; readonly to: PeerId; readonly index: number }
-    | { readonly kind: 'snapshot-restored' | 'snapshot-ignored'; readonly index: number; readonly commit: number }
-    | {
-        readonly kind: 'progress';
-        readonly peer: PeerId;
-        readonly state: 'probe' | 'replicate' | 'snapshot';
-        readonly match: number;
-        readonly next: number;
-      }
-    | { readonly kind: 'conf-change-refused'; readonly because: ConfChangeRefusal }
-    | { readonly kind: 'conf-changed'; readonly confState: ConfState }
-    | { readonly kind: 'auto-leave'; readonly proposed: boolean }
-    | { readonly kind: 'transfer'; readonly to: PeerId; readonly phase: 'started' | 'sent' | 'aborted' }
-    | { readonly kind: 'proposal-dropped'; readonly because: string }
-    | { readonly kind: 'leader-forgotten'; readonly leader: PeerId }
-  );
-export type CampaignKind = 'pre-vote' | 'election' | 'transfer';
