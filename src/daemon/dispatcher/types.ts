@@ -1,0 +1,33 @@
+/**
+ * What the dispatcher offers to the daemon, and the bulk relay to it.
+ *
+ * Not here: the work (dispatcher.ts, bulk/relay.ts).
+ */
+import type { Services } from '../../gen/services.js';
+import type { CallContext, Handlers } from '../../grpc.js';
+import type { NodeId } from '../../ids.js';
+
+/** The manager's half of all sessions. Lives as long as this manager leads. */
+export interface Dispatcher {
+  readonly session: Handlers<Services['Dispatcher']>['session'];
+  readonly isConnected: (nodeId: NodeId) => boolean;
+  /** Asks the node to open a bulk stream; false when it has no session. */
+  readonly openBulk: (nodeId: NodeId, ticket: string) => boolean;
+  /**
+   * Resolves when all connected nodes show the tables as they are in the store now, after at most timeoutMs.
+   * A node that leaves waits for this before it stops its containers.
+   */
+  readonly settled: (options: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<void>;
+  /** The list of managers changed: every node is told. */
+  readonly managersChanged: () => void;
+}
+
+/** Exec and Logs of Control, and Bulk of Dispatcher. */
+export interface BulkRelay {
+  readonly exec: Handlers<Services['Control']>['exec'];
+  readonly logs: Handlers<Services['Control']>['logs'];
+  readonly bulk: Handlers<Services['Dispatcher']>['bulk'];
+}
+
+export type BulkHandler<Name extends 'exec' | 'logs'> = Handlers<Services['Control']>[Name];
+export type { CallContext };

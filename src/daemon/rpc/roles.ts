@@ -1,0 +1,124 @@
+/**
+ * Who may call what: one table beside the services (src/gen/services.ts), a row for every RPC. A server refuses to start
+ * when a method that it serves has no row; the compiler says so earlier.
+ *
+ * Checked before any handler runs, by interceptors of the two servers (cluster-server.ts, local-server.ts).
+ *
+ * Not here: who the caller is (callers.ts), whether a node is still a member (the store, asked by the cluster server).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Services } from '../../gen/services.js';
+import { type Caller, pathsOf } from '../../grpc.js';
+
+/**
+ * `local`: whoever may open the unix socket. `worker`, `manager`: nodes with a certificate of that role. `anyone`: no
+ * certificate needed.
+ */
+export type Role = 'local' | 'worker' | 'manager' | 'anyone';
+
+type RoleTable = { readonly [S in keyof Services]: { readonly [M in keyof Services[S]]: readonly Role[] } };
+
+const local: readonly Role[] = ['local'];
+const nodes: readonly Role[] = ['worker', 'manager'];
+
+export const roleTable: RoleTable = {
+  // A joiner has no certificate yet; its token is checked by the handler.
+  Ca: { join: ['anyone'], renew: nodes, leave: nodes },
+  Dispatcher: { session: nodes, bulk: nodes },
+  Local: {
+    init: local,
+    joinCluster: local,
+    leaveCluster: local,
+    info: local,
+    doctor: local,
+    importImage: local,
+    listImages: local,
+    inspectImage: local,
+    removeImage: local,
+    setLogLevel: local,
+  },
+  Control: {
+    getCluster: local,
+    createJoinToken: local,
+    listJoinTokens: local,
+    removeJoinToken: local,
+    listNodes: local,
+    updateNode: local,
+    removeNode: local,
+    listServices: local,
+    createService: local,
+    updateService: local,
+    removeService: local,
+    listTasks: local,
+    listNetworks: local,
+    createNetwork: local,
+    removeNetwork: local,
+    listSecrets: local,
+    listConfigs: local,
+    deployStack: local,
+    removeStack: local,
+    watch: local,
+    exec: local,
+    logs: local,
+  },
+};
+
+export type RolesByPath = ReadonlyMap<string, readonly Role[]>;
+
+/** The rows of the named services by path ("/covey.v1.Ca/Join"). Throws when a method has no row. */
+export function rolesOf(services: readonly (keyof Services)[], table: RoleTable = roleTable): RolesByPath {
+  const rows = new Map<string, readonly Role[]>();
+  for (const service of services) {
+    for (const path of pathsOf(service)) {
+      const method = path.slice(path.lastIndexOf('/') + 1);
+      const roles = (table[service] as Readonly<Record<string, readonly Role[]>>)[lowerFirst(method)];
+      if (roles === undefined) throw new CoveyError('bug', `Cannot serve "${path}": the role table has no row for it`);
+      rows.set(path, roles);
+    }
+  }
+  return rows;
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/** The refusal of a call, or undefined when the caller may make it. */
+export function refusalOf(caller: Caller, path: string, rows: RolesByPath): CoveyError | undefined {
+  const roles = rows.get(path);
+  if (roles === undefined) return new CoveyError('unknown-value', `Cannot call "${path}": it is not served here`);
+  if (roles.includes('anyone')) return undefined;
+  const role = callerRole(caller);
+  if (role !== undefined && roles.includes(role)) return undefined;
+  if (caller.kind === 'anonymous') {
+    return new CoveyError('no-certificate', `Cannot call "${path}" without a certificate of this cluster`, {
+      state: `caller at ${caller.address}`,
+      hint: 'join the cluster first: covey join',
+    });
+  }
+  return new CoveyError('role-refused', `Cannot call "${path}" as ${nameOf(caller)}`, {
+    state: `allowed: ${roles.join(', ')}`,
+  });
+}
+
+function callerRole(caller: Caller): Role | undefined {
+  if (caller.kind === 'uid') return 'local';
+  if (caller.kind === 'node' && (caller.role === 'worker' || caller.role === 'manager')) return caller.role;
+  return undefined;
+}
+
+function nameOf(caller: Exclude<Caller, { readonly kind: 'anonymous' }>): string {
+  return caller.kind === 'uid' ? `uid ${caller.uid}` : `${caller.role} ${caller.nodeId}`;
+}
+
+/** Who asked, as the store notes it. */
+export function principalOf(caller: Caller): string {
+  switch (caller.kind) {
+    case 'uid':
+      return `uid:${caller.uid}`;
+    case 'node':
+      return `node:${caller.nodeId}`;
+    case 'anonymous':
+      return 'anonymous';
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * What a session needs of the parts of its node, and what it offers to the daemon.
+ *
+ * Not here: the session itself (session.ts), the manager's half (dispatcher/).
+ */
+import type {
+  AgentMessage,
+  Assignments,
+  BulkFrame,
+  ExecStart,
+  LogsStart,
+  ManagerAddress,
+  ManagerMessage,
+  NodeDescription,
+  TableItem,
+  TaskReport,
+} from '../../gen/types.js';
+import type { CallOptions, Duplex } from '../../grpc.js';
+
+/** The part of the worker half (tasks/) that a session drives. */
+export interface SessionAgent {
+  /** Durable on return; then acts in the background. */
+  readonly assign: (update: Assignments) => Promise<void>;
+  readonly reports: () => readonly TaskReport[];
+  readonly onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
+}
+
+/** The part of the worker half that bulk streams drive. */
+export interface BulkAgent {
+  readonly exec: (
+    frames: AsyncIterable<BulkFrame>,
+    start: ExecStart,
+    signal: AbortSignal,
+  ) => AsyncIterable<BulkFrame>;
+  readonly logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+}
+
+/** The data plane and resolver of the node. */
+export interface SessionTables {
+  /** The whole wanted set; resolves when kernel and resolver show it. */
+  readonly applyTables: (items: ReadonlyMap<string, TableItem>, signal: AbortSignal) => Promise<void>;
+}
+
+/** A connection to a manager, closed by who opened it. */
+export interface ManagerConnection extends AsyncDisposable {
+  readonly session: (options: CallOptions) => Duplex<AgentMessage, ManagerMessage>;
+  readonly bulk: (options: CallOptions) => Duplex<BulkFrame, BulkFrame>;
+}
+
+/** Opens a fresh connection to some manager; rejects within about a second when nobody answers. */
+export type DialManager = (
+  managers: readonly ManagerAddress[],
+  signal: AbortSignal,
+) => Promise<ManagerConnection>;
+
+export type SessionState =
+  | { readonly kind: 'connecting'; readonly problem: Error | undefined }
+  | { readonly kind: 'connected'; readonly term: number; readonly sinceMs: number };
+
+export interface Session {
+  readonly state: () => SessionState;
+  readonly managers: () => readonly ManagerAddress[];
+  /** Resolves once a manager has welcomed this node and its first full assignments and tables are in effect. */
+  readonly ready: (signal: AbortSignal) => Promise<void>;
+  /** The facts of the node changed (an image came, an address): says hello again on the open stream. */
+  readonly describe: (description: NodeDescription) => void;
+}
