@@ -171,6 +171,8 @@ export interface Kernel {
     readonly type: string;
     readonly flags: number;
     readonly data?: string | undefined;
+    /** Where relative paths in `data` start: many overlay layers fit the page that `data` may fill only by short names. */
+    readonly directory?: string | undefined;
   }) => void;
   /** Lazy with `detach`; nothing when the target is no mount point. */
   readonly unmount: (target: string, options?: { readonly detach?: boolean }) => void;

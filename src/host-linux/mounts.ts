@@ -32,13 +32,15 @@ export const mountFlags = {
 } as const;
 
 export const linuxMounts: Pick<Kernel, 'mount' | 'unmount' | 'lockFile'> = {
-  mount: ({ source, target, type, flags, data }) => {
-    if (mountCall(source, target, type, flags, data ?? null) !== 0) {
-      throw systemCallError(
-        { call: `mount ${type || 'bind'} "${source}" on`, object: `"${target}"`, errno: lastErrno() },
-        'mount-failed',
-      );
-    }
+  mount: ({ source, target, type, flags, data, directory }) => {
+    const errno = within(directory, () =>
+      mountCall(source, target, type, flags, data ?? null) === 0 ? 0 : lastErrno(),
+    );
+    if (errno === 0) return;
+    throw systemCallError(
+      { call: `mount ${type || 'bind'} "${source}" on`, object: `"${target}"`, errno },
+      'mount-failed',
+    );
   },
   unmount: (target, options) => {
     if (umount2(target, options?.detach === true ? MNT_DETACH : 0) === 0) return;
@@ -56,3 +58,15 @@ export const linuxMounts: Pick<Kernel, 'mount' | 'unmount' | 'lockFile'> = {
     throw systemCallError({ call: 'lock', object: `"${path}"`, errno });
   },
 };
+
+/** The call with another working directory. Nothing else runs in between: the call is synchronous, and all paths of ours absolute. */
+function within(directory: string | undefined, call: () => number): number {
+  if (directory === undefined) return call();
+  const before = process.cwd();
+  process.chdir(directory);
+  try {
+    return call();
+  } finally {
+    process.chdir(before);
+  }
+}

@@ -1,0 +1,15 @@
+/**
+ * Images of this node: import of archives, content-addressed blobs, one directory per layer, and the overlay mounts of
+ * which root file systems are made.
+ *
+ * Keeps true: a name points to an image whose every blob and layer is there and was checked; what was half done when the
+ * daemon died is gone at the next start; a layer is unpacked once, whoever names it; nothing in an archive can reach outside
+ * the directory of its layer.
+ *
+ * How it goes: `store.ts` is the front and the one writer of the index -> `import.ts` runs one short-lived child per import
+ * -> `unpack-child.ts` reads the archive there (`archive.ts` tells its form, `layer-filter.ts` decides about each entry, GNU
+ * tar in a jail writes) and leaves all in `tmp/` -> the store moves it into place. `mount.ts` makes root file systems.
+ *
+ * Try it: `sudo npm run test:real -- tasks/image` (writes below /tmp; cleans up after itself).
+ */
+export type { ImageStore, ImageStoreOptions } from './store-types.js';
