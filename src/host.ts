@@ -88,6 +88,22 @@ export interface Files {
   /** Calls back when something in the directory changed; only a hint. */
   readonly watch: (path: string, onChange: (name: string | undefined) => void) => AsyncDisposable;
   readonly syncDirectory: (path: string) => Promise<void>;
+  /** For reading at offsets; stays with the file when it is renamed. undefined when there is none. */
+  readonly openReader: (path: string) => Promise<FileReader | undefined>;
+  /** Writes to a FIFO without waiting. False when nobody reads from it. */
+  readonly writePipe: (path: string, content: string) => boolean;
+  /** Names within; empty when there is no such directory. Synchronous, for pseudo file systems and the run directory. */
+  readonly listSync: (path: string) => readonly string[];
+  /** rmdir(2). "busy" covers not empty. */
+  readonly removeDirectorySync: (path: string) => 'removed' | 'missing' | 'busy';
+  /** unlink(2); nothing when there is none. */
+  readonly removeFileSync: (path: string) => void;
+}
+
+export interface FileReader extends AsyncDisposable {
+  /** Fewer bytes than asked for, or none, at the end. */
+  readonly read: (offset: number, sizeMaxBytes: number) => Promise<Uint8Array>;
+  readonly stat: () => Promise<FileStat>;
 }
 
 export interface RunOptions {
@@ -160,6 +176,27 @@ export interface NftContext extends Disposable {
   readonly runSync: (commands: string) => string;
 }
 
+/** The form of linux.seccomp in an OCI config. */
+export interface SeccompProfile {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet: number;
+  /** "SCMP_ARCH_X86_64" and the like, the native one first. */
+  readonly architectures: readonly string[];
+  readonly syscalls: readonly SeccompRule[];
+}
+
+export interface SeccompRule {
+  readonly names: readonly string[];
+  readonly action: 'SCMP_ACT_ALLOW' | 'SCMP_ACT_ERRNO';
+  readonly errnoRet?: number;
+  readonly args?: readonly {
+    readonly index: number;
+    readonly value: number;
+    readonly valueTwo?: number;
+    readonly op: 'SCMP_CMP_EQ' | 'SCMP_CMP_NE' | 'SCMP_CMP_MASKED_EQ';
+  }[];
+}
+
 /**
  * System calls that Node does not offer. Each acts at once on the calling thread and never leaves it in another namespace.
  * Errors are CoveyError with the name of the call, the object and the errno.
@@ -206,5 +243,11 @@ export interface Kernel {
     readonly slavePath: string;
   };
   readonly resizeTerminal: (masterFd: number, size: { readonly rows: number; readonly columns: number }) => void;
+  /** Sets the size of a terminal by the path of its other end, as seen from here: /proc/PID/fd/0. */
+  readonly resizeTerminalAt: (slavePath: string, size: { readonly rows: number; readonly columns: number }) => void;
+  /** Bytes of our end. Ends when the last holder of the other end is gone; takes over the descriptor. */
+  readonly openTerminalStream: (masterFd: number) => NodeJS.ReadWriteStream & { destroy(): void };
+  /** A seccomp filter as the kernel takes it, by libseccomp; undefined when the library is not there. */
+  readonly compileSeccomp: (profile: SeccompProfile) => Uint8Array | undefined;
   readonly closeFd: (fd: number) => void;
 }

@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import * as fsp from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CoveyError, type ErrorCode, errnoOf } from '../errors.js';
-import type { FileStat, Files } from '../host.js';
+import type { FileReader, FileStat, Files } from '../host.js';
 
 const codes: Readonly<Record<string, ErrorCode>> = {
   ENOENT: 'not-found',
@@ -128,7 +128,67 @@ export const linuxFiles: Files = {
     return { [Symbol.asyncDispose]: async () => watcher.close() };
   },
   syncDirectory: path => attempt('sync', path, () => syncDirectory(path)),
+  openReader: path => attempt('read', path, () => openReader(path)),
+  writePipe: (path, content) => attemptSync('write to', path, () => writePipe(path, content)),
+  listSync: path => {
+    try {
+      return fs.readdirSync(path);
+    } catch (cause) {
+      if (isMissing(cause)) return [];
+      throw failed('list', path, cause);
+    }
+  },
+  removeDirectorySync: path => attemptSync('remove', path, () => removeDirectory(path)),
+  removeFileSync: path => {
+    try {
+      fs.unlinkSync(path);
+    } catch (cause) {
+      if (!isMissing(cause)) throw failed('remove', path, cause);
+    }
+  },
 };
+
+async function openReader(path: string): Promise<FileReader | undefined> {
+  const file = await unlessMissing(fsp.open(path, 'r'));
+  if (file === undefined) return undefined;
+  return {
+    read: (offset, sizeMaxBytes) =>
+      attempt('read', path, async () => {
+        const buffer = Buffer.allocUnsafe(sizeMaxBytes);
+        const { bytesRead } = await file.read(buffer, 0, sizeMaxBytes, offset);
+        return buffer.subarray(0, bytesRead);
+      }),
+    stat: () => attempt('stat', path, async () => statOf(await file.stat())),
+    [Symbol.asyncDispose]: () => file.close(),
+  };
+}
+
+function writePipe(path: string, content: string): boolean {
+  try {
+    const fd = fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+    try {
+      fs.writeSync(fd, content);
+    } finally {
+      fs.closeSync(fd);
+    }
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENXIO' || errnoOf(error) === 'EPIPE' || isMissing(error)) return false;
+    throw error;
+  }
+}
+
+function removeDirectory(path: string): 'removed' | 'missing' | 'busy' {
+  try {
+    fs.rmdirSync(path);
+    return 'removed';
+  } catch (error) {
+    if (isMissing(error)) return 'missing';
+    const errno = errnoOf(error);
+    if (errno === 'EBUSY' || errno === 'ENOTEMPTY') return 'busy';
+    throw error;
+  }
+}
 
 function statOf(stat: fs.Stats): FileStat {
   const kind = stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : stat.isSymbolicLink() ? 'symlink' : 'other';

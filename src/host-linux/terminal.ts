@@ -2,6 +2,8 @@
  * Pseudo terminals for `exec -t`: posix_openpt(3) and its relatives, and the window size ioctl.
  */
 import * as fs from 'node:fs';
+import { ReadStream } from 'node:tty';
+import { errnoOf } from '../errors.js';
 import type { Kernel } from '../host.js';
 import { lastErrno, libcFunction, systemCallError } from './libc.js';
 
@@ -18,7 +20,10 @@ const ioctl = libcFunction<[number, number, Uint8Array], number>(
 const O_RDWR_NOCTTY_CLOEXEC = 2 | 0o400 | 0o2000000;
 const TIOCSWINSZ = 0x5414;
 
-export const linuxTerminal: Pick<Kernel, 'openTerminal' | 'resizeTerminal'> = {
+export const linuxTerminal: Pick<
+  Kernel,
+  'openTerminal' | 'resizeTerminal' | 'resizeTerminalAt' | 'openTerminalStream'
+> = {
   openTerminal: size => {
     const masterFd = posixOpenpt(O_RDWR_NOCTTY_CLOEXEC);
     if (masterFd < 0) throw systemCallError({ call: 'open', object: 'a pseudo terminal', errno: lastErrno() });
@@ -33,6 +38,22 @@ export const linuxTerminal: Pick<Kernel, 'openTerminal' | 'resizeTerminal'> = {
     return { masterFd, slaveFd: fs.openSync(slavePath, fs.constants.O_RDWR | fs.constants.O_NOCTTY), slavePath };
   },
   resizeTerminal: resize,
+  resizeTerminalAt: (slavePath, size) => {
+    const fd = fs.openSync(slavePath, fs.constants.O_RDWR | fs.constants.O_NOCTTY | fs.constants.O_NONBLOCK);
+    try {
+      resize(fd, size);
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+  openTerminalStream: masterFd => {
+    const stream = new ReadStream(masterFd);
+    // EIO: the last holder of the other end is gone; that is how a terminal says "end".
+    stream.on('error', error => {
+      if (errnoOf(error) === 'EIO') stream.push(null);
+    });
+    return stream;
+  },
 };
 
 function resize(masterFd: number, size: { readonly rows: number; readonly columns: number }): void {
