@@ -1,0 +1,269 @@
+/**
+ * The Ca service: lets machines in, gives nodes new certificates, lets nodes go.
+ *
+ * Keeps true: a use of a token is counted in the same transaction that makes the node; the same request (id and key) always
+ * gives the same node, so that a lost answer costs nothing; a node's role comes from the store, never from what it shows.
+ *
+ *     joiner                              manager
+ *     root by digest of the token   ->    TLS without client certificate
+ *     Join(secret, request, name)   ->    token checked, certificate made, transaction: use counted, node made
+ *     certificate kept on disk      <-    node id, certificate, managers
+ *     Session with the certificate  ->    node ready
+ *
+ * Not here: making certificates (x509.ts), tokens (token.ts, tokens.ts), the joiner's half (membership/join.ts).
+ */
+import { createHash } from 'node:crypto';
+import { CoveyError } from '../../errors.js';
+import type { Services } from '../../gen/services.js';
+import type { Cluster, JoinRequest, JoinResponse, ManagerAddress, Node, NodeRole } from '../../gen/types.js';
+import type { CallContext, Handlers } from '../../grpc.js';
+import type { Clock, Random } from '../../host.js';
+import { isId, type NodeId, newId } from '../../ids.js';
+import type { Store, View, Write } from '../../raft/store.js';
+import type { Logger } from '../../telemetry.js';
+import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
+import { roleUnits, tlsNameOf } from './identity.js';
+import { planNodeRemoval } from './removal.js';
+import { findToken, tokenRefusal } from './token.js';
+
+export interface CaOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly managers: () => readonly ManagerAddress[];
+  /** Resolves when the other nodes no longer send traffic to a node that leaves. */
+  readonly settled: (options: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<void>;
+}
+
+const dayMs = 86_400_000;
+const joinsAtOnceMax = 16;
+const joinRequestMaxBytes = 65_536;
+const removalWritesMax = 150;
+const settleMs = 1_000;
+
+export function caHandlers(options: CaOptions): Handlers<Services['Ca']> {
+  let joining = 0;
+  return {
+    join: async (request, context) => {
+      if (joining >= joinsAtOnceMax) {
+        throw new CoveyError('too-many', 'Cannot join now', { state: `${joining} machines join at this moment` });
+      }
+      joining += 1;
+      try {
+        return await join(options, request, context);
+      } finally {
+        joining -= 1;
+      }
+    },
+    renew: async (request, context) => {
+      const nodeId = callingNode(context);
+      const cluster = getCluster(options.store.view());
+      const node = options.store.view().find('node', nodeId);
+      if (node === undefined) throw removedError(nodeId);
+      await checkedKey(request.certificateRequest);
+      const validUntilMs = options.clock.wallMs() + cluster.spec.certificateDays * dayMs;
+      const certificate = await issueFor(options, { cluster, node, validUntilMs, request: request.certificateRequest });
+      await options.store.update(view => planExpiry(view, nodeId, validUntilMs), {
+        principal: `node:${nodeId}`,
+        signal: context.signal,
+      });
+      options.log.info('certificate renewed', { node: node.spec.name });
+      return { certificate, rootCertificate: cluster.rootCertificate };
+    },
+    leave: async (_request, context) => {
+      const nodeId = callingNode(context);
+      await removeNode(options, nodeId, context.signal);
+      await options.settled({ timeoutMs: settleMs, signal: context.signal });
+      return {};
+    },
+  };
+}
+
+async function join(options: CaOptions, request: JoinRequest, context: CallContext): Promise<JoinResponse> {
+  const { store, clock, log } = options;
+  checkShape(request);
+  chooseProtocol({ min: request.protocolMin, max: request.protocolMax }, sessionProtocols);
+  const cluster = getCluster(store.view());
+  const token = findToken(store.view().list('joinToken'), request.secret);
+  if (token === undefined) throw refused(tokenRefusal(undefined, clock.wallMs()));
+  const publicKey = await checkedKey(request.certificateRequest);
+  const nodeId = nodeIdOf({ clusterId: cluster.id, requestId: request.requestId, publicKey });
+  const validUntilMs = clock.wallMs() + cluster.spec.certificateDays * dayMs;
+  // Made before the transaction, so that nothing can fail after it; thrown away when the transaction is refused.
+  const certificate = await issueFor(options, {
+    cluster,
+    node: { id: nodeId, role: token.role },
+    validUntilMs,
+    request: request.certificateRequest,
+  });
+  await store.update(view => planJoin(view, { request, nodeId, role: token.role, validUntilMs, nowMs: clock.wallMs() }), {
+    principal: `node:${nodeId}`,
+    signal: context.signal,
+  });
+  log.info('node joined', { node: request.name, id: nodeId, role: token.role });
+  return {
+    nodeId,
+    clusterId: cluster.id,
+    role: token.role,
+    certificate,
+    rootCertificate: cluster.rootCertificate,
+    managers: options.managers(),
+  };
+}
+
+/** What a join writes: the node, the use of the token, the tunnel index. Nothing when the node is there already. */
+export function planJoin(
+  view: View,
+  joiner: {
+    readonly request: JoinRequest;
+    readonly nodeId: NodeId;
+    readonly role: NodeRole;
+    readonly validUntilMs: number;
+    readonly nowMs: number;
+  },
+): readonly Write[] {
+  const { request, nodeId, nowMs } = joiner;
+  if (view.find('node', nodeId) !== undefined) return [];
+  const token = findToken(view.list('joinToken'), request.secret);
+  const refusal = tokenRefusal(token, nowMs);
+  if (refusal !== undefined) throw refusal;
+  if (token === undefined || token.role !== joiner.role) throw refused(tokenRefusal(undefined, nowMs));
+  const namesake = view.findByName('node', request.name);
+  if (namesake !== undefined) {
+    throw new CoveyError('name-in-use', `Cannot join as "${request.name}"`, {
+      state: `node ${namesake.id} has that name and is ${namesake.status.state}`,
+      hint: 'covey join --name ANOTHER …',
+    });
+  }
+  const cluster = getCluster(view);
+  const tunnelIndex = freeTunnelIndex(view, cluster.tunnelIndexLast);
+  const node: Omit<Node, 'meta'> = {
+    id: nodeId,
+    spec: { name: request.name, labels: request.labels, availability: 'active' },
+    role: joiner.role,
+    description: request.description,
+    status: { state: 'unknown', sinceMs: nowMs, message: 'has joined; no session yet' },
+    tunnelIndex,
+    certificateExpiresAtMs: joiner.validUntilMs,
+  };
+  return [
+    { kind: 'put', table: 'node', object: node },
+    { kind: 'put', table: 'joinToken', object: { ...token, uses: token.uses + 1 } },
+    { kind: 'put', table: 'cluster', object: { ...cluster, tunnelIndexLast: tunnelIndex } },
+  ];
+}
+
+export const tunnelIndexMax = 16_383;
+
+/** The next index after the last one given; at the end of the range the lowest that no node has. */
+export function freeTunnelIndex(view: View, last: number): number {
+  if (last < tunnelIndexMax) return last + 1;
+  const used = new Set<number>();
+  for (const node of view.list('node')) used.add(node.tunnelIndex);
+  for (let index = 1; index <= tunnelIndexMax; index += 1) if (!used.has(index)) return index;
+  throw new CoveyError('too-many', 'Cannot add a node', { state: `the cluster has ${tunnelIndexMax} nodes` });
+}
+
+/** The same for every repetition of a request: from its id and the key that it proves to have. */
+export function nodeIdOf(joiner: {
+  readonly clusterId: string;
+  readonly requestId: string;
+  readonly publicKey: Uint8Array;
+}): NodeId {
+  const digest = createHash('sha256').update(`${joiner.clusterId}\0${joiner.requestId}\0`).update(joiner.publicKey).digest();
+  return newId(sizeBytes => digest.subarray(0, sizeBytes));
+}
+
+function checkShape(request: JoinRequest): void {
+  if (!/^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?$/.test(request.name)) {
+    throw new CoveyError('bad-argument', `Cannot use "${request.name.slice(0, 80)}" as the name of a node`, {
+      state: 'a name has 1 to 63 letters, digits, dots, dashes and underscores',
+    });
+  }
+  if (!isId(request.requestId)) throw new CoveyError('bad-argument', 'Cannot join without a request id of 25 characters');
+  const sizeBytes = JSON.stringify([request.labels, request.description]).length;
+  if (sizeBytes > joinRequestMaxBytes) {
+    throw new CoveyError('too-large', 'Cannot join with these labels and facts', {
+      state: `${sizeBytes} bytes; the limit is ${joinRequestMaxBytes}`,
+    });
+  }
+}
+
+async function checkedKey(request: Uint8Array): Promise<Uint8Array> {
+  const { findRequest } = await import('./x509.js');
+  const found = await findRequest(request);
+  if (found === undefined) {
+    throw new CoveyError('bad-argument', 'Cannot use the certificate request', {
+      state: 'it is not a PKCS#10 request for a P-256 key, signed by that key',
+    });
+  }
+  return found.publicKey;
+}
+
+async function issueFor(
+  options: CaOptions,
+  wanted: {
+    readonly cluster: Cluster;
+    readonly node: Pick<Node, 'id' | 'role'>;
+    readonly validUntilMs: number;
+    readonly request: Uint8Array;
+  },
+): Promise<Uint8Array> {
+  const { issueCertificate } = await import('./x509.js');
+  const { cluster, node } = wanted;
+  return issueCertificate({
+    root: { certificate: cluster.rootCertificate, key: cluster.rootKey },
+    request: wanted.request,
+    nodeId: node.id,
+    clusterId: cluster.id,
+    unit: roleUnits[node.role],
+    dnsName: tlsNameOf(node.id),
+    nowMs: options.clock.wallMs(),
+    validUntilMs: wanted.validUntilMs,
+    randomBytes: options.random.bytes,
+  });
+}
+
+function planExpiry(view: View, nodeId: NodeId, certificateExpiresAtMs: number): readonly Write[] {
+  const node = view.find('node', nodeId);
+  if (node === undefined) throw removedError(nodeId);
+  return [{ kind: 'put', table: 'node', object: { ...node, certificateExpiresAtMs } }];
+}
+
+/** Its tasks are orphaned in pieces, then the node goes. */
+async function removeNode(options: CaOptions, nodeId: NodeId, signal: AbortSignal): Promise<void> {
+  let more = true;
+  while (more) {
+    await options.store.update(
+      view => {
+        const plan = planNodeRemoval(view, { nodeId, nowMs: options.clock.wallMs(), writesMax: removalWritesMax });
+        more = plan.more;
+        return plan.writes;
+      },
+      { principal: `node:${nodeId}`, signal },
+    );
+  }
+  options.log.info('node left', { id: nodeId });
+}
+
+function callingNode(context: CallContext): NodeId {
+  if (context.caller.kind !== 'node') throw new CoveyError('no-certificate', 'Cannot do that without the certificate of a node');
+  return context.caller.nodeId as NodeId;
+}
+
+export function getCluster(view: View): Cluster {
+  for (const cluster of view.list('cluster')) return cluster;
+  throw new CoveyError('not-in-cluster', 'Cannot read the cluster', { state: 'the store has none' });
+}
+
+export function removedError(nodeId: string): CoveyError {
+  return new CoveyError('node-removed', `Cannot go on as node ${nodeId}`, {
+    state: 'it was removed from the cluster',
+    hint: 'covey leave --force, then covey join',
+  });
+}
+
+function refused(refusal: CoveyError | undefined): CoveyError {
+  return refusal ?? new CoveyError('bug', 'Cannot refuse a token that is good');
+}

@@ -1,0 +1,76 @@
+/**
+ * PEM and DER of certificates and keys, and what a certificate says, through node:crypto (no extra package).
+ *
+ * Not here: making certificates (x509.ts).
+ */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { CoveyError } from '../../errors.js';
+import type { NodeRole } from '../../gen/types.js';
+import { asId } from '../../ids.js';
+import { findRole, type NodeIdentity } from './identity.js';
+
+type PemLabel = 'CERTIFICATE' | 'PRIVATE KEY';
+
+export function toPem(der: Uint8Array, label: PemLabel): string {
+  const lines = Buffer.from(der).toString('base64').replace(/.{1,64}/g, '$&\n');
+  return `-----BEGIN ${label}-----\n${lines}-----END ${label}-----\n`;
+}
+
+/** The first block of that label in a PEM text. */
+export function findPem(text: string, label: PemLabel): string | undefined {
+  const block = new RegExp(`-----BEGIN ${label}-----[\\s\\S]*?-----END ${label}-----\\n?`).exec(text)?.[0];
+  return block === undefined ? undefined : `${block.trimEnd()}\n`;
+}
+
+export interface CertificateFacts {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly role: NodeRole | undefined;
+  readonly validFromMs: number;
+  readonly validUntilMs: number;
+}
+
+/** What a node certificate (PEM or DER) says about its holder. */
+export function readCertificate(certificate: string | Uint8Array): CertificateFacts {
+  const parsed = new X509Certificate(certificate);
+  const subject = new Map(
+    parsed.subject.split('\n').map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+  return {
+    nodeId: subject.get('CN') ?? '',
+    clusterId: subject.get('O') ?? '',
+    role: findRole(subject.get('OU')),
+    validFromMs: parsed.validFromDate.getTime(),
+    validUntilMs: parsed.validToDate.getTime(),
+  };
+}
+
+/** The identity that certificate, key and root (PEM) make up. Throws state-damaged when they do not belong together. */
+export function identityOf(parts: {
+  readonly certificate: string;
+  readonly key: string;
+  readonly root: string;
+}): NodeIdentity {
+  const facts = readCertificate(parts.certificate);
+  const certificate = new X509Certificate(parts.certificate);
+  const root = new X509Certificate(parts.root);
+  const flaw =
+    facts.role === undefined
+      ? 'the certificate names no role'
+      : !certificate.checkPrivateKey(createPrivateKey(parts.key))
+        ? 'the key is not that of the certificate'
+        : !certificate.verify(root.publicKey)
+          ? 'the certificate is not signed by the root'
+          : undefined;
+  if (flaw !== undefined || facts.role === undefined) {
+    throw new CoveyError('state-damaged', 'Cannot use the identity of this node', { state: flaw });
+  }
+  return {
+    ...parts,
+    clusterId: asId(facts.clusterId),
+    nodeId: asId(facts.nodeId),
+    role: facts.role,
+    validFromMs: facts.validFromMs,
+    validUntilMs: facts.validUntilMs,
+  };
+}

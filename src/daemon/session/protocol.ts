@@ -1,0 +1,23 @@
+/**
+ * Versions of the session protocol that this program speaks, and the choice between two sides.
+ *
+ * Not here: versions of the log's entries (raft/store), of the wire format (proto: fields are only ever added).
+ */
+import { CoveyError } from '../../errors.js';
+
+export interface ProtocolRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+export const sessionProtocols: ProtocolRange = { min: 1, max: 1 };
+
+/** The highest version that both speak. */
+export function chooseProtocol(theirs: ProtocolRange, ours: ProtocolRange): number {
+  const highest = Math.min(theirs.max, ours.max);
+  if (highest >= Math.max(theirs.min, ours.min)) return highest;
+  throw new CoveyError('no-common-protocol', 'Cannot agree on a version of the session protocol', {
+    state: `the node speaks ${theirs.min} to ${theirs.max}, this manager ${ours.min} to ${ours.max}`,
+    hint: theirs.max < ours.min ? 'update the node' : 'update the managers',
+  });
+}
