@@ -9,7 +9,7 @@ import { type Batch, decodeBatch, type SnapshotMarker } from './batch.js';
 import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';
 import { boundHead, type Chain, type Frame } from './frame.js';
 import { type Keyring, openBody } from './keyring.js';
-import { type Scan, scanFrames, type Tail } from './scan.js';
+import { nextFramePlace, type Scan, scanFrames, type Tail } from './scan.js';
 import {
   checkIdentity,
   damaged,
@@ -156,7 +156,11 @@ function scanSegment(
   const end = frames.at(-1);
   const chain = end ? { crc: end.crc, seq: end.seq } : context.head.after;
   if (chain.seq < handover.seq)
-    throw damaged(path, scan.end, `frame ${chain.seq + 1} is damaged, and the next segment says that it was on disk`);
+    throw damaged(
+      path,
+      nextFramePlace(bytes, scan.end),
+      `frame ${chain.seq + 1} is damaged, and the next segment says that it was on disk`,
+    );
   return { frames, end: end?.end ?? SECTOR_BYTES, chain, tail: { kind: 'clean' } };
 }
 

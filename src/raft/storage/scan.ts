@@ -42,6 +42,11 @@ export function scanFrames(bytes: Buffer, from: number, chain: Chain): Scan {
   return { frames, end: at, chain, tail: judgeTail(bytes, at, chain.seq + 1) };
 }
 
+/** Where the frame that should follow `at` would begin: right there, or at the next sector when a new group begins. */
+export function nextFramePlace(bytes: Buffer, at: number): number {
+  return isZero(bytes, at, Math.min(bytes.length, nextSector(at))) ? nextSector(at) : at;
+}
+
 /** The next offset at which a group of frames may begin. */
 export function nextSector(at: number): number {
   return Math.ceil(at / SECTOR_BYTES) * SECTOR_BYTES;
@@ -59,7 +64,7 @@ function judgeTail(bytes: Buffer, at: number, missingSeq: number): Tail {
   for (let frame = findFrame(bytes, at); frame !== undefined; frame = findFrame(bytes, frame.at + 8)) {
     if (frame.syncedSeq >= missingSeq && frame.seq > missingSeq) {
       const why = `frame ${missingSeq} is damaged or missing, and frame ${frame.seq} at offset ${frame.at} says that it was on disk`;
-      return { kind: 'damaged', at, why };
+      return { kind: 'damaged', at: nextFramePlace(bytes, at), why };
     }
   }
   for (const begin of new Set([at, nextSector(at)])) {

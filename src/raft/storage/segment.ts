@@ -1,7 +1,7 @@
 /**
  * The files of a log: their names, the head of a segment, and the manifest that says which segments there are.
  *
- *     manifest                      first and last segment of the log; replaced in one step (tmp, sync, rename, sync)
+ *     manifest                      first and last segment of the log; replaced in one step (manifest.next, sync, rename, sync)
  *     <number>-<next index>.wal     16 hex digits each; a head sector, then frames
  *     spare.wal                     the next segment, zero-filled ahead, so that a full disk can still be written to
  *     *.tmp                         being made; worth nothing after a crash
@@ -14,7 +14,7 @@
 import { CoveyError } from '../../errors.js';
 import type { HardState } from '../core/types.js';
 import type { SnapshotMarker } from './batch.js';
-import { type Disk, readWholeFile } from './disk.js';
+import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';
 import type { Chain } from './frame.js';
 import { decodeSector, encodeSector } from './sector.js';
 
@@ -44,6 +44,7 @@ export const noMarker: SnapshotMarker = { index: 0, term: 0, replaces: false };
 export const noHardState: HardState = { term: 0, vote: 0, commit: 0 };
 
 const SEGMENT_MAGIC = 'COVEYLOG';
+const NEXT_MANIFEST = 'manifest.next';
 const MANIFEST_MAGIC = 'COVEYMAN';
 const segmentName = /^([0-9a-f]{16})-([0-9a-f]{16})\.wal$/;
 
@@ -109,8 +110,28 @@ export function writeManifest(disk: Disk, folder: string, manifest: Manifest): v
     numbers: [firstSegment, lastSegment, identity.node],
     text: identity.cluster,
   });
-  writeDurably(disk, `${folder}/manifest`, bytes);
+  const next = `${folder}/${NEXT_MANIFEST}`;
+  const file = disk.open(next, disk.list(folder).includes(NEXT_MANIFEST) ? 'write' : 'create');
+  try {
+    file.write(0, bytes);
+    file.datasync();
+  } finally {
+    file.close();
+  }
+  disk.rename(next, `${folder}/manifest`);
   disk.syncFolder(folder);
+}
+
+/** Takes the room for the next manifest ahead, so that a full disk does not stand in its way. */
+export function prepareManifest(disk: Disk, folder: string): void {
+  if (disk.list(folder).includes(NEXT_MANIFEST)) return;
+  const file = disk.open(`${folder}/${NEXT_MANIFEST}`, 'create');
+  try {
+    file.write(0, Buffer.alloc(SECTOR_BYTES));
+    file.datasync();
+  } finally {
+    file.close();
+  }
 }
 
 export function checkIdentity(path: string, found: LogIdentity, wanted: LogIdentity): void {
@@ -127,18 +148,4 @@ export function damaged(path: string, offset: number, why: string): CoveyError {
     state: why,
     hint: 'with other managers alive: remove this node from the cluster, move its data directory away and join again; otherwise: covey recover --repair, which says what is lost',
   });
-}
-
-function writeDurably(disk: Disk, path: string, bytes: Uint8Array): void {
-  const tmp = `${path}.tmp`;
-  const slash = tmp.lastIndexOf('/');
-  if (disk.list(tmp.slice(0, slash)).includes(tmp.slice(slash + 1))) disk.unlink(tmp);
-  const file = disk.open(tmp, 'create');
-  try {
-    file.write(0, bytes);
-    file.datasync();
-  } finally {
-    file.close();
-  }
-  disk.rename(tmp, path);
 }

@@ -14,7 +14,7 @@
  *
  * Called by: storage-server.ts. Not here: reading and judging (log-reader.ts), snapshots (snapshot-store.ts).
  */
-import { CoveyError, errnoOf, messageOf } from '../../errors.js';
+import { CoveyError, errnoOf } from '../../errors.js';
 import type { RandomBytes } from '../../ids.js';
 import type { HardState } from '../core/types.js';
 import { type Batch, encodeBatch, type SnapshotMarker } from './batch.js';
@@ -30,10 +30,12 @@ import {
   type Manifest,
   noHardState,
   noMarker,
+  prepareManifest,
   readManifest,
   segmentFile,
   writeManifest,
 } from './segment.js';
+import { storageFailure } from './storage-failure.js';
 
 export interface WalOptions {
   readonly disk: Disk;
@@ -83,8 +85,8 @@ export function encodeForWal(batch: Batch, mustSync: boolean): EncodedBatch {
   return { body: encodeBatch(batch), hardState, marker, lastIndex: entries.at(-1)?.index ?? 0, mustSync };
 }
 
-/** Opens the log in the folder, or begins one. Refuses a damaged or foreign log and changes nothing then. */
-export function openWal(options: WalOptions): OpenedWal {
+/** Opens the log in the folder, or begins one. When it is damaged, foreign, or `accept` throws, nothing was changed. */
+export function openWal(options: WalOptions, accept: (state: LogState) => void = () => undefined): OpenedWal {
   const { disk, folder } = options;
   disk.makeFolder(folder);
   const manifest = readManifest(disk, folder);
@@ -95,6 +97,7 @@ export function openWal(options: WalOptions): OpenedWal {
       torn: undefined,
     };
   const reading = readLog(options, manifest, options.identity);
+  accept(reading.state);
   const wal = Wal.resume(options, manifest, reading);
   const path = reading.segments.at(-1)!.path;
   return { wal, state: reading.state, torn: reading.tail.kind === 'torn' ? { ...reading.tail, path } : undefined };
@@ -115,6 +118,7 @@ export class Wal {
   #marker: SnapshotMarker = noMarker;
   #nextIndex = 1;
   #hasSpare = false;
+  #spareFilled = 0;
   #failure: CoveyError | undefined;
   #staging = Buffer.alloc(64 * 1024);
   #syncs = 0;
@@ -155,28 +159,38 @@ export class Wal {
     });
   }
 
-  /** Fills the next segment ahead. False when the disk has no room for it: then it is time to refuse proposals. */
-  prepareSpare(): boolean {
+  /**
+   * Fills the next segment ahead, a slice a call, so that no write waits long behind it. False while there is no room for
+   * one: then it is time to refuse proposals.
+   */
+  prepareSpare(sliceBytes = this.#options.segmentBytes): boolean {
     if (this.#failure || this.#hasSpare) return this.#hasSpare;
     const { disk, folder, segmentBytes } = this.#options;
     const path = `${folder}/spare.tmp`;
     try {
-      this.#removeIfThere('spare.tmp');
-      const file = disk.open(path, 'create');
+      if (this.#spareFilled === 0) this.#removeIfThere('spare.tmp');
+      const file = disk.open(path, this.#spareFilled === 0 ? 'create' : 'write');
+      const until = Math.min(segmentBytes, this.#spareFilled + sliceBytes);
       try {
-        writeZeros(file, 0, segmentBytes);
+        writeZeros(file, this.#spareFilled, until);
         file.datasync();
       } finally {
         file.close();
       }
+      this.#spareFilled = until;
+      if (until < segmentBytes) return true;
       disk.rename(path, `${folder}/spare.wal`);
       disk.syncFolder(folder);
+      this.#spareFilled = 0;
+      prepareManifest(disk, folder);
       this.#hasSpare = true;
+      return true;
     } catch (cause) {
       if (errnoOf(cause) !== 'ENOSPC') throw this.#poison('prepare a segment of', cause);
+      this.#spareFilled = 0;
       this.#removeIfThere('spare.tmp');
+      return false;
     }
-    return this.#hasSpare;
   }
 
   /** Drops the segments that hold nothing beyond the newest marker. */
@@ -216,8 +230,12 @@ export class Wal {
     };
   }
 
-  get failure(): CoveyError | undefined {
-    return this.#failure;
+  get hasSpare(): boolean {
+    return this.#hasSpare;
+  }
+
+  get bytesWritten(): number {
+    return this.#bytesWritten;
   }
 
   /** Ends cleanly: the last thing in the log says that all before it is on disk. */
@@ -430,32 +448,7 @@ export class Wal {
 
   /** Nothing is tried again: after a failed write or sync nobody knows what is on the platter (bug B39). */
   #poison(verb: string, cause: unknown): CoveyError {
-    this.#failure ??= logFailure(verb, this.#options.folder, cause);
+    this.#failure ??= storageFailure(verb, this.#options.folder, cause);
     return this.#failure;
-  }
-}
-
-function logFailure(verb: string, folder: string, cause: unknown): CoveyError {
-  if (cause instanceof CoveyError) return cause;
-  const message = `Cannot ${verb} the Raft log in "${folder}"`;
-  switch (errnoOf(cause)) {
-    case 'ENOSPC':
-      return new CoveyError('no-space', message, {
-        state: messageOf(cause),
-        hint: 'free space on that file system and start this node again',
-        cause,
-      });
-    case 'EROFS':
-      return new CoveyError('log-failed', message, {
-        state: 'the file system is mounted read-only',
-        hint: 'look for its reason in dmesg, mount it read-write and start this node again',
-        cause,
-      });
-    default:
-      return new CoveyError('log-failed', message, {
-        state: `${messageOf(cause)}; what was on its way to the disk counts as lost`,
-        hint: 'look at the disk (dmesg, smartctl), then start this node again',
-        cause,
-      });
   }
 }

@@ -1,0 +1,327 @@
+/**
+ * Snapshots on disk: one file each, a head sector and then frames of the same kind as the log's. A snapshot exists when
+ * its file has its final name and its folder is synced; only then may the log's marker name it, and only when the marker
+ * is on disk may older segments and snapshots go.
+ *
+ *     <index>-<term>.snap            16 hex digits each: head, then chunks of equal size (the last is shorter), then an end
+ *     incoming-<index>-<term>.tmp    being written; a transfer that broke off resumes where it stopped, until a restart
+ *
+ * Called by: storage-server.ts. Not here: the log (wal.ts), what is in a snapshot (the store), the wire (transport.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { RandomBytes } from '../../ids.js';
+import type { ConfState } from '../core/types.js';
+import { type Disk, type DiskFile, SECTOR_BYTES } from './disk.js';
+import {
+  boundHead,
+  type Chain,
+  FRAME_HEAD_BYTES,
+  type Frame,
+  type FrameKind,
+  finishFrame,
+  frameBytes,
+  readFrame,
+  readUint53,
+  writeUint53,
+} from './frame.js';
+import { clearKeyring, type Keyring, openBody, sealBody, sealedBytes } from './keyring.js';
+import { decodeSector, encodeSector } from './sector.js';
+import { checkIdentity, type LogIdentity } from './segment.js';
+
+export interface SnapshotMeta {
+  readonly index: number;
+  readonly term: number;
+  readonly confState: ConfState;
+}
+
+/** Where a transfer goes on. */
+export interface SnapshotProgress {
+  readonly receivedBytes: number;
+}
+
+export interface SnapshotChunk {
+  readonly bytes: Uint8Array;
+  readonly totalBytes: number;
+}
+
+export interface SnapshotStoreOptions {
+  readonly disk: Disk;
+  readonly folder: string;
+  readonly identity: LogIdentity;
+  readonly keyring: Keyring;
+  readonly random: RandomBytes;
+  readonly chunkBytes: number;
+}
+
+export interface SnapshotStore {
+  /** Whole snapshots, oldest first. */
+  readonly list: () => readonly { readonly index: number; readonly term: number }[];
+  /** Begins or resumes; another snapshot that was being written is given up. */
+  readonly begin: (meta: SnapshotMeta) => SnapshotProgress;
+  /** The next bytes; `offset` must be what was received so far. */
+  readonly write: (offset: number, bytes: Uint8Array) => SnapshotProgress;
+  /** Makes it durable under its name. */
+  readonly finish: () => SnapshotMeta;
+  readonly abort: () => void;
+  /** Reads every byte, and throws `snapshot-missing` naming file and offset when one is wrong. */
+  readonly verify: (index: number, term: number) => { readonly meta: SnapshotMeta; readonly totalBytes: number };
+  readonly read: (index: number, term: number, offset: number) => SnapshotChunk;
+  /** Removes all but the named one (and what is newer only if it is unfinished). */
+  readonly keepOnly: (index: number, term: number) => void;
+  readonly setKeyring: (keyring: Keyring) => void;
+  readonly keysInUse: () => readonly number[];
+}
+
+interface Incoming {
+  /** As they were when it began: one snapshot has one key. */
+  readonly options: SnapshotStoreOptions;
+  readonly meta: SnapshotMeta;
+  readonly path: string;
+  readonly file: DiskFile;
+  offset: number;
+  chain: Chain;
+  receivedBytes: number;
+  pending: Buffer[];
+  pendingBytes: number;
+}
+
+/** The body of the last frame: the length of the content. */
+const TOTAL_BYTES = 8;
+const SNAPSHOT_MAGIC = 'COVEYSNP';
+const snapshotName = /^([0-9a-f]{16})-([0-9a-f]{16})\.snap$/;
+
+/** Opens the folder; what was unfinished is removed. */
+export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore {
+  const { disk, folder } = options;
+  disk.makeFolder(folder);
+  for (const name of disk.list(folder)) if (name.endsWith('.tmp')) disk.unlink(`${folder}/${name}`);
+  let place = options;
+  let incoming: Incoming | undefined;
+  const list = () => disk.list(folder).flatMap(parseName);
+  const current = () => {
+    if (!incoming) throw new CoveyError('bug', 'Cannot write to a snapshot: none was begun');
+    return incoming;
+  };
+  const abort = () => {
+    incoming?.file.close();
+    if (incoming) disk.unlink(incoming.path);
+    incoming = undefined;
+  };
+  return {
+    list,
+    begin(meta) {
+      if (incoming && incoming.meta.index === meta.index && incoming.meta.term === meta.term) return incoming;
+      abort();
+      incoming = beginIncoming(place, meta);
+      return incoming;
+    },
+    write(offset, bytes) {
+      const into = current();
+      if (offset === into.receivedBytes) addBytes(into, bytes);
+      return { receivedBytes: into.receivedBytes };
+    },
+    finish() {
+      const done = current();
+      finishIncoming(done);
+      incoming = undefined;
+      return done.meta;
+    },
+    abort,
+    verify: (index, term) => verifySnapshot(place, index, term),
+    read: (index, term, offset) => readChunk(place, { index, term }, offset),
+    keepOnly(index, term) {
+      for (const one of list()) {
+        if (one.index !== index || one.term !== term) disk.unlink(`${folder}/${fileName(one.index, one.term)}`);
+      }
+      disk.syncFolder(folder);
+    },
+    setKeyring(keyring) {
+      place = { ...place, keyring };
+    },
+    keysInUse: () => [...new Set(list().flatMap(one => keyOf(place, one)))],
+  };
+}
+
+function fileName(index: number, term: number): string {
+  const hex = (value: number) => value.toString(16).padStart(16, '0');
+  return `${hex(index)}-${hex(term)}.snap`;
+}
+
+function parseName(name: string): { readonly index: number; readonly term: number }[] {
+  const match = snapshotName.exec(name);
+  return match ? [{ index: Number.parseInt(match[1]!, 16), term: Number.parseInt(match[2]!, 16) }] : [];
+}
+
+function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta): Incoming {
+  const { disk, folder, identity } = options;
+  const path = `${folder}/incoming-${fileName(meta.index, meta.term).replace('.snap', '.tmp')}`;
+  const file = disk.open(path, 'create');
+  file.write(
+    0,
+    encodeSector({
+      magic: SNAPSHOT_MAGIC,
+      numbers: [meta.index, meta.term, identity.node, options.chunkBytes],
+      text: identity.cluster,
+    }),
+  );
+  const incoming: Incoming = {
+    options,
+    meta,
+    path,
+    file,
+    offset: SECTOR_BYTES,
+    chain: { crc: 0, seq: 0 },
+    receivedBytes: 0,
+    pending: [],
+    pendingBytes: 0,
+  };
+  writeFrame(incoming, { kind: 'snapshot-head', body: Buffer.from(JSON.stringify(meta)) });
+  return incoming;
+}
+
+function addBytes(incoming: Incoming, bytes: Uint8Array): void {
+  const { chunkBytes } = incoming.options;
+  incoming.pending.push(Buffer.from(bytes));
+  incoming.pendingBytes += bytes.length;
+  incoming.receivedBytes += bytes.length;
+  if (incoming.pendingBytes < chunkBytes) return;
+  const all = Buffer.concat(incoming.pending);
+  let at = 0;
+  for (; at + chunkBytes <= all.length; at += chunkBytes) {
+    writeFrame(incoming, { kind: 'snapshot-data', body: all.subarray(at, at + chunkBytes) });
+  }
+  incoming.pending = [all.subarray(at)];
+  incoming.pendingBytes = all.length - at;
+}
+
+function finishIncoming(incoming: Incoming): void {
+  const { disk, folder } = incoming.options;
+  if (incoming.pendingBytes > 0) writeFrame(incoming, { kind: 'snapshot-data', body: Buffer.concat(incoming.pending) });
+  const total = Buffer.alloc(TOTAL_BYTES);
+  writeUint53(total, incoming.receivedBytes, 0);
+  writeFrame(incoming, { kind: 'snapshot-end', body: total });
+  incoming.file.datasync();
+  incoming.file.close();
+  disk.rename(incoming.path, `${folder}/${fileName(incoming.meta.index, incoming.meta.term)}`);
+  disk.syncFolder(folder);
+}
+
+function writeFrame(incoming: Incoming, frame: { readonly kind: FrameKind; readonly body: Buffer }): void {
+  const { keyring, random } = incoming.options;
+  const bodyBytes = sealedBytes(keyring, frame.body.length);
+  const target = Buffer.alloc(frameBytes(bodyBytes));
+  const head = {
+    kind: frame.kind,
+    keyId: keyring.currentId,
+    seq: incoming.chain.seq + 1,
+    syncedSeq: 0,
+    prevCrc: incoming.chain.crc,
+  };
+  sealBody(keyring, frame.body, { target, at: FRAME_HEAD_BYTES, boundTo: boundHead(head, bodyBytes), random });
+  incoming.chain = finishFrame(target, 0, head, bodyBytes);
+  incoming.file.write(incoming.offset, target);
+  incoming.offset += target.length;
+}
+
+/** Walks the frames of a snapshot with one frame in memory at a time. */
+function* walkFrames(options: SnapshotStoreOptions, at: { readonly index: number; readonly term: number }) {
+  const { disk, folder, identity } = options;
+  const path = `${folder}/${fileName(at.index, at.term)}`;
+  if (!disk.list(folder).includes(fileName(at.index, at.term))) throw missing(path, 0, 'there is no such file');
+  const file = disk.open(path, 'read');
+  try {
+    const sector = decodeSector(Buffer.from(file.read(0, SECTOR_BYTES)), SNAPSHOT_MAGIC);
+    if ('why' in sector) throw missing(path, 0, sector.why);
+    checkIdentity(path, { cluster: sector.text, node: sector.numbers[2] ?? 0 }, identity);
+    let chain: Chain = { crc: 0, seq: 0 };
+    let offset = SECTOR_BYTES;
+    for (;;) {
+      const frame = frameAt(file, offset);
+      if (typeof frame === 'string' || frame.prevCrc !== chain.crc || frame.seq !== chain.seq + 1) {
+        throw missing(path, offset, typeof frame === 'string' ? frame : 'a part is missing');
+      }
+      chain = { crc: frame.crc, seq: frame.seq };
+      yield {
+        frame,
+        body: openBody(options.keyring, frame.keyId, {
+          body: frame.body,
+          boundTo: boundHead(frame, frame.body.length),
+        }),
+      };
+      if (frame.kind === 'snapshot-end') return;
+      offset += frame.end;
+    }
+  } finally {
+    file.close();
+  }
+}
+
+/** The frame at an offset (its own offsets count from there), or why there is none. */
+function frameAt(file: DiskFile, offset: number): Frame | string {
+  const head = Buffer.from(file.read(offset, FRAME_HEAD_BYTES));
+  if (head.length < FRAME_HEAD_BYTES) return 'it ends too early';
+  const bytes = Buffer.from(file.read(offset, Math.min(file.sizeBytes() - offset, frameBytes(head.readUInt32LE(4)))));
+  const reading = readFrame(bytes, 0);
+  if (reading.kind === 'frame') return reading.frame;
+  return reading.kind === 'bad' ? reading.why : 'it ends too early';
+}
+
+function verifySnapshot(options: SnapshotStoreOptions, index: number, term: number) {
+  let meta: SnapshotMeta | undefined;
+  let totalBytes = 0;
+  for (const { frame, body } of walkFrames(options, { index, term })) {
+    if (frame.kind === 'snapshot-head') meta = JSON.parse(body.toString());
+    if (frame.kind === 'snapshot-data') totalBytes += body.length;
+  }
+  return { meta: meta!, totalBytes };
+}
+
+/** The chunk that holds `offset`, from `offset` on: all chunks but the last are equally long, so its place is known. */
+function readChunk(
+  options: SnapshotStoreOptions,
+  at: { readonly index: number; readonly term: number },
+  offset: number,
+): SnapshotChunk {
+  const path = `${options.folder}/${fileName(at.index, at.term)}`;
+  if (!options.disk.list(options.folder).includes(fileName(at.index, at.term)))
+    throw missing(path, 0, 'there is no such file');
+  const file = options.disk.open(path, 'read');
+  const bodyAt = (place: number): { readonly frame: Frame; readonly body: Buffer } => {
+    const frame = frameAt(file, place);
+    if (typeof frame === 'string') throw missing(path, place, frame);
+    return {
+      frame,
+      body: openBody(options.keyring, frame.keyId, { body: frame.body, boundTo: boundHead(frame, frame.body.length) }),
+    };
+  };
+  try {
+    const sector = decodeSector(Buffer.from(file.read(0, SECTOR_BYTES)), SNAPSHOT_MAGIC);
+    if ('why' in sector) throw missing(path, 0, sector.why);
+    const chunkBytes = sector.numbers[3]!;
+    const { frame: head } = bodyAt(SECTOR_BYTES);
+    const sealing = head.keyId === 0 ? clearKeyring : { ...options.keyring, currentId: head.keyId };
+    const totalBytes = readUint53(bodyAt(file.sizeBytes() - frameBytes(sealedBytes(sealing, TOTAL_BYTES))).body, 0);
+    if (offset >= totalBytes) return { bytes: new Uint8Array(0), totalBytes };
+    const chunk = Math.floor(offset / chunkBytes);
+    const { body } = bodyAt(SECTOR_BYTES + head.end + chunk * frameBytes(sealedBytes(sealing, chunkBytes)));
+    return { bytes: Uint8Array.from(body.subarray(offset - chunk * chunkBytes)), totalBytes };
+  } finally {
+    file.close();
+  }
+}
+
+function keyOf(options: SnapshotStoreOptions, at: { readonly index: number; readonly term: number }): number[] {
+  for (const { frame } of walkFrames(options, at)) return frame.keyId === 0 ? [] : [frame.keyId];
+  return [];
+}
+
+function missing(path: string, offset: number, why: string): CoveyError {
+  return new CoveyError(
+    'snapshot-missing',
+    `Cannot read the snapshot "${path}": it is damaged or missing at offset ${offset}`,
+    {
+      state: why,
+      hint: 'with other managers alive: remove this node from the cluster, move its data directory away and join again',
+    },
+  );
+}
