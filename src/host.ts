@@ -163,9 +163,12 @@ export interface NamespaceHandle {
   readonly fd: number;
 }
 
-/** A netlink (rtnetlink) socket that lives in the namespace in which it was opened. Messages: netns/netlink.ts. */
+/** A netlink socket that lives in the namespace in which it was opened. Messages: netns/netlink/, netns/conntrack.ts. */
 export interface NetlinkSocket extends Disposable {
-  /** Sends all messages in one batch and reads all answers. Each message asks for an acknowledgement. */
+  /**
+   * Sends all messages in one batch and reads the answers, each message of theirs apart, until that many acknowledgements
+   * (or ends of dumps) have come. What the kernel refused is an acknowledgement with an errno, not an exception.
+   */
   readonly talk: (batch: Uint8Array, acknowledgements: number) => readonly Uint8Array[];
 }
 
@@ -220,7 +223,7 @@ export interface Kernel {
   /** Unpins: unmounts and deletes the file. The namespace ends with its last process and descriptor. */
   readonly removeNamespace: (path: string) => void;
   /** undefined: the namespace of the daemon. */
-  readonly openNetlink: (namespace: NamespaceHandle | undefined) => NetlinkSocket;
+  readonly openNetlink: (namespace: NamespaceHandle | undefined, family?: 'route' | 'netfilter') => NetlinkSocket;
   readonly openNft: (namespace: NamespaceHandle | undefined) => NftContext;
   /** A socket bound (and listening, for TCP) in the namespace; returns its descriptor for dgram or net. */
   readonly openSocket: (
