@@ -15,10 +15,15 @@ import protobuf from 'protobufjs';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const protoDir = join(root, 'proto');
 const outDir = join(root, 'src/gen');
-const files = readdirSync(join(protoDir, 'covey/v1')).filter(name => name.endsWith('.proto')).sort();
+const files = readdirSync(join(protoDir, 'covey/v1'))
+  .filter(name => name.endsWith('.proto'))
+  .sort();
 
 const space = new protobuf.Root();
-space.resolvePath = (_origin, target) => (target.startsWith('google/') ? join(root, 'node_modules/protobufjs', target) : join(protoDir, target.replace(/^.*proto\//, '')));
+space.resolvePath = (_origin, target) =>
+  target.startsWith('google/')
+    ? join(root, 'node_modules/protobufjs', target)
+    : join(protoDir, target.replace(/^.*proto\//, ''));
 for (const name of files) {
   space.loadSync(join(protoDir, 'covey/v1', name), { keepCase: false, alternateCommentMode: true });
 }
@@ -26,20 +31,36 @@ space.resolveAll();
 const ns = space.lookup('covey.v1');
 
 const scalars = {
-  double: 'number', float: 'number', int32: 'number', uint32: 'number', sint32: 'number', fixed32: 'number', sfixed32: 'number',
-  int64: 'number', uint64: 'number', sint64: 'number', fixed64: 'number', sfixed64: 'number',
-  bool: 'boolean', string: 'string', bytes: 'Uint8Array',
+  double: 'number',
+  float: 'number',
+  int32: 'number',
+  uint32: 'number',
+  sint32: 'number',
+  fixed32: 'number',
+  sfixed32: 'number',
+  int64: 'number',
+  uint64: 'number',
+  sint64: 'number',
+  fixed64: 'number',
+  sfixed64: 'number',
+  bool: 'boolean',
+  string: 'string',
+  bytes: 'Uint8Array',
 };
 const kebab = text => text.toLowerCase().replaceAll('_', '-');
 const screaming = text => text.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase();
 const camel = text => text[0].toLowerCase() + text.slice(1);
 const option = (thing, name) => thing.options?.[`(${name})`] ?? thing.options?.[`(covey.v1.${name})`];
-const doc = (thing, indent = '') => (thing.comment ? `${indent}/** ${thing.comment.replaceAll('*/', '*\\/').split('\n').join(`\n${indent} * `)} */\n` : '');
+const doc = (thing, indent = '') =>
+  thing.comment ? `${indent}/** ${thing.comment.replaceAll('*/', '*\\/').split('\n').join(`\n${indent} * `)} */\n` : '';
 
 const brands = new Set();
 function scalarOrName(field) {
   const brand = option(field, 'brand');
-  if (brand) { brands.add(brand); return brand; }
+  if (brand) {
+    brands.add(brand);
+    return brand;
+  }
   return field.resolvedType ? field.resolvedType.name : scalars[field.type];
 }
 function fieldLine(field) {
@@ -54,8 +75,10 @@ function fieldLine(field) {
 function oneofLine(oneof) {
   const cases = oneof.fieldsArray.map(field => {
     const type = scalarOrName(field);
-    if (!(field.resolvedType instanceof protobuf.Type)) return `{ readonly kind: '${field.name}'; readonly value: ${type} }`;
-    if (field.resolvedType.fields.kind || field.resolvedType.oneofs?.kind) throw new Error(`${type} has a field "kind" and stands in a oneof`);
+    if (!(field.resolvedType instanceof protobuf.Type))
+      return `{ readonly kind: '${field.name}'; readonly value: ${type} }`;
+    if (field.resolvedType.fields.kind || field.resolvedType.oneofs?.kind)
+      throw new Error(`${type} has a field "kind" and stands in a oneof`);
     return `({ readonly kind: '${field.name}' } & ${type})`;
   });
   return `${doc(oneof, '  ')}  readonly ${oneof.name}: ${cases.join(' | ')};`;
@@ -64,7 +87,9 @@ function interfaceOf(type) {
   const oneofs = type.oneofsArray.filter(one => !one.isProto3Optional);
   const inOneof = new Set(oneofs.flatMap(one => one.fieldsArray));
   const lines = [...type.fieldsArray.filter(field => !inOneof.has(field)).map(fieldLine), ...oneofs.map(oneofLine)];
-  return lines.length ? `${doc(type)}export interface ${type.name} {\n${lines.join('\n')}\n}\n` : `${doc(type)}export type ${type.name} = Readonly<Record<never, never>>;\n`;
+  return lines.length
+    ? `${doc(type)}export interface ${type.name} {\n${lines.join('\n')}\n}\n`
+    : `${doc(type)}export type ${type.name} = Readonly<Record<never, never>>;\n`;
 }
 function enumOf(en) {
   const prefix = `${screaming(en.name)}_`;
@@ -75,16 +100,27 @@ function enumOf(en) {
   return `${doc(en)}export type ${en.name} = ${names.map(name => `'${name}'`).join(' | ')};\n`;
 }
 
-const types = [], messages = [], services = [];
+const types = [],
+  messages = [],
+  services = [];
 for (const thing of ns.nestedArray) {
   if (thing instanceof protobuf.Enum) types.push(enumOf(thing));
-  if (thing instanceof protobuf.Type) { types.push(interfaceOf(thing)); messages.push(thing.name); }
+  if (thing instanceof protobuf.Type) {
+    types.push(interfaceOf(thing));
+    messages.push(thing.name);
+  }
   if (thing instanceof protobuf.Service) services.push(thing);
 }
 const header = '// Generated from proto/ by scripts/gen.mjs. Do not edit.\n';
 const serviceText = services.map(service => {
   const methods = service.methodsArray.map(method => {
-    const shape = method.requestStream ? (method.responseStream ? 'bidi' : 'clientStream') : method.responseStream ? 'serverStream' : 'unary';
+    const shape = method.requestStream
+      ? method.responseStream
+        ? 'bidi'
+        : 'clientStream'
+      : method.responseStream
+        ? 'serverStream'
+        : 'unary';
     return `${doc(method, '  ')}  readonly ${camel(method.name)}: { readonly shape: '${shape}'; readonly request: types.${method.resolvedRequestType.name}; readonly response: types.${method.resolvedResponseType.name} };`;
   });
   return `${doc(service)}export interface ${service.name} {\n${methods.join('\n')}\n}\n`;
@@ -92,12 +128,23 @@ const serviceText = services.map(service => {
 mkdirSync(outDir, { recursive: true });
 const write = (name, text) => {
   const path = join(outDir, name);
-  let old; try { old = readFileSync(path, 'utf8'); } catch { old = undefined; }
+  let old;
+  try {
+    old = readFileSync(path, 'utf8');
+  } catch {
+    old = undefined;
+  }
   if (old !== text) writeFileSync(path, text);
 };
 const imports = brands.size ? `import type { ${[...brands].sort().join(', ')} } from '../ids.js';\n\n` : '';
-write('types.ts', `${header}${imports}${types.join('\n')}\n/** Every message by its name. */\nexport interface Messages {\n${messages.map(name => `  readonly ${name}: ${name};`).join('\n')}\n}\n`);
-write('services.ts', `${header}import type * as types from './types.js';\n\n${serviceText.join('\n')}\n/** Every service by its name. */\nexport interface Services {\n${services.map(s => `  readonly ${s.name}: ${s.name};`).join('\n')}\n}\n`);
+write(
+  'types.ts',
+  `${header}${imports}${types.join('\n')}\n/** Every message by its name. */\nexport interface Messages {\n${messages.map(name => `  readonly ${name}: ${name};`).join('\n')}\n}\n`,
+);
+write(
+  'services.ts',
+  `${header}import type * as types from './types.js';\n\n${serviceText.join('\n')}\n/** Every service by its name. */\nexport interface Services {\n${services.map(s => `  readonly ${s.name}: ${s.name};`).join('\n')}\n}\n`,
+);
 const v1 = ns.toJSON({ keepComments: false });
 for (const [name, thing] of Object.entries(v1.nested)) if (thing.extend !== undefined) delete v1.nested[name];
 write('protos.json', `${JSON.stringify({ nested: { covey: { nested: { v1 } } } })}\n`);

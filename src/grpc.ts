@@ -5,6 +5,7 @@
  *
  * Not here: who may call (daemon/rpc), addresses and redialling (the owner of the client), codecs (wire.ts).
  */
+import type { Readable } from 'node:stream';
 import grpc from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import { asCoveyError, CoveyError, codeOf, fromProblem, toProblem } from './errors.js';
@@ -179,7 +180,7 @@ function streamHandler(
     const { context, done } = contextOf(call, options.findCaller);
     const run = async (): Promise<void> => {
       const requests = requestStream
-        ? (call as unknown as AsyncIterable<unknown>)
+        ? readable(call as grpc.ServerDuplexStream<unknown, unknown>)
         : (call as grpc.ServerWritableStream<unknown, unknown>).request;
       for await (const message of handler(requests, context)) {
         if (context.signal.aborted) return;
@@ -343,6 +344,11 @@ async function* callServerStream(client: grpc.Client, definition: Definition, do
   yield* iterate(call, doing);
 }
 
+/** Iterating a duplex in the ordinary way would destroy its writing half at the end of the reading one. */
+function readable(call: Readable): AsyncIterable<unknown> {
+  return { [Symbol.asyncIterator]: () => call.iterator({ destroyOnReturn: false }) };
+}
+
 async function* iterate(
   call: grpc.ClientReadableStream<unknown> | grpc.ClientDuplexStream<unknown, unknown>,
   doing: Doing,
@@ -350,7 +356,7 @@ async function* iterate(
   const cancel = (): void => call.cancel();
   doing.signal.addEventListener('abort', cancel, { once: true });
   try {
-    yield* call as AsyncIterable<unknown>;
+    yield* readable(call);
   } catch (error) {
     throw doing.signal.aborted ? asCoveyError(doing.signal.reason) : errorFromStatus(error, doing.wire);
   } finally {
