@@ -72,7 +72,7 @@ function findOrder<Action, State>(
 ): readonly number[] | undefined {
   const head = makeLinks(operations);
   const taken = new Uint32Array(Math.ceil(operations.length / 32));
-  const seen = new Set<string>();
+  const seen = createMemory();
   const choices: Choice<State>[] = [];
   const mustReturn = operations.filter(({ returnedAt }) => returnedAt !== Number.POSITIVE_INFINITY).length;
   let returned = 0;
@@ -83,7 +83,7 @@ function findOrder<Action, State>(
     if (at?.match) {
       const operation = operations[at.operation]!;
       const next = model.step(state, operation.action);
-      if (next !== undefined && remember(seen, taken, at.operation, model.describe(next))) {
+      if (next !== undefined && seen.isNew(taken, at.operation, model.describe(next))) {
         choices.push({ call: at, state });
         state = next;
         taken[at.operation >>> 5]! |= 1 << (at.operation & 31);
@@ -108,16 +108,30 @@ function findOrder<Action, State>(
   return undefined;
 }
 
-/** Whether this set of operations with this state after it is new. */
-function remember(seen: Set<string>, taken: Uint32Array, operation: number, state: string): boolean {
-  const word = operation >>> 5;
-  const before = taken[word]!;
-  taken[word] = before | (1 << (operation & 31));
-  const key = `${String.fromCharCode(...new Uint16Array(taken.buffer))}|${state}`;
-  taken[word] = before;
-  if (seen.has(key)) return false;
-  seen.add(key);
-  return true;
+/** The configurations seen: sets of operations with the state after them. Long states are kept once and numbered. */
+function createMemory() {
+  const stateIds = new Map<string, number>();
+  const seen: Set<string>[] = [];
+  return {
+    isNew(taken: Uint32Array, operation: number, state: string): boolean {
+      let id = stateIds.get(state);
+      if (id === undefined) {
+        id = stateIds.size;
+        stateIds.set(state, id);
+        seen.push(new Set());
+      }
+      const word = operation >>> 5;
+      const before = taken[word]!;
+      taken[word] = before | (1 << (operation & 31));
+      let key = '';
+      for (const bits of taken) key += String.fromCharCode(bits & 0xffff, bits >>> 16);
+      taken[word] = before;
+      const sets = seen[id]!;
+      if (sets.has(key)) return false;
+      sets.add(key);
+      return true;
+    },
+  };
 }
 
 function makeLinks<Action>(operations: readonly Operation<Action>[]): Link {
