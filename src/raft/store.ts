@@ -1,9 +1,29 @@
 /**
  * The state of the cluster: tables of immutable objects, changed by transactions that go through the log, watched by the
- * loops. (Interface; see openStore.)
+ * loops.
+ *
+ * Keeps true: all managers come to the same state, because what a transaction does depends on nothing but the log; states of
+ * tasks only rise, and each edge has one owner (store/edges.ts).
+ *
+ * The front page of store/. Not here: the log (log.ts, solo-log.ts, node.ts), what is decided (daemon/).
  */
-import type { ProposeOutcome } from './log.js';
 import type { Cluster, Config, JoinToken, Network, Node, Secret, Service, Task } from '../gen/types.js';
+import type { ProposeOutcome } from './log.js';
+
+export {
+  type Actor,
+  actorsOf,
+  desiredRank,
+  hasPath,
+  isEnded,
+  refuseTaskDeletion,
+  refuseTaskWrite,
+  stateRank,
+  taskEdges,
+} from './store/edges.js';
+export type { StoreMachine } from './store/machine.js';
+export { type OpenStore, openStore, type StoreParts } from './store/open.js';
+export { type Group, updateInPieces } from './store/pieces.js';
 
 /** Every table with the type of its objects. */
 export interface Tables {
@@ -43,7 +63,7 @@ export type StoreEvent =
   | { readonly [Name in TableName]: { readonly kind: 'delete'; readonly table: Name; readonly old: Tables[Name] } }[TableName];
 
 export interface UpdateOptions {
-  /** "uid:0", "node:<id>", "system". */
+  /** "uid:0", "node:<id>", "system", or "system:<actor>+<actor>" where tasks are written (store/edges.ts). */
   readonly principal: string;
   readonly signal: AbortSignal;
 }
@@ -54,7 +74,7 @@ export interface Store {
   /**
    * `decide` reads the state (all earlier decisions included) and says what to write; it may be called again when another
    * change came in between, and refuses by throwing. No writes: nothing is proposed. Resolves when applied, with the version;
-   * rejects with not-leader, unknown-outcome, stale-version, no-space, too-large or what decide threw.
+   * rejects with not-leader, unknown-outcome, stale-version, no-space, too-large, illegal-transition, already-exists or what decide threw.
    */
   readonly update: (decide: (view: View) => readonly Write[], options: UpdateOptions) => Promise<number>;
   /** Called after every applied transaction, in order, synchronously; must be quick and not throw. */

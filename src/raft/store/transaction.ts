@@ -1,0 +1,185 @@
+/**
+ * What one transaction does to the state: all of its changes, or (void) none. A pure function of state, transaction and
+ * index, so that every manager comes to the same result; nothing here reads a clock or draws a number.
+ *
+ * Checked: base versions, unique names, and the table of task edges against the principal.
+ *
+ * Called by machine.ts for what comes out of the log, and by open.ts to try decisions before they are proposed.
+ */
+import { CoveyError, type ErrorCode } from '../../errors.js';
+import type { Change, Meta, Task, TaskSpec, Transaction } from '../../gen/types.js';
+import type { StoreEvent, TableName, Tables, Write } from '../store.js';
+import { actorsOf, refuseTaskDeletion, refuseTaskWrite } from './edges.js';
+import { isTableName, namedTables, type State } from './tables.js';
+
+export const schemaVersion = 1;
+
+export type Verdict =
+  | { readonly kind: 'applied'; readonly events: readonly StoreEvent[] }
+  | { readonly kind: 'void'; readonly code: ErrorCode; readonly message: string; readonly state: string };
+
+interface Applying {
+  readonly state: State;
+  readonly transaction: Transaction;
+  readonly index: number;
+  readonly events: StoreEvent[];
+}
+
+class Void extends Error {
+  readonly code: ErrorCode;
+  readonly state: string;
+  constructor(code: ErrorCode, message: string, state: string) {
+    super(message);
+    this.code = code;
+    this.state = state;
+  }
+}
+
+export function applyTransaction(state: State, transaction: Transaction, index: number): Verdict {
+  const applying: Applying = { state, transaction, index, events: [] };
+  const mark = state.mark();
+  try {
+    for (const change of transaction.changes) applyChange(applying, change);
+    return { kind: 'applied', events: applying.events };
+  } catch (error) {
+    state.rollBack(mark);
+    if (!(error instanceof Void)) throw error;
+    return { kind: 'void', code: error.code, message: error.message, state: error.state };
+  }
+}
+
+function applyChange(applying: Applying, { baseVersion, action }: Change): void {
+  switch (action.kind) {
+    case 'cluster':
+      return put(applying, 'cluster', { baseVersion, object: action });
+    case 'joinToken':
+      return put(applying, 'joinToken', { baseVersion, object: action });
+    case 'node':
+      return put(applying, 'node', { baseVersion, object: action });
+    case 'service':
+      return put(applying, 'service', { baseVersion, object: action });
+    case 'task':
+      return put(applying, 'task', { baseVersion, object: checkedTask(applying, action) });
+    case 'network':
+      return put(applying, 'network', { baseVersion, object: action });
+    case 'secret':
+      return put(applying, 'secret', { baseVersion, object: action });
+    case 'config':
+      return put(applying, 'config', { baseVersion, object: action });
+    case 'deletion':
+      if (!isTableName(action.table)) throw newerSchema(`a change of table "${action.table}"`);
+      return remove(applying, action.table, { baseVersion, id: action.id });
+  }
+}
+
+function put<Name extends TableName>(
+  { state, transaction, index, events }: Applying,
+  table: Name,
+  { baseVersion, object: given }: { readonly baseVersion: number; readonly object: Tables[Name] },
+): void {
+  const old = state.view.find(table, given.id);
+  checkVersion(table, given.id, { baseVersion, old });
+  checkName(state, table, given);
+  const object = stripped(given, metaAfter(old?.meta, transaction, index));
+  state.put(table, object);
+  events.push({ kind: 'put', table, object, old } as StoreEvent);
+}
+
+function remove<Name extends TableName>(
+  { state, transaction, events }: Applying,
+  table: Name,
+  { baseVersion, id }: { readonly baseVersion: number; readonly id: string },
+): void {
+  const old = state.view.find(table, id);
+  checkVersion(table, id, { baseVersion, old });
+  if (old === undefined) return;
+  if (table === 'task') {
+    const refusal = refuseTaskDeletion(old as Task, actorsOf(transaction.principal));
+    if (refusal !== undefined) throw new Void('illegal-transition', `Cannot delete task "${id}"`, refusal);
+  }
+  state.remove(table, id);
+  events.push({ kind: 'delete', table, old } as StoreEvent);
+}
+
+function checkVersion(
+  table: TableName,
+  id: string,
+  { baseVersion, old }: { readonly baseVersion: number; readonly old: { readonly meta: Meta } | undefined },
+): void {
+  const present = old?.meta.version ?? 0;
+  if (present === baseVersion) return;
+  const state = `present version ${present}, changed on top of version ${baseVersion}`;
+  throw new Void('stale-version', `Cannot change ${table} "${id}": it was changed by somebody else`, state);
+}
+
+function checkName(state: State, table: TableName, object: { readonly id: string }): void {
+  const named = namedTables.find(name => name === table);
+  if (named === undefined || !('spec' in object)) return;
+  const { name } = object.spec as { readonly name: string };
+  const holder = state.view.findByName(named, name);
+  if (holder === undefined || holder.id === object.id) return;
+  throw new Void('already-exists', `Cannot store ${table} "${name}": the name is taken`, `it belongs to ${holder.id}`);
+}
+
+/** The task as it may be stored: its edge is legal, and its spec is the one it was made with. */
+function checkedTask({ state, transaction }: Applying, task: Task): Task {
+  const old = state.view.find('task', task.id);
+  const refusal = refuseTaskWrite(old, task, actorsOf(transaction.principal));
+  if (refusal !== undefined) {
+    throw new Void('illegal-transition', `Cannot change task "${task.id}" as ${transaction.principal}`, refusal);
+  }
+  return old === undefined ? task : { ...task, spec: old.spec };
+}
+
+function metaAfter(old: Meta | undefined, transaction: Transaction, index: number): Meta {
+  return {
+    version: index,
+    createdAtMs: old?.createdAtMs ?? transaction.atMs,
+    updatedAtMs: transaction.atMs,
+    owner: old?.owner ?? ownerOf(transaction.principal),
+  };
+}
+
+function ownerOf(principal: string): string {
+  return principal.startsWith('system:') ? 'system' : principal;
+}
+
+/** The object without the mark of its union, with its new meta. */
+function stripped<Name extends TableName>(object: Tables[Name], meta: Meta): Tables[Name] {
+  const { kind: _, ...rest } = object as Tables[Name] & { readonly kind?: unknown };
+  return { ...rest, meta } as unknown as Tables[Name];
+}
+
+const noMeta: Meta = { version: 0, createdAtMs: 0, updatedAtMs: 0, owner: '' };
+
+/** Stands in entries for the spec of a task that exists: apply keeps the one that it was made with. */
+const sameSpec: TaskSpec = {
+  containers: [],
+  restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
+  placement: { constraints: [], perNodeMax: 0 },
+  networks: [],
+  runtime: '',
+  force: 0,
+};
+
+/** The transaction that writes stand for, based on the versions in the state. */
+export function transactionOf(
+  state: State,
+  writes: readonly Write[],
+  { principal, atMs }: { readonly principal: string; readonly atMs: number },
+): Transaction {
+  return { schemaVersion, atMs, principal, changes: writes.map(write => changeOf(state, write)) };
+}
+
+function changeOf(state: State, write: Write): Change {
+  const id = write.kind === 'put' ? write.object.id : write.id;
+  const old = state.view.find(write.table, id);
+  const baseVersion = old?.meta.version ?? 0;
+  if (write.kind === 'delete') return { baseVersion, action: { kind: 'deletion', table: write.table, id } };
+  const object = write.table === 'task' && old !== undefined ? { ...write.object, spec: sameSpec } : write.object;
+  return { baseVersion, action: { ...object, meta: noMeta, kind: write.table } as Change['action'] };
+}
+
+export function newerSchema(what: string, cause?: unknown): CoveyError {
+  return new CoveyError('newer-schema', `Cannot apply ${what}: this version of covey does not know it`, { cause });
+}
