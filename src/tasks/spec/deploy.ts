@@ -1,0 +1,93 @@
+/**
+ * The key `deploy` of a service: mode and number, resources, restart policy, placement.
+ *
+ * Not here: the key `restart` (service.ts).
+ */
+import type { RestartCondition } from '../../gen/types.js';
+import {
+  type Field,
+  type FindField,
+  problem,
+  readChoice,
+  readInteger,
+  readKeys,
+  readPairs,
+  readParsed,
+  readText,
+  readTexts,
+} from './fields.js';
+import type { DeployModel, ResourcesModel, RestartModel } from './model.js';
+import { parseBytes, parseCpuNanos, parseDurationMs } from './values.js';
+
+const countMax = 100_000;
+
+export function readDeploy(field: Field | undefined): DeployModel {
+  const find = keysOf(field, 'deploy', {
+    known: ['mode', 'replicas', 'labels', 'endpoint_mode', 'resources', 'restart_policy', 'placement'],
+    notHonoured: ['rollback_config', 'update_config'],
+  });
+  const resources = keysOf(find('resources'), 'resources', { known: ['limits', 'reservations'], notHonoured: [] });
+  const placement = keysOf(find('placement'), 'placement', {
+    known: ['constraints', 'max_replicas_per_node'],
+    notHonoured: ['preferences'],
+  });
+  const replicasField = find('replicas');
+  const replicas = readInteger(replicasField, { min: 0, max: countMax });
+  return {
+    mode: readMode(find('mode')),
+    replicas:
+      replicasField === undefined || replicas === undefined
+        ? undefined
+        : { count: replicas, place: replicasField.tree.place },
+    labels: new Map(readPairs(find('labels'))),
+    endpointMode: readChoice(find('endpoint_mode'), ['vip', 'dnsrr']),
+    limits: readResources(resources('limits'), 'limits'),
+    reservations: readResources(resources('reservations'), 'reservations'),
+    restart: readRestart(find('restart_policy')),
+    constraints: readTexts(placement('constraints')) ?? [],
+    perNodeMax: readInteger(placement('max_replicas_per_node'), { min: 0, max: countMax }),
+  };
+}
+
+function keysOf(
+  field: Field | undefined,
+  what: string,
+  keys: { readonly known: readonly string[]; readonly notHonoured: readonly string[] },
+): FindField {
+  return field === undefined ? () => undefined : readKeys(field, { what, ...keys });
+}
+
+function readMode(field: Field | undefined): 'replicated' | 'global' | undefined {
+  const text = readText(field);
+  if (field === undefined || text === undefined) return undefined;
+  if (text === 'replicated' || text === 'global') return text;
+  const isJob = text === 'replicated-job' || text === 'global-job';
+  return problem(field, isJob ? 'stack-not-honoured' : 'stack-type', `is "${text}"; covey has replicated and global`);
+}
+
+function readResources(field: Field | undefined, what: 'limits' | 'reservations'): ResourcesModel {
+  const find = keysOf(field, what, {
+    known: what === 'limits' ? ['cpus', 'memory', 'pids'] : ['cpus', 'memory'],
+    notHonoured: ['devices', 'generic_resources'],
+  });
+  return {
+    cpuNanos: readParsed(find('cpus'), parseCpuNanos),
+    memoryBytes: readParsed(find('memory'), parseBytes),
+    pids: readInteger(find('pids'), { min: -1, max: 4_194_304 }),
+  };
+}
+
+const conditions: readonly RestartCondition[] = ['any', 'on-failure', 'none'];
+
+function readRestart(field: Field | undefined): RestartModel {
+  const find = keysOf(field, 'restart_policy', {
+    known: ['condition', 'delay', 'max_attempts', 'window'],
+    notHonoured: [],
+  });
+  return {
+    condition: readChoice(find('condition'), conditions),
+    delayMs: readParsed(find('delay'), parseDurationMs),
+    attemptsMax: readInteger(find('max_attempts'), { min: 0, max: 1_000_000 }),
+    windowMs: readParsed(find('window'), parseDurationMs),
+  };
+}

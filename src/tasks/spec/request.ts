@@ -1,0 +1,266 @@
+/**
+ * From the merged model to the specs that the control API takes: names become full names ("shop_web"), references are checked,
+ * defaults are filled in. What the file says is complete here, so this is where contradictions are found.
+ *
+ * Not here: whether images, nodes or subnets exist (daemon/control), changes against what runs (DeployStack itself).
+ */
+import type {
+  ContainerSpec,
+  DeployStackRequest,
+  FileReference,
+  NetworkAttachment,
+  NetworkSpec,
+  Resources,
+  RestartPolicy,
+  ServiceSpec,
+  StackFile,
+  TaskSpec,
+} from '../../gen/types.js';
+import type {
+  Environment,
+  FileModel,
+  FileUse,
+  NetworkUse,
+  Reference,
+  ResourcesModel,
+  RestartModel,
+  ServiceModel,
+  StackModel,
+} from './model.js';
+import type { Report } from './problems.js';
+
+export type StackSpecs = Pick<DeployStackRequest, 'services' | 'networks' | 'secrets' | 'configs'>;
+
+interface Naming {
+  readonly stack: string;
+  readonly model: StackModel;
+  readonly report: Report;
+}
+
+export function requestOf(model: StackModel, stack: string, report: Report): StackSpecs {
+  const naming: Naming = { stack, model, report };
+  return {
+    services: [...model.services].map(([name, service]) => serviceSpec(naming, name, service)),
+    networks: networkSpecs(naming),
+    secrets: fileSpecs(naming, model.secrets),
+    configs: fileSpecs(naming, model.configs),
+  };
+}
+
+/** The name that the cluster knows an object of the file by. */
+function fullName(
+  naming: Naming,
+  name: string,
+  object: { readonly external: boolean; readonly name: string | undefined },
+): string {
+  return object.name ?? (object.external ? name : `${naming.stack}_${name}`);
+}
+
+function serviceSpec(naming: Naming, name: string, service: ServiceModel): ServiceSpec {
+  const { deploy } = service;
+  if (service.image === undefined || service.image === '') {
+    naming.report.add({ code: 'stack-type', place: service.place, message: `services.${name} has no image` });
+  }
+  if (deploy.mode === 'global' && deploy.replicas !== undefined) {
+    naming.report.add({
+      code: 'stack-type',
+      place: deploy.replicas.place,
+      message: `services.${name}.deploy.replicas contradicts mode: global, which runs one task on every node`,
+      hint: 'remove replicas',
+    });
+  }
+  return {
+    name: `${naming.stack}_${name}`,
+    labels: labelsOf(deploy.labels),
+    stack: naming.stack,
+    task: taskSpec(naming, name, service),
+    ports: service.ports,
+    endpointMode: deploy.endpointMode ?? 'vip',
+    mode: deploy.mode === 'global' ? { kind: 'global' } : { kind: 'replicated', replicas: deploy.replicas?.count ?? 1 },
+  };
+}
+
+function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec {
+  const { deploy } = service;
+  return {
+    containers: [containerSpec(naming, service)],
+    limits: resourcesOf(deploy.limits),
+    reservations: resourcesOf(deploy.reservations),
+    restart: restartOf(deploy.restart, service.plainRestart),
+    placement: { constraints: deploy.constraints, perNodeMax: deploy.perNodeMax ?? 0 },
+    networks: attachmentsOf(naming, name, service),
+    runtime: service.runtime ?? '',
+    force: 0,
+  };
+}
+
+function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
+  const mounts = service.mounts.map(({ mount, volume }) =>
+    volume === undefined ? mount : { ...mount, source: volumeName(naming, volume) },
+  );
+  const seen = new Set<string>();
+  for (const { target } of mounts) {
+    if (seen.has(target)) {
+      naming.report.add({
+        code: 'stack-type',
+        place: service.place,
+        message: `two mounts have the target "${target}"`,
+      });
+    }
+    seen.add(target);
+  }
+  return {
+    name: '',
+    image: service.image ?? '',
+    entrypoint: service.entrypoint ?? [],
+    command: service.command ?? [],
+    env: [...service.environment].flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),
+    workingDir: service.workingDir ?? '',
+    user: service.user ?? '',
+    groups: service.groups,
+    hostname: service.hostname ?? '',
+    labels: labelsOf(service.labels),
+    mounts,
+    stopSignal: service.stopSignal ?? '',
+    stopGraceMs: service.stopGraceMs,
+    init: service.init ?? false,
+    tty: service.tty ?? false,
+    stdin: service.stdin ?? false,
+    capAdd: service.capAdd,
+    capDrop: service.capDrop,
+    readOnly: service.readOnly ?? false,
+    ulimits: [...service.ulimits.values()],
+    sysctls: labelsOf(service.sysctls),
+    healthcheck: service.healthcheck === undefined ? undefined : { ...emptyHealthcheck, ...service.healthcheck },
+    secrets: fileReferences(naming, service.secrets, 'secret'),
+    configs: fileReferences(naming, service.configs, 'config'),
+    shmBytes: service.shmBytes ?? 0,
+    oomScoreAdj: service.oomScoreAdj,
+    extraHosts: service.extraHosts,
+    dns: service.dns,
+    dnsSearch: service.dnsSearch,
+    dnsOptions: service.dnsOptions,
+  };
+}
+
+const emptyHealthcheck = { test: [], intervalMs: 0, timeoutMs: 0, startPeriodMs: 0, startIntervalMs: 0, retries: 0 };
+
+function labelsOf(pairs: Environment): Readonly<Record<string, string>> {
+  return Object.fromEntries([...pairs].map(([name, value]) => [name, value ?? '']));
+}
+
+function resourcesOf(model: ResourcesModel): Resources | undefined {
+  const { cpuNanos = 0, memoryBytes = 0, pids = 0 } = model;
+  if (cpuNanos === 0 && memoryBytes === 0 && pids <= 0) return undefined;
+  return { cpuNanos, memoryBytes, pids: Math.max(0, pids) };
+}
+
+function restartOf(policy: RestartModel, plain: RestartModel | undefined): RestartPolicy {
+  const source = Object.values(policy).every(value => value === undefined) ? (plain ?? policy) : policy;
+  return {
+    condition: source.condition ?? 'any',
+    delayMs: source.delayMs,
+    delayMaxMs: undefined,
+    attemptsMax: source.attemptsMax ?? 0,
+    windowMs: source.windowMs ?? 0,
+  };
+}
+
+function undefinedReference(
+  naming: Naming,
+  reference: Reference,
+  what: 'network' | 'volume' | 'secret' | 'config',
+): void {
+  naming.report.add({
+    code: 'stack-reference',
+    place: reference.place,
+    message: `${reference.path} names the ${what} "${reference.name}", which the file does not define`,
+    hint: `define ${what}s.${reference.name} at the top level`,
+  });
+}
+
+function volumeName(naming: Naming, volume: Reference): string {
+  const found = naming.model.volumes.get(volume.name);
+  if (found === undefined) undefinedReference(naming, volume, 'volume');
+  return fullName(naming, volume.name, found ?? { external: false, name: undefined });
+}
+
+function fileReferences(naming: Naming, uses: readonly FileUse[], what: 'secret' | 'config'): readonly FileReference[] {
+  const defined = what === 'secret' ? naming.model.secrets : naming.model.configs;
+  return uses.map(use => {
+    const { name } = use.reference;
+    const found = defined.get(name);
+    if (found === undefined) undefinedReference(naming, use.reference, what);
+    return {
+      source: fullName(naming, name, found ?? { external: false, name: undefined }),
+      target: use.target ?? (what === 'config' ? `/${name}` : name),
+      uid: use.uid ?? 0,
+      gid: use.gid ?? 0,
+      mode: use.mode,
+    };
+  });
+}
+
+const defaultNetwork = 'default';
+
+/** A service without networks is on the network "default" of its stack; everywhere it is known by its short name too. */
+function attachmentsOf(naming: Naming, name: string, service: ServiceModel): readonly NetworkAttachment[] {
+  const uses: readonly (readonly [string, NetworkUse | undefined])[] =
+    service.networks.size === 0 ? [[defaultNetwork, undefined]] : [...service.networks];
+  return uses.map(([network, use]) => {
+    const found = naming.model.networks.get(network);
+    if (found === undefined && network !== defaultNetwork && use !== undefined)
+      undefinedReference(naming, use.reference, 'network');
+    const aliases = [name, ...(use?.aliases ?? [])];
+    return {
+      network: fullName(naming, network, found ?? { external: false, name: undefined }),
+      aliases: [...new Set(aliases)],
+    };
+  });
+}
+
+/** The networks that the file defines, and "default" when a service is on it. External ones exist already. */
+function networkSpecs(naming: Naming): readonly NetworkSpec[] {
+  const { model, stack } = naming;
+  const usesDefault = [...model.services.values()].some(
+    one => one.networks.size === 0 || one.networks.has(defaultNetwork),
+  );
+  const implicit: NetworkSpec[] =
+    usesDefault && !model.networks.has(defaultNetwork)
+      ? [
+          {
+            name: `${stack}_${defaultNetwork}`,
+            labels: {},
+            stack,
+            driver: 'overlay',
+            subnets: [],
+            internal: false,
+            attachable: false,
+          },
+        ]
+      : [];
+  const named = [...model.networks].flatMap(([name, network]): NetworkSpec[] =>
+    network.external
+      ? []
+      : [
+          {
+            name: fullName(naming, name, network),
+            labels: labelsOf(network.labels),
+            stack,
+            driver: network.driver,
+            subnets: network.subnets,
+            internal: network.internal,
+            attachable: network.attachable,
+          },
+        ],
+  );
+  return [...implicit, ...named];
+}
+
+function fileSpecs(naming: Naming, files: ReadonlyMap<string, FileModel>): readonly StackFile[] {
+  return [...files].flatMap(([name, file]) =>
+    file.external || file.data === undefined
+      ? []
+      : [{ name: fullName(naming, name, file), labels: labelsOf(file.labels), data: file.data }],
+  );
+}
