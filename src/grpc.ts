@@ -237,7 +237,8 @@ const statusByCode: Readonly<Record<string, grpc.status>> = {
   'no-leader': grpc.status.UNAVAILABLE,
 };
 
-function statusOf(error: unknown, wire: Wire): Partial<grpc.StatusObject> & grpc.ServiceError {
+/** The error as the status of a call. */
+export function statusOf(error: unknown, wire: Wire): Partial<grpc.StatusObject> & grpc.ServiceError {
   const own = asCoveyError(error);
   const metadata = new grpc.Metadata();
   const bytes = wire.type('Problem').encode(toProblem(own));

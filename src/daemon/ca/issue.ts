@@ -18,7 +18,7 @@ import type { Services } from '../../gen/services.js';
 import type { Cluster, JoinRequest, JoinResponse, ManagerAddress, Node, NodeRole } from '../../gen/types.js';
 import type { CallContext, Handlers } from '../../grpc.js';
 import type { Clock, Random } from '../../host.js';
-import { isId, type NodeId, newId } from '../../ids.js';
+import { asId, isId, type NodeId, newId } from '../../ids.js';
 import type { Store, View, Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
@@ -249,7 +249,7 @@ async function removeNode(options: CaOptions, nodeId: NodeId, signal: AbortSigna
 
 function callingNode(context: CallContext): NodeId {
   if (context.caller.kind !== 'node') throw new CoveyError('no-certificate', 'Cannot do that without the certificate of a node');
-  return context.caller.nodeId as NodeId;
+  return asId(context.caller.nodeId);
 }
 
 export function getCluster(view: View): Cluster {

@@ -6,7 +6,7 @@
  *
  * Not here: filling the slots again (orchestrate/), ending the node's session (dispatcher/).
  */
-import type { Node, Task } from '../../gen/types.js';
+import type { Node, Task, TaskState } from '../../gen/types.js';
 import type { NodeId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
 
@@ -22,7 +22,7 @@ export function planNodeRemoval(
 ): NodeRemoval {
   const node = view.find('node', removal.nodeId);
   if (node === undefined) return { writes: [], more: false };
-  const live = [...view.tasksOfNode(removal.nodeId)].filter(task => hasNotEnded(task));
+  const live = [...view.tasksOfNode(removal.nodeId)].filter(isOnNode);
   const piece = live.slice(0, removal.writesMax - 1);
   const writes: Write[] = piece.map(task => ({ kind: 'put', table: 'task', object: orphaned(task, node, removal.nowMs) }));
   if (piece.length < live.length) {
@@ -31,10 +31,10 @@ export function planNodeRemoval(
   return { writes: [...writes, { kind: 'delete', table: 'node', id: node.id }], more: false };
 }
 
-const endStates: ReadonlySet<Task['status']['state']> = new Set(['complete', 'shutdown', 'failed', 'rejected', 'orphaned']);
+const liveStates: readonly TaskState[] = ['assigned', 'accepted', 'preparing', 'ready', 'starting', 'running'];
 
-function hasNotEnded(task: Task): boolean {
-  return !endStates.has(task.status.state);
+function isOnNode(task: Task): boolean {
+  return liveStates.includes(task.status.state);
 }
 
 function orphaned(task: Task, node: Node, nowMs: number): Task {

@@ -6,6 +6,7 @@
  * Not here: who may have a certificate (issue.ts), reading certificates (node:crypto does that).
  */
 import 'reflect-metadata';
+import type { webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import type { RandomBytes } from '../../ids.js';
 
@@ -44,17 +45,28 @@ export async function makeRoot(options: {
 
 /** A new key and a PKCS#10 request for it. The key never leaves this machine. */
 export async function makeRequest(): Promise<{ readonly request: Uint8Array; readonly key: Uint8Array }> {
-  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  return { request: await requestFor(keys), key: await exportKey(keys.privateKey) };
+  const key = await makeKey();
+  return { request: await makeRequestFor(key), key };
 }
 
-/** The request for a key that was made before: a joiner that asks again. */
+/** A new key, PKCS#8. */
+export async function makeKey(): Promise<Uint8Array> {
+  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  return exportKey(keys.privateKey);
+}
+
+/** The request for a key that was made before: a joiner may ask again. */
 export async function makeRequestFor(key: Uint8Array): Promise<Uint8Array> {
   const privateKey = await crypto.subtle.importKey('pkcs8', copyOf(key), algorithm, true, ['sign']);
   const { kty, crv, x, y } = await crypto.subtle.exportKey('jwk', privateKey);
-  const jwk = { kty, crv, x, y } as JsonWebKey;
+  const jwk = { kty, crv, x, y } as webcrypto.JsonWebKey;
   const publicKey = await crypto.subtle.importKey('jwk', jwk, algorithm, true, ['verify']);
-  return requestFor({ privateKey, publicKey });
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: [{ CN: ['covey-node'] }],
+    keys: { privateKey, publicKey },
+    signingAlgorithm: algorithm,
+  });
+  return new Uint8Array(request.rawData);
 }
 
 export interface ReadRequest {
@@ -106,19 +118,10 @@ export async function issueCertificate(options: NodeCertificateOptions): Promise
   return new Uint8Array(certificate.rawData);
 }
 
-async function requestFor(keys: CryptoKeyPair): Promise<Uint8Array> {
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: [{ CN: ['covey-node'] }],
-    keys,
-    signingAlgorithm: algorithm,
-  });
-  return new Uint8Array(request.rawData);
-}
-
 async function parsedRequest(request: Uint8Array): Promise<x509.Pkcs10CertificateRequest | undefined> {
   try {
     const parsed = new x509.Pkcs10CertificateRequest(copyOf(request));
-    const { name, namedCurve } = parsed.publicKey.algorithm as EcKeyAlgorithm;
+    const { name, namedCurve } = parsed.publicKey.algorithm as webcrypto.EcKeyAlgorithm;
     if (name !== 'ECDSA' || namedCurve !== 'P-256') return undefined;
     return (await parsed.verify()) ? parsed : undefined;
   } catch {

@@ -1,0 +1,154 @@
+/**
+ * What a node keeps about its membership, under the data directory:
+ *
+ *     node.json        the commit point: a member from the moment it is there
+ *     tls/node.pem     certificate and key in one file, so that a renewal replaces both or neither
+ *     tls/root.pem     the one CA that is trusted
+ *     tls/join.json    an attempt under way: request id and key, so that asking again gives the same node
+ *
+ * All of them 0600 and written durably (temporary, fsync, rename, fsync of the folder). Any line may be the last one: a
+ * start without node.json is no member, and the next init or join clears what an attempt left behind.
+ *
+ * Not here: the flows (init.ts, join.ts, leave.ts).
+ */
+import { asCoveyError, CoveyError } from '../../errors.js';
+import type { Files } from '../../host.js';
+import { asId, isId } from '../../ids.js';
+import type { NodeIdentity } from '../ca/identity.js';
+import { findPem, identityOf } from '../ca/pem.js';
+import type { Member, Membership } from './types.js';
+
+export interface MembershipFiles {
+  readonly files: Files;
+  readonly dataDir: string;
+}
+
+/** An attempt to join: repeated with the same values it gives the same node. */
+export interface JoinAttempt {
+  readonly requestId: string;
+  /** PKCS#8, DER. */
+  readonly key: Uint8Array;
+  /** Digest of the root that it was made for, hexadecimal. */
+  readonly rootDigest: string;
+}
+
+const privateMode = { mode: 0o600 };
+const schemaVersion = 1;
+
+const paths = {
+  member: (dataDir: string): string => `${dataDir}/node.json`,
+  folder: (dataDir: string): string => `${dataDir}/tls`,
+  identity: (dataDir: string): string => `${dataDir}/tls/node.pem`,
+  root: (dataDir: string): string => `${dataDir}/tls/root.pem`,
+  attempt: (dataDir: string): string => `${dataDir}/tls/join.json`,
+  init: (dataDir: string): string => `${dataDir}/tls/init.json`,
+};
+
+/** What this node is; undefined when it is no member. Throws state-damaged when the files contradict one another. */
+export async function findMember({ files, dataDir }: MembershipFiles): Promise<Member | undefined> {
+  const text = await files.findText(paths.member(dataDir));
+  if (text === undefined) return undefined;
+  const membership = parseMembership(text, paths.member(dataDir));
+  const pem = await files.findText(paths.identity(dataDir));
+  const root = await files.findText(paths.root(dataDir));
+  const certificate = findPem(pem ?? '', 'CERTIFICATE');
+  const key = findPem(pem ?? '', 'PRIVATE KEY');
+  if (certificate === undefined || key === undefined || root === undefined) {
+    throw damaged(paths.folder(dataDir), 'certificate, key or root is missing');
+  }
+  const identity = identityOf({ certificate, key, root });
+  if (identity.nodeId !== membership.nodeId || identity.clusterId !== membership.clusterId) {
+    throw damaged(paths.identity(dataDir), 'it is the certificate of another node than node.json names');
+  }
+  return { membership, identity };
+}
+
+/** Key first: nothing refers to it before it is on disk. */
+export async function saveIdentity({ files, dataDir }: MembershipFiles, identity: NodeIdentity): Promise<void> {
+  await files.makeDirectory(paths.folder(dataDir), { mode: 0o700 });
+  await files.replace(paths.root(dataDir), identity.root, privateMode);
+  await files.replace(paths.identity(dataDir), `${identity.certificate}${identity.key}`, privateMode);
+}
+
+/** From here on this node is a member. */
+export async function saveMembership({ files, dataDir }: MembershipFiles, membership: Membership): Promise<void> {
+  const text = `${JSON.stringify({ schemaVersion, ...membership }, undefined, 2)}\n`;
+  await files.replace(paths.member(dataDir), text, privateMode);
+  await files.remove(paths.attempt(dataDir));
+  await files.remove(paths.init(dataDir));
+}
+
+export async function findAttempt({ files, dataDir }: MembershipFiles): Promise<JoinAttempt | undefined> {
+  const text = await files.findText(paths.attempt(dataDir));
+  if (text === undefined) return undefined;
+  const { requestId, key, rootDigest } = parseObject(text, paths.attempt(dataDir));
+  if (typeof requestId !== 'string' || typeof key !== 'string' || typeof rootDigest !== 'string') return undefined;
+  return { requestId, key: Buffer.from(key, 'base64'), rootDigest };
+}
+
+export async function saveAttempt({ files, dataDir }: MembershipFiles, attempt: JoinAttempt): Promise<void> {
+  await files.makeDirectory(paths.folder(dataDir), { mode: 0o700 });
+  const text = JSON.stringify({ ...attempt, key: Buffer.from(attempt.key).toString('base64') });
+  await files.replace(paths.attempt(dataDir), text, privateMode);
+}
+
+/** Says that what will lie in the store directory belongs to an init that is not done. */
+export async function markInit({ files, dataDir }: MembershipFiles): Promise<void> {
+  await files.makeDirectory(paths.folder(dataDir), { mode: 0o700 });
+  await files.replace(paths.init(dataDir), '{}\n', privateMode);
+}
+
+/** Whether an init was begun and not ended. */
+export async function isInitUnfinished({ files, dataDir }: MembershipFiles): Promise<boolean> {
+  return (await files.findStat(paths.init(dataDir))) !== undefined;
+}
+
+/** Ends the membership on disk: node.json first, then all that belongs to it. Images and volumes stay. */
+export async function removeMembership({ files, dataDir }: MembershipFiles): Promise<void> {
+  await files.remove(paths.member(dataDir));
+  await files.syncDirectory(dataDir);
+  for (const name of ['store', 'tasks', 'session', 'tls']) await files.removeTree(`${dataDir}/${name}`);
+}
+
+function parseMembership(text: string, path: string): Membership {
+  const value = parseObject(text, path);
+  const { clusterId, nodeId, nodeName, role, advertiseAddress, dataPathAddress, labels, joinedAtMs } = value;
+  if (value['schemaVersion'] !== schemaVersion) {
+    throw new CoveyError('newer-schema', `Cannot read "${path}"`, { state: `its version is ${String(value['schemaVersion'])}` });
+  }
+  if (typeof clusterId !== 'string' || !isId(clusterId) || typeof nodeId !== 'string' || !isId(nodeId)) {
+    throw damaged(path, 'the ids are missing');
+  }
+  if (role !== 'worker' && role !== 'manager') throw damaged(path, 'the role is neither worker nor manager');
+  return {
+    clusterId: asId(clusterId),
+    nodeId: asId(nodeId),
+    nodeName: String(nodeName),
+    role,
+    advertiseAddress: String(advertiseAddress ?? ''),
+    dataPathAddress: String(dataPathAddress ?? ''),
+    labels: isRecordOfText(labels) ? labels : {},
+    joinedAtMs: Number(joinedAtMs ?? 0),
+  };
+}
+
+function parseObject(text: string, path: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return { ...value };
+  } catch (error) {
+    throw damaged(path, asCoveyError(error).message);
+  }
+  throw damaged(path, 'it holds no object');
+}
+
+function isRecordOfText(value: unknown): value is Readonly<Record<string, string>> {
+  return typeof value === 'object' && value !== null && Object.values(value).every(text => typeof text === 'string');
+}
+
+function damaged(path: string, state: string): CoveyError {
+  return new CoveyError('state-damaged', `Cannot read "${path}"`, {
+    state,
+    hint: 'covey leave --force, then join again; or bring the file back from a backup',
+  });
+}

@@ -1,0 +1,77 @@
+/**
+ * How this machine becomes a node, and stops being one: the flows behind Local.Init, JoinCluster and LeaveCluster.
+ *
+ * Keeps true: node.json is the commit point; one flow at a time; a failed flow leaves what was there before.
+ *
+ * How it goes: `init.ts`, `join.ts`, `leave.ts` are the flows -> `files.ts` is what lies on disk -> `../ca` makes and checks
+ * certificates and tokens -> `../rpc` connects. What a node runs is handed in (`Establish`, `Dismantle`) by daemon/node.ts.
+ *
+ * Try it: `npm run test -- membership` (sockets on 127.0.0.1, temporary directories).
+ */
+import { CoveyError } from '../../errors.js';
+import type {
+  InitRequest,
+  InitResponse,
+  JoinClusterRequest,
+  JoinClusterResponse,
+  LeaveClusterRequest,
+  LeaveClusterResponse,
+} from '../../gen/types.js';
+import { findMember } from './files.js';
+import { type InitOptions, initCluster } from './init.js';
+import { type JoinOptions, joinCluster } from './join.js';
+import { type LeaveOptions, leaveCluster } from './leave.js';
+import type { Member } from './types.js';
+
+export { saveIdentity } from './files.js';
+export { clusterDefaults } from './init.js';
+export type { Dismantle, Establish, Member, Membership, MembershipOptions } from './types.js';
+
+export interface MembershipFlows {
+  /** What this node is, as on disk. */
+  readonly find: () => Promise<Member | undefined>;
+  readonly init: (request: InitRequest, signal: AbortSignal) => Promise<InitResponse>;
+  readonly join: (request: JoinClusterRequest, signal: AbortSignal) => Promise<JoinClusterResponse>;
+  /** `parts` of the node as it runs now. */
+  readonly leave: (
+    parts: Pick<LeaveOptions, 'identity' | 'otherManagers' | 'stopTasks' | 'stop'>,
+    request: LeaveClusterRequest,
+    signal: AbortSignal,
+  ) => Promise<LeaveClusterResponse>;
+}
+
+export function openMembership(options: InitOptions & JoinOptions): MembershipFlows {
+  const place = { files: options.host.files, dataDir: options.dataDir };
+  let busy: string | undefined;
+  const alone = async <Result>(flow: string, work: () => Promise<Result>): Promise<Result> => {
+    if (busy !== undefined) throw new CoveyError('too-many', `Cannot ${flow} now`, { state: `${busy} is under way` });
+    busy = flow;
+    try {
+      return await work();
+    } finally {
+      busy = undefined;
+    }
+  };
+  const refuseMember = async (verb: string): Promise<void> => {
+    const member = await findMember(place);
+    if (member === undefined) return;
+    throw new CoveyError('already-in-cluster', `Cannot ${verb}`, {
+      state: `this daemon is node "${member.membership.nodeName}" of cluster ${member.membership.clusterId}`,
+      hint: 'covey leave',
+    });
+  };
+  return {
+    find: () => findMember(place),
+    init: (request, signal) =>
+      alone('init', async () => {
+        await refuseMember('make a cluster');
+        return await initCluster(options, request, signal);
+      }),
+    join: (request, signal) =>
+      alone('join', async () => {
+        await refuseMember('join a cluster');
+        return await joinCluster(options, request, signal);
+      }),
+    leave: (parts, request, signal) => alone('leave', () => leaveCluster({ ...options, ...parts }, request, signal)),
+  };
+}

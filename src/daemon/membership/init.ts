@@ -1,0 +1,167 @@
+/**
+ * `covey init`: a root CA, a cluster, this node as its first manager.
+ *
+ * Keeps true: the key of the root is in the store before node.json says that this node is a member; an init that was cut
+ * short leaves a mark, and the next one starts over. A store without a mark and without node.json is never touched.
+ *
+ * Called by the Local service.
+ *
+ * Not here: opening the store and the parts of a manager (daemon/node.ts, handed in as `start`).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Cluster, InitRequest, InitResponse, Node } from '../../gen/types.js';
+import { type ClusterId, type NodeId, newId } from '../../ids.js';
+import type { Write } from '../../raft/store.js';
+import { roleUnits, tlsNameOf } from '../ca/identity.js';
+import { identityOf, toPem } from '../ca/pem.js';
+import { digestOf, renderToken } from '../ca/token.js';
+import { makeJoinToken } from '../ca/tokens.js';
+import {
+  isInitUnfinished,
+  markInit,
+  type MembershipFiles,
+  removeMembership,
+  saveIdentity,
+  saveMembership,
+} from './files.js';
+import type { Establish, Member, MembershipOptions } from './types.js';
+
+export interface InitOptions extends MembershipOptions, Establish {
+  /** VXLAN network identifiers that follow from the id of a cluster. */
+  readonly vnisOf: (clusterId: ClusterId) => { readonly overlay: number; readonly ingress: number };
+  readonly dataPort: number;
+}
+
+export const clusterDefaults = {
+  pool: '10.201.0.0/16',
+  poolPieceBits: 20,
+  taskHistoryMax: 5,
+  certificateDays: 90,
+  heartbeatMs: 1_000,
+  lostAfterMs: 10_000,
+} as const;
+
+export async function initCluster(options: InitOptions, request: InitRequest, signal: AbortSignal): Promise<InitResponse> {
+  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
+  await clearUnfinished(place);
+  await markInit(place);
+  try {
+    const made = await makeCluster(options, request);
+    await saveIdentity(place, made.member.identity);
+    await options.start(made.member, { bootstrap: made.bootstrap, signal });
+    await saveMembership(place, made.member.membership);
+    options.log.info('cluster made', { cluster: made.member.membership.clusterId, node: made.member.membership.nodeName });
+    return made.response;
+  } catch (error) {
+    await removeMembership(place);
+    throw error;
+  }
+}
+
+async function clearUnfinished(place: MembershipFiles): Promise<void> {
+  if (await isInitUnfinished(place)) return removeMembership(place);
+  const store = `${place.dataDir}/store`;
+  if ((await place.files.list(store)).length === 0) return;
+  throw new CoveyError('state-damaged', 'Cannot make a cluster here', {
+    state: `"${store}" holds the state of a cluster, but node.json is gone`,
+    hint: `bring "${place.dataDir}/node.json" back, or move "${store}" away`,
+  });
+}
+
+interface MadeCluster {
+  readonly member: Member;
+  readonly bootstrap: readonly Write[];
+  readonly response: InitResponse;
+}
+
+async function makeCluster(options: InitOptions, request: InitRequest): Promise<MadeCluster> {
+  const { host } = options;
+  const nowMs = host.clock.wallMs();
+  const { advertiseAddress, dataPathAddress } = request;
+  const description = await options.describe({ advertiseAddress, dataPathAddress });
+  const clusterId = newId<ClusterId>(host.random.bytes);
+  const nodeId = newId<NodeId>(host.random.bytes);
+  const nodeName = request.name === '' ? description.hostname : request.name;
+  const certificateDays = request.certificateDays === 0 ? clusterDefaults.certificateDays : request.certificateDays;
+  const validUntilMs = nowMs + certificateDays * 86_400_000;
+  const { root, identity } = await makeFirstIdentity(options, { clusterId, nodeId, nowMs, validUntilMs });
+  const token = makeJoinToken({ role: 'worker', expiresMs: 0, usesMax: 0, labels: {}, nowMs, randomBytes: host.random.bytes });
+  const vnis = options.vnisOf(clusterId);
+  const cluster: Omit<Cluster, 'meta'> = {
+    id: clusterId,
+    spec: {
+      pool: request.pool === '' ? clusterDefaults.pool : request.pool,
+      poolPieceBits: clusterDefaults.poolPieceBits,
+      taskHistoryMax: clusterDefaults.taskHistoryMax,
+      certificateDays,
+      heartbeatMs: request.heartbeatMs === 0 ? clusterDefaults.heartbeatMs : request.heartbeatMs,
+      lostAfterMs: request.lostAfterMs === 0 ? clusterDefaults.lostAfterMs : request.lostAfterMs,
+      dataPort: options.dataPort,
+    },
+    rootCertificate: root.certificate,
+    rootKey: root.key,
+    vniOverlay: vnis.overlay,
+    vniIngress: vnis.ingress,
+    tunnelIndexLast: 1,
+  };
+  const node: Omit<Node, 'meta'> = {
+    id: nodeId,
+    spec: { name: nodeName, labels: request.labels, availability: 'active' },
+    role: 'manager',
+    description,
+    status: { state: 'unknown', sinceMs: nowMs, message: 'has made the cluster; no session yet' },
+    tunnelIndex: 1,
+    certificateExpiresAtMs: validUntilMs,
+  };
+  return {
+    member: {
+      membership: {
+        clusterId,
+        nodeId,
+        nodeName,
+        role: 'manager',
+        advertiseAddress,
+        dataPathAddress,
+        labels: request.labels,
+        joinedAtMs: nowMs,
+      },
+      identity,
+    },
+    bootstrap: [
+      { kind: 'put', table: 'cluster', object: cluster },
+      { kind: 'put', table: 'node', object: node },
+      { kind: 'put', table: 'joinToken', object: token.object },
+    ],
+    response: {
+      clusterId,
+      nodeId,
+      nodeName,
+      address: description.addresses[0] ?? '',
+      workerToken: renderToken({ rootDigest: digestOf(root.certificate), secret: token.secret }),
+    },
+  };
+}
+
+async function makeFirstIdentity(
+  options: InitOptions,
+  wanted: { readonly clusterId: ClusterId; readonly nodeId: NodeId; readonly nowMs: number; readonly validUntilMs: number },
+): Promise<{ readonly root: { readonly certificate: Uint8Array; readonly key: Uint8Array }; readonly identity: Member['identity'] }> {
+  const { issueCertificate, makeRequest, makeRoot } = await import('../ca/x509.js');
+  const randomBytes = options.host.random.bytes;
+  const root = await makeRoot({ organization: wanted.clusterId, nowMs: wanted.nowMs, randomBytes });
+  const { request, key } = await makeRequest();
+  const certificate = await issueCertificate({
+    ...wanted,
+    root,
+    request,
+    unit: roleUnits.manager,
+    dnsName: tlsNameOf(wanted.nodeId),
+    randomBytes,
+  });
+  const identity = identityOf({
+    certificate: toPem(certificate, 'CERTIFICATE'),
+    key: toPem(key, 'PRIVATE KEY'),
+    root: toPem(root.certificate, 'CERTIFICATE'),
+  });
+  return { root, identity };
+}

@@ -1,0 +1,191 @@
+/**
+ * `covey join`: from an address and a token to a node that is ready.
+ *
+ * Keeps true: nothing is trusted before the root's digest matched the token; key and request id are on disk before they are
+ * used, so that asking again, even after a crash, gives the same node and costs no second use of the token; an attempt that
+ * fails leaves nothing on either side.
+ *
+ * Called by the Local service. The chart of the exchange is in ca/issue.ts.
+ *
+ * Not here: the manager's half (ca/issue.ts), the parts of a node (daemon/node.ts, handed in as `start`).
+ */
+import { codeOf, CoveyError } from '../../errors.js';
+import type { JoinClusterRequest, JoinClusterResponse, JoinResponse, NodeDescription } from '../../gen/types.js';
+import { newId } from '../../ids.js';
+import { tlsNameOf } from '../ca/identity.js';
+import { identityOf, toPem } from '../ca/pem.js';
+import { type ParsedToken, parseToken } from '../ca/token.js';
+import { parseHostPort } from '../config.js';
+import { connectToManager } from '../rpc/client.js';
+import { type FetchedRoot, fetchRoot } from '../rpc/root-fetch.js';
+import { sessionProtocols } from '../session/protocol.js';
+import {
+  findAttempt,
+  type JoinAttempt,
+  type MembershipFiles,
+  removeMembership,
+  saveAttempt,
+  saveIdentity,
+  saveMembership,
+} from './files.js';
+import { askToLeave } from './leave.js';
+import type { Establish, Member, MembershipOptions } from './types.js';
+
+export interface JoinOptions extends MembershipOptions, Establish {
+  readonly portDefault: number;
+}
+
+const fetchRootMs = 3_000;
+const connectMs = 2_000;
+const callMs = 10_000;
+const asksMax = 3;
+const leaveAfterFailureMs = 3_000;
+
+export async function joinCluster(
+  options: JoinOptions,
+  request: JoinClusterRequest,
+  signal: AbortSignal,
+): Promise<JoinClusterResponse> {
+  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
+  const token = parseToken(request.token);
+  const { host, port } = parseHostPort(request.address, options.portDefault);
+  const { advertiseAddress, dataPathAddress } = request;
+  const { clock } = options.host;
+  // Loading the certificate code takes 120 ms; meanwhile the manager answers.
+  const x509 = import('../ca/x509.js');
+  const root = await fetchRoot({ host, port, rootDigest: token.rootDigest, clock, timeoutMs: fetchRootMs, signal });
+  const description = await options.describe({ advertiseAddress, dataPathAddress });
+  const attempt = await beginAttempt(options, { place, token, makeKey: (await x509).makeKey });
+  let member: Member | undefined;
+  try {
+    const certificateRequest = await (await x509).makeRequestFor(attempt.key);
+    const answer = await askToJoin(options, { at: { host, port }, root, token, attempt, certificateRequest, description, request, signal });
+    member = memberOf({ answer, root, attempt, request, nodeName: nameFor(request, description), nowMs: clock.wallMs() });
+    await saveIdentity(place, member.identity);
+    await saveMembership(place, member.membership);
+    await options.start(member, { bootstrap: [], signal });
+  } catch (error) {
+    if (member !== undefined) await takeBack(options, member, `${host}:${port}`, root.nodeId);
+    // When no answer came the manager may have made the node: the same request, repeated, finds it.
+    if (member !== undefined || codeOf(error) !== 'no-connection') await removeMembership(place);
+    throw error;
+  }
+  const { clusterId, nodeId, nodeName, role } = member.membership;
+  options.log.info('joined', { cluster: clusterId, node: nodeName, role });
+  return { clusterId, nodeId, nodeName, role };
+}
+
+/** The attempt on disk when it was made for the same root, else a new one. */
+async function beginAttempt(
+  options: JoinOptions,
+  begin: { readonly place: MembershipFiles; readonly token: ParsedToken; readonly makeKey: () => Promise<Uint8Array> },
+): Promise<JoinAttempt> {
+  const rootDigest = Buffer.from(begin.token.rootDigest).toString('hex');
+  const left = await findAttempt(begin.place);
+  if (left?.rootDigest === rootDigest) return left;
+  const attempt = { requestId: newId<string>(options.host.random.bytes), key: await begin.makeKey(), rootDigest };
+  await saveAttempt(begin.place, attempt);
+  return attempt;
+}
+
+interface Asking {
+  readonly at: { readonly host: string; readonly port: number };
+  readonly root: FetchedRoot;
+  readonly token: ParsedToken;
+  readonly attempt: JoinAttempt;
+  readonly certificateRequest: Uint8Array;
+  readonly description: NodeDescription;
+  readonly request: JoinClusterRequest;
+  readonly signal: AbortSignal;
+}
+
+/** Asks again when the answer was lost: the same request gives the same node. */
+async function askToJoin(options: JoinOptions, asking: Asking): Promise<JoinResponse> {
+  for (let asks = 1; ; asks += 1) {
+    try {
+      return await askOnce(options, asking);
+    } catch (error) {
+      if (asks >= asksMax || codeOf(error) !== 'no-connection') throw error;
+    }
+  }
+}
+
+async function askOnce(options: JoinOptions, asking: Asking): Promise<JoinResponse> {
+  const { host, port } = asking.at;
+  await using manager = await connectToManager({
+    address: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+    nodeId: asking.root.nodeId,
+    clusterId: undefined,
+    root: toPem(asking.root.root, 'CERTIFICATE'),
+    client: undefined,
+    wire: options.wire,
+    clock: options.host.clock,
+    timeoutMs: connectMs,
+    signal: asking.signal,
+  });
+  return await manager.calls('Ca').join(
+    {
+      secret: asking.token.secret,
+      certificateRequest: asking.certificateRequest,
+      name: nameFor(asking.request, asking.description),
+      labels: asking.request.labels,
+      description: asking.description,
+      requestId: asking.attempt.requestId,
+      protocolMin: sessionProtocols.min,
+      protocolMax: sessionProtocols.max,
+    },
+    { timeoutMs: callMs, signal: asking.signal },
+  );
+}
+
+function nameFor(request: JoinClusterRequest, description: NodeDescription): string {
+  return request.name === '' ? description.hostname : request.name;
+}
+
+function memberOf(parts: {
+  readonly answer: JoinResponse;
+  readonly root: FetchedRoot;
+  readonly attempt: JoinAttempt;
+  readonly request: JoinClusterRequest;
+  readonly nodeName: string;
+  readonly nowMs: number;
+}): Member {
+  const { answer, request } = parts;
+  const identity = identityOf({
+    certificate: toPem(answer.certificate, 'CERTIFICATE'),
+    key: toPem(parts.attempt.key, 'PRIVATE KEY'),
+    root: toPem(parts.root.root, 'CERTIFICATE'),
+  });
+  if (identity.nodeId !== answer.nodeId || identity.clusterId !== answer.clusterId) {
+    throw new CoveyError('wrong-ca', 'Cannot use the certificate that the manager gave', {
+      state: `it is for ${tlsNameOf(identity.nodeId)}, the answer says ${answer.nodeId}`,
+    });
+  }
+  return {
+    identity,
+    membership: {
+      clusterId: answer.clusterId,
+      nodeId: answer.nodeId,
+      nodeName: parts.nodeName,
+      role: answer.role,
+      advertiseAddress: request.advertiseAddress,
+      dataPathAddress: request.dataPathAddress,
+      labels: request.labels,
+      joinedAtMs: parts.nowMs,
+    },
+  };
+}
+
+/** The node object of an attempt that failed after the manager had made it. */
+async function takeBack(options: JoinOptions, member: Member, address: string, managerId: string): Promise<void> {
+  try {
+    await askToLeave(options, {
+      identity: member.identity,
+      manager: { address, nodeId: managerId },
+      signal: AbortSignal.timeout(leaveAfterFailureMs),
+    });
+  } catch (error) {
+    // The failure that is reported is the one that came first; the node shows as never seen and can be removed.
+    options.log.warn('node of the failed join not removed', { error, node: member.membership.nodeId });
+  }
+}

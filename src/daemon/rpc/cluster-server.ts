@@ -1,0 +1,161 @@
+/**
+ * The one port for everything between nodes: TLS 1.3, a client certificate asked for but not demanded, every call checked
+ * against the role table before its handler runs. Certificates are swapped under open streams.
+ *
+ * A caller without a certificate of this cluster is anonymous (it may only Join). One with a certificate is who the
+ * certificate says, in the role that the store says: a removed node is refused, a demoted one has its new role.
+ *
+ * Not here: the rows of the table (roles.ts), ending streams of nodes that were removed while they ran (dispatcher/).
+ */
+import type { SecureContextOptions } from 'node:tls';
+import grpc from '@grpc/grpc-js';
+import { CoveyError } from '../../errors.js';
+import type { Services } from '../../gen/services.js';
+import type { NodeRole } from '../../gen/types.js';
+import { addService, type Caller, type FindCaller, type Handlers, statusOf } from '../../grpc.js';
+import type { Clock } from '../../host.js';
+import type { Wire } from '../../wire.js';
+import { findRole, type IdentityHolder, type NodeIdentity } from '../ca/identity.js';
+import { removedError } from '../ca/issue.js';
+import { messageMaxBytes } from './client.js';
+import { type RolesByPath, refusalOf, rolesOf } from './roles.js';
+
+export interface ClusterServerOptions {
+  readonly host: string;
+  /** 0: the kernel chooses. */
+  readonly port: number;
+  readonly identity: IdentityHolder;
+  readonly wire: Wire;
+  readonly clock: Clock;
+  readonly services: { readonly [Name in keyof Services]?: Handlers<Services[Name]> };
+  /** The role of a member; undefined when the node is none (any more). */
+  readonly findMember: (nodeId: string) => NodeRole | undefined;
+}
+
+export interface ClusterServer extends AsyncDisposable {
+  readonly port: number;
+}
+
+const closeGraceMs = 500;
+
+export async function openClusterServer(options: ClusterServerOptions): Promise<ClusterServer> {
+  const names = Object.keys(options.services) as (keyof Services)[];
+  const rows = rolesOf(names);
+  const credentials = new NodeServerCredentials(contextOf(options.identity.current()));
+  const server = new grpc.Server({
+    interceptors: [guard(rows, options)],
+    'grpc.max_receive_message_length': messageMaxBytes,
+    'grpc.max_send_message_length': messageMaxBytes,
+    // Peers that vanished without a word are noticed by their session; this frees their sockets.
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+  });
+  for (const name of names) addHandlers(server, name, options);
+  const port = await bind(server, options, credentials);
+  const rotation = options.identity.onChange(identity => credentials.rotate(contextOf(identity)));
+  return {
+    port,
+    [Symbol.asyncDispose]: async () => {
+      rotation[Symbol.dispose]();
+      await closeServer(server, { clock: options.clock, graceMs: closeGraceMs });
+    },
+  };
+}
+
+/** Waits for open calls, then ends what is left. */
+export function closeServer(server: grpc.Server, options: { readonly clock: Clock; readonly graceMs: number }): Promise<void> {
+  return new Promise(resolve => {
+    const force = options.clock.after(options.graceMs, () => server.forceShutdown());
+    server.tryShutdown(() => {
+      force.cancel();
+      resolve();
+    });
+  });
+}
+
+/** grpc-js offers "certificate demanded" and "not asked for"; this asks and leaves the decision to the guard. */
+class NodeServerCredentials extends grpc.ServerCredentials {
+  constructor(context: SecureContextOptions) {
+    super({ requestCert: true, rejectUnauthorized: false }, context);
+  }
+
+  rotate(context: SecureContextOptions): void {
+    this.updateSecureContextOptions(context);
+  }
+
+  override _equals(other: grpc.ServerCredentials): boolean {
+    return this === other;
+  }
+}
+
+/** The chain that is shown holds the root, so that a joiner can compare its digest. */
+function contextOf(identity: NodeIdentity): SecureContextOptions {
+  return {
+    minVersion: 'TLSv1.3',
+    ca: identity.root,
+    cert: `${identity.certificate}${identity.root}`,
+    key: identity.key,
+  };
+}
+
+function addHandlers<Name extends keyof Services>(server: grpc.Server, name: Name, options: ClusterServerOptions): void {
+  const handlers = options.services[name];
+  if (handlers === undefined) return;
+  const findCaller: FindCaller = call => callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
+  addService(server, name, { wire: options.wire, handlers, findCaller });
+}
+
+function guard(rows: RolesByPath, options: ClusterServerOptions): grpc.ServerInterceptor {
+  return (method, call) =>
+    new grpc.ServerInterceptingCall(call, {
+      start: next =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            const caller = callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
+            const removed = caller.kind === 'node' && caller.role === '';
+            const refusal = removed ? removedError(caller.nodeId) : refusalOf(caller, method.path, rows);
+            if (refusal === undefined) pass(metadata);
+            else call.sendStatus(statusOf(refusal, options.wire));
+          },
+        }),
+    });
+}
+
+/** Who is at the other end. The role of a node that is no member (any more) is empty. */
+export function callerOf(
+  auth: ReturnType<grpc.ServerInterceptingCallInterface['getAuthContext']>,
+  peer: string,
+  findMember: (nodeId: string) => NodeRole | undefined,
+): Caller {
+  // Only there when the chain was verified against our root and is in its time of validity.
+  const certificate = auth.sslPeerCertificate;
+  const nodeId = certificate?.subject.CN;
+  const unit = certificate?.subject.OU;
+  if (certificate === undefined || nodeId === undefined || findRole(String(unit)) === undefined) {
+    return { kind: 'anonymous', address: peer };
+  }
+  return {
+    kind: 'node',
+    nodeId: String(nodeId),
+    clusterId: String(certificate.subject.O),
+    role: findMember(String(nodeId)) ?? '',
+    serial: certificate.serialNumber,
+  };
+}
+
+function bind(server: grpc.Server, options: ClusterServerOptions, credentials: grpc.ServerCredentials): Promise<number> {
+  const address = `${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error === null) return resolve(port);
+      const inUse = error.message.includes('EADDRINUSE');
+      const code = inUse ? 'port-in-use' : 'bad-config';
+      reject(
+        new CoveyError(code, `Cannot listen on "${address}"`, {
+          state: error.message,
+          hint: inUse ? `ss -lntp 'sport = :${options.port}'` : 'choose an address of this machine with --listen',
+        }),
+      );
+    });
+  });
+}
