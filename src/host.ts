@@ -14,6 +14,7 @@ export interface Host {
   readonly files: Files;
   readonly processes: Processes;
   readonly kernel: Kernel;
+  readonly machine: Machine;
 }
 
 export interface Clock {
@@ -35,6 +36,29 @@ export interface Random {
   readonly bytes: RandomBytes;
   /** In [0, 1). */
   readonly fraction: () => number;
+}
+
+export interface MachineFacts {
+  readonly hostname: string;
+  /** "Debian GNU/Linux 12". */
+  readonly os: string;
+  /** OCI names: amd64, arm64. */
+  readonly architecture: string;
+  readonly kernel: string;
+  readonly cpuNanos: number;
+  readonly memoryBytes: number;
+}
+
+export interface InterfaceAddress {
+  readonly interfaceName: string;
+  readonly address: string;
+  readonly family: 'IPv4' | 'IPv6';
+}
+
+export interface Machine {
+  readonly facts: () => Promise<MachineFacts>;
+  /** Those that another machine could use: no loopback, no link-local ones. */
+  readonly addresses: () => readonly InterfaceAddress[];
 }
 
 export interface FileStat {
@@ -105,6 +129,20 @@ export interface FileReader extends AsyncDisposable {
   readonly read: (offset: number, sizeMaxBytes: number) => Promise<Uint8Array>;
   readonly stat: () => Promise<FileStat>;
 }
+
+/** A file that grows at its end, and whose content is made durable on demand: a log. */
+export interface AppendFile extends AsyncDisposable {
+  readonly path: string;
+  readonly sizeBytes: () => number;
+  /** Not durable before `sync`. After a failure the end of the file is unknown until `truncate`. */
+  readonly append: (pieces: readonly Uint8Array[]) => Promise<void>;
+  /** After a failure nothing is known of what was appended since the last success, and asking again would lie. */
+  readonly sync: () => Promise<void>;
+  readonly truncate: (sizeBytes: number) => Promise<void>;
+}
+
+/** Opens the file for appending, making it when it is missing. */
+export type OpenAppendFile = (path: string) => Promise<AppendFile>;
 
 export interface RunOptions {
   readonly signal: AbortSignal;

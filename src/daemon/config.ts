@@ -209,7 +209,7 @@ export function settingFlags(): readonly string[] {
 
 export function parseHostPort(text: string, portDefault: number): HostPort {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+))(?::(\d+))?$/.exec(text);
-  if (match === null)
+  if (!match)
     throw new CoveyError(
       'bad-argument',
       `"${text}" is not an address with an optional port, as in 10.0.0.1:7377 or [fd00::1]:7377`,

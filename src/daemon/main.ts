@@ -1,0 +1,138 @@
+/**
+ * The program `coveyd`: reads its settings, opens the daemon, and ends it in order. The first SIGTERM or SIGINT stops
+ * accepting, drains and closes; the second, or 25 s, ends at once. Containers run on in every case.
+ *
+ * A hidden first argument makes the same program the short-lived child that unpacks images (tasks/image).
+ *
+ * Not here: what the daemon consists of (node.ts), the settings (config.ts).
+ */
+import { parseArgs } from 'node:util';
+import { asCoveyError, CoveyError, deepest, codeOf, messageOf } from '../errors.js';
+import { linuxHost } from '../host-linux/index.js';
+import { version } from '../version.js';
+import { type ConfigSources, parseSettings, renderSettingsHelp, type Settings, settingFlags } from './config.js';
+import { type AdjustableLogger, makeLogger } from './logger.js';
+import { makeNotifier } from './notify.js';
+
+const stopTimeoutMs = 25_000;
+const defaultConfigFile = '/etc/covey/covey.yaml';
+
+async function main(argv: readonly string[]): Promise<void> {
+  if (argv[0] === unpackArgument) {
+    const { runUnpackChild } = await import('../tasks/image/index.js');
+    await runUnpackChild(argv.slice(1));
+    return;
+  }
+  const flags = parseFlags(argv);
+  if (flags['help'] === true) return void process.stdout.write(help());
+  if (flags['version'] === true) return void process.stdout.write(`coveyd ${version} (Node ${process.versions.node})\n`);
+  const named = flags['config'] ?? process.env['COVEY_CONFIG'];
+  const settings = parseSettings({
+    flags: flags as Record<string, string>,
+    environment: process.env,
+    file: await readConfigFile(typeof named === 'string' && named !== '' ? named : undefined),
+  });
+  await serve(settings);
+}
+
+/** First argument of the child process that unpacks images. */
+const unpackArgument = '--unpack-image';
+
+function parseFlags(argv: readonly string[]): Readonly<Record<string, string | boolean | undefined>> {
+  const texts = Object.fromEntries([...settingFlags(), 'config'].map(flag => [flag, { type: 'string' as const }]));
+  try {
+    return parseArgs({
+      args: [...argv],
+      options: { ...texts, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean', short: 'v' } },
+    }).values as Record<string, string | boolean | undefined>;
+  } catch (cause) {
+    throw new CoveyError('unknown-command', `Cannot start coveyd with these arguments: ${messageOf(cause)}`, { hint: 'coveyd --help' });
+  }
+}
+
+function help(): string {
+  return `Usage: coveyd [OPTIONS]
+
+The daemon that makes this machine a node of a covey cluster. It is told what to do by \`covey\`, through its socket.
+
+Options (each also as COVEY_NAME in the environment and as name in ${defaultConfigFile}):
+${renderSettingsHelp()}
+  ${'--config FILE'.padEnd(30)} settings as YAML (default: ${defaultConfigFile}, when it exists)
+  ${'-h, --help'.padEnd(30)}
+  ${'-v, --version'.padEnd(30)}
+
+Examples:
+  coveyd
+  coveyd --data-dir /srv/covey --listen 10.0.0.11:7377 --log-level debug
+`;
+}
+
+async function readConfigFile(named: string | undefined): Promise<ConfigSources['file']> {
+  const path = named ?? defaultConfigFile;
+  const text = await linuxHost.files.findText(path);
+  if (text === undefined) {
+    if (named === undefined) return new Map();
+    throw new CoveyError('bad-config', `Cannot read the configuration file "${named}": there is none`);
+  }
+  const { parseConfigFile } = await import('./config-file.js');
+  return parseConfigFile(text, path);
+}
+
+async function serve(settings: Settings): Promise<void> {
+  const log = makeLogger({ level: settings.logLevel, format: settings.logFormat, write: line => void process.stderr.write(line) });
+  const notifier = makeNotifier(process.env['NOTIFY_SOCKET'], linuxHost.kernel, log);
+  delete process.env['NOTIFY_SOCKET'];
+  const { openDaemon } = await import('./node.js');
+  const stop = new AbortController();
+  const daemon = await openDaemon({ settings, host: linuxHost, log, unpackCommand: unpackCommand(), signal: stop.signal });
+  process.on('uncaughtException', error => endBroken(log, error));
+  process.on('unhandledRejection', error => endBroken(log, error));
+  log.info('ready', { socket: settings.socket, version });
+  notifier.ready(`listening on ${settings.socket}`);
+  await untilSignal(log);
+  notifier.stopping();
+  const timer = setTimeout(() => {
+    log.error('could not stop in time: ending at once', { afterMs: stopTimeoutMs });
+    process.exit(1);
+  }, stopTimeoutMs);
+  timer.unref();
+  stop.abort();
+  await daemon[Symbol.asyncDispose]();
+  log.info('stopped; containers run on');
+}
+
+function unpackCommand(): readonly string[] {
+  return [process.execPath, ...process.execArgv, process.argv[1] ?? '', unpackArgument];
+}
+
+/** Resolves with the first SIGTERM or SIGINT; the second ends the process. */
+function untilSignal(log: AdjustableLogger): Promise<void> {
+  return new Promise(resolve => {
+    let asked = false;
+    const onSignal = (signal: string): void => {
+      if (asked) process.exit(1);
+      asked = true;
+      log.info('stopping', { signal });
+      resolve();
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+/** A broken invariant: nothing in memory can be trusted any more, what is on disk can. systemd starts us again. */
+function endBroken(log: AdjustableLogger, error: unknown): void {
+  log.error('ending: something happened that must not', { error: error instanceof Error ? error : new CoveyError('bug', String(error)) });
+  process.exit(70);
+}
+
+main(process.argv.slice(2)).then(
+  () => process.exit(0),
+  error => {
+    const known = asCoveyError(error);
+    const state = deepest(known, 'state');
+    const hint = deepest(known, 'hint');
+    process.stderr.write(`error: ${messageOf(known)}\n${state === undefined ? '' : `  state  ${state}\n`}${hint === undefined ? '' : `  try    ${hint}\n`}  code   ${codeOf(known)}   (covey explain ${codeOf(known)})\n`);
+    process.exit(codeOf(known) === 'unknown-command' || codeOf(known) === 'bad-config' ? 2 : 1);
+  },
+);
