@@ -47,7 +47,10 @@ export interface View {
   readonly list: <Name extends TableName>(table: Name) => Iterable<Tables[Name]>;
   readonly count: (table: TableName) => number;
   /** By unique name: node, service, network, secret, config. */
-  readonly findByName: <Name extends 'node' | 'service' | 'network' | 'secret' | 'config'>(table: Name, name: string) => Tables[Name] | undefined;
+  readonly findByName: <Name extends 'node' | 'service' | 'network' | 'secret' | 'config'>(
+    table: Name,
+    name: string,
+  ) => Tables[Name] | undefined;
   readonly tasksOfService: (serviceId: string) => Iterable<Task>;
   /** Tasks assigned to the node. */
   readonly tasksOfNode: (nodeId: string) => Iterable<Task>;
@@ -55,12 +58,27 @@ export interface View {
 
 /** `meta` of a put is filled in by the store (version, times; owner kept or set to the principal). */
 export type Write =
-  | { readonly [Name in TableName]: { readonly kind: 'put'; readonly table: Name; readonly object: Omit<Tables[Name], 'meta'> } }[TableName]
+  | {
+      readonly [Name in TableName]: {
+        readonly kind: 'put';
+        readonly table: Name;
+        readonly object: Omit<Tables[Name], 'meta'>;
+      };
+    }[TableName]
   | { readonly kind: 'delete'; readonly table: TableName; readonly id: string };
 
 export type StoreEvent =
-  | { readonly [Name in TableName]: { readonly kind: 'put'; readonly table: Name; readonly object: Tables[Name]; readonly old: Tables[Name] | undefined } }[TableName]
-  | { readonly [Name in TableName]: { readonly kind: 'delete'; readonly table: Name; readonly old: Tables[Name] } }[TableName];
+  | {
+      readonly [Name in TableName]: {
+        readonly kind: 'put';
+        readonly table: Name;
+        readonly object: Tables[Name];
+        readonly old: Tables[Name] | undefined;
+      };
+    }[TableName]
+  | {
+      readonly [Name in TableName]: { readonly kind: 'delete'; readonly table: Name; readonly old: Tables[Name] };
+    }[TableName];
 
 export interface UpdateOptions {
   /** "uid:0", "node:<id>", "system", or "system:<actor>+<actor>" where tasks are written (store/edges.ts). */

@@ -59,7 +59,8 @@ export function openMachine(wire: Wire): Machine {
         if (verdict.kind === 'void') remember(voids, index, verdict);
         else publish(verdict.events);
       } catch (error) {
-        halted = error instanceof CoveyError ? error : new CoveyError('bug', `Cannot apply entry ${index}`, { cause: error });
+        halted =
+          error instanceof CoveyError ? error : new CoveyError('bug', `Cannot apply entry ${index}`, { cause: error });
         throw halted;
       }
     },
@@ -109,7 +110,10 @@ function objectsOf(state: State): readonly Stored[] {
 }
 
 /** Repeated fields of messages that follow one another add up, so a snapshot is its own pieces one after the other. */
-function encodeSnapshot(state: State, type: { readonly encode: (snapshot: StoreSnapshot) => Uint8Array }): Iterable<Uint8Array> {
+function encodeSnapshot(
+  state: State,
+  type: { readonly encode: (snapshot: StoreSnapshot) => Uint8Array },
+): Iterable<Uint8Array> {
   const stored = objectsOf(state);
   const { version } = state.view;
   return (function* pieces() {
@@ -117,7 +121,9 @@ function encodeSnapshot(state: State, type: { readonly encode: (snapshot: StoreS
     for (let at = 0; at < stored.length; at += pieceObjects) {
       const objects = stored
         .slice(at, at + pieceObjects)
-        .map(({ table, object }): Change => ({ baseVersion: 0, action: { ...object, kind: table } as Change['action'] }));
+        .map(
+          ({ table, object }): Change => ({ baseVersion: 0, action: { ...object, kind: table } as Change['action'] }),
+        );
       yield type.encode({ schemaVersion: 0, version: 0, objects });
     }
   })();
@@ -145,7 +151,8 @@ function differences(old: readonly Stored[], state: State): readonly StoreEvent[
     }
   }
   for (const { table, object } of old) {
-    if (state.view.find(table, object.id) === undefined) events.push({ kind: 'delete', table, old: object } as StoreEvent);
+    if (state.view.find(table, object.id) === undefined)
+      events.push({ kind: 'delete', table, old: object } as StoreEvent);
   }
   return events;
 }

@@ -9,8 +9,8 @@
  * Called by daemon/node.ts. Not here: what an entry does (transaction.ts), how it becomes durable (solo-log.ts, node.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { Clock } from '../../host.js';
 import type { Transaction } from '../../gen/types.js';
+import type { Clock } from '../../host.js';
 import type { Wire } from '../../wire.js';
 import type { Log, ProposeOutcome } from '../log.js';
 import type { FailedOutcome, Store, UpdateOptions, View, Write } from '../store.js';

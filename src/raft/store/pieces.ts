@@ -4,7 +4,7 @@
  *
  * Called by the loops of daemon/manager.ts. Not here: the limits themselves (open.ts).
  */
-import { codeOf, CoveyError } from '../../errors.js';
+import { CoveyError, codeOf } from '../../errors.js';
 import type { Store, UpdateOptions, View, Write } from '../store.js';
 import { changesMax } from './open.js';
 
@@ -40,7 +40,10 @@ export async function updateInPieces(
 }
 
 /** As many whole groups as fit; at least one. */
-export function firstPiece(groups: readonly Group[], limit: number): { readonly writes: readonly Write[]; readonly taken: number } {
+export function firstPiece(
+  groups: readonly Group[],
+  limit: number,
+): { readonly writes: readonly Write[]; readonly taken: number } {
   const writes: Write[] = [];
   let taken = 0;
   for (const group of groups) {
