@@ -1,0 +1,58 @@
+/**
+ * Where everything of a task lies. One place, so that making, finding again and sweeping speak of the same names.
+ *
+ *   <data dir>/tasks/<task id>/  task.json, <n>/{upper,work,merged}, <n>.log
+ *   <run dir>/                   bundles/<task id>/<n>/, exits/, secrets/<task id>/<n>/, runtime/<name>/
+ *   /<prefix>/                   cgroups: _mon for the monitors, <task id> for each task
+ */
+import type { TaskId } from '../ids.js';
+
+export interface Paths {
+  readonly tasks: string;
+  readonly task: (id: TaskId) => string;
+  readonly taskFile: (id: TaskId) => string;
+  /** Directory of one container's layers, given to images.mountRoot. */
+  readonly root: (id: TaskId, index: number) => string;
+  readonly log: (id: TaskId, index: number) => string;
+  readonly bundles: string;
+  readonly taskBundles: (id: TaskId) => string;
+  readonly bundle: (id: TaskId, index: number) => string;
+  readonly exits: string;
+  readonly exit: (containerId: string) => string;
+  readonly secrets: string;
+  readonly taskSecrets: (id: TaskId) => string;
+  readonly runtimeRoot: (runtime: string) => string;
+  readonly containerId: (id: TaskId, index: number) => string;
+}
+
+export function pathsOf(place: { readonly dataDir: string; readonly runDir: string; readonly prefix: string }): Paths {
+  const tasks = `${place.dataDir}/tasks`;
+  const bundles = `${place.runDir}/bundles`;
+  const exits = `${place.runDir}/exits`;
+  const secrets = `${place.runDir}/secrets`;
+  return {
+    tasks,
+    task: id => `${tasks}/${id}`,
+    taskFile: id => `${tasks}/${id}/task.json`,
+    root: (id, index) => `${tasks}/${id}/${index}`,
+    log: (id, index) => `${tasks}/${id}/${index}.log`,
+    bundles,
+    taskBundles: id => `${bundles}/${id}`,
+    bundle: (id, index) => `${bundles}/${id}/${index}`,
+    exits,
+    exit: containerId => `${exits}/${containerId}`,
+    secrets,
+    taskSecrets: id => `${secrets}/${id}`,
+    runtimeRoot: runtime => `${place.runDir}/runtime/${runtime}`,
+    containerId: (id, index) => `${place.prefix}-${id}-${index}`,
+  };
+}
+
+/** The task of a container id, or undefined when the id is not one of ours. */
+export function findTaskOf(
+  containerId: string,
+  prefix: string,
+): { readonly taskId: string; readonly index: number } | undefined {
+  const match = new RegExp(`^${prefix}-([0-9a-z]{25})-(\\d+)$`).exec(containerId);
+  return match?.[1] === undefined ? undefined : { taskId: match[1], index: Number(match[2]) };
+}

@@ -1,0 +1,178 @@
+/**
+ * The OCI config of a container, whole, from its spec, its image and what the host can do. Pure: all that had to be looked up
+ * comes in as data. Nothing weaker than Docker's defaults.
+ *
+ * Called by prepare.ts. Not here: looking things up (prepare.ts, rootfs.ts), writing and running it (conmon.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { ContainerSpec, EndpointAddress, Task } from '../../gen/types.js';
+import type { SeccompProfile } from '../../host.js';
+import type { ImageRunConfig, ResolvedUser } from '../images.js';
+import { type MountsInput, planMounts } from './mounts.js';
+import type { OciConfig, OciLinux } from './oci.js';
+import { type HostLimits, planProcess } from './process.js';
+import { planResources, type TaskLimits } from './resources.js';
+
+export interface BundleInput {
+  readonly task: Task;
+  readonly index: number;
+  readonly container: ContainerSpec;
+  readonly image: ImageRunConfig;
+  readonly user: ResolvedUser;
+  readonly rootPath: string;
+  /** undefined: the host's own network. */
+  readonly networkPath: string | undefined;
+  readonly cgroupPath: string;
+  /** Cgroup v2 alone: the container gets a cgroup namespace. */
+  readonly cgroupNamespace: boolean;
+  readonly mounts: MountsInput;
+  readonly limits: TaskLimits;
+  readonly host: HostLimits;
+  readonly capabilities: readonly string[];
+  readonly seccomp: SeccompProfile | undefined;
+  /** The same, compiled; only crun takes it. */
+  readonly seccompBpf: Uint8Array | undefined;
+}
+
+export function planBundle(input: BundleInput): OciConfig {
+  const { container } = input;
+  const hostname = hostnameOf(input.task, input.container);
+  return {
+    ociVersion: '1.0.2',
+    process: planProcess({
+      container,
+      image: input.image,
+      user: input.user,
+      hostname,
+      capabilities: input.capabilities,
+      limits: input.host,
+    }),
+    root: { path: input.rootPath, readonly: container.readOnly },
+    hostname,
+    mounts: planMounts(input.mounts),
+    annotations: planAnnotations(input),
+    linux: planLinux(input),
+  };
+}
+
+/** As asked, else the head of the task's id. */
+export function hostnameOf(task: Task, container: ContainerSpec): string {
+  if (container.hostname === '') return task.id.slice(0, 12);
+  if (container.hostname.length <= 64 && /^[\w.-]+$/.test(container.hostname)) return container.hostname;
+  throw new CoveyError('bad-bundle', `Cannot use host name "${container.hostname}"`, {
+    hint: 'At most 64 letters, digits, dots and dashes',
+  });
+}
+
+function planAnnotations(input: BundleInput): Readonly<Record<string, string>> {
+  return {
+    'covey.task': input.task.id,
+    'covey.service': input.task.serviceName,
+    'covey.container': String(input.index),
+    ...(input.seccompBpf === undefined
+      ? {}
+      : { 'run.oci.seccomp_bpf_data': Buffer.from(input.seccompBpf).toString('base64') }),
+  };
+}
+
+function planLinux(input: BundleInput): OciLinux {
+  const shared = input.container.mounts.some(mount => mount.propagation.endsWith('shared'));
+  const slave = input.container.mounts.some(mount => mount.propagation.endsWith('slave'));
+  return {
+    namespaces: [
+      { type: 'pid' },
+      { type: 'mount' },
+      { type: 'ipc' },
+      { type: 'uts' },
+      ...(input.networkPath === undefined ? [] : [{ type: 'network', path: input.networkPath }]),
+      ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
+    ],
+    cgroupsPath: input.cgroupPath,
+    resources: planResources(input.limits),
+    sysctl: planSysctls(input.container.sysctls, input.networkPath !== undefined),
+    maskedPaths,
+    readonlyPaths,
+    rootfsPropagation: shared ? 'shared' : slave ? 'slave' : 'private',
+    ...(input.seccomp === undefined ? {} : { seccomp: input.seccomp }),
+  };
+}
+
+const maskedPaths: readonly string[] = [
+  '/proc/acpi',
+  '/proc/asound',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/sys/devices/virtual/powercap',
+  '/sys/firmware',
+];
+
+const readonlyPaths: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+/** A network namespace of one's own may listen below 1024 and ping without rights, as with Docker. */
+const networkSysctls: Readonly<Record<string, string>> = {
+  'net.ipv4.ip_unprivileged_port_start': '0',
+  'net.ipv4.ping_group_range': '0 2147483647',
+};
+
+const namespacedSysctl =
+  /^(?:kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+)$/;
+
+/** Only what belongs to the container's own namespaces: all else would change the host. */
+function planSysctls(asked: Readonly<Record<string, string>>, ownNetwork: boolean): Readonly<Record<string, string>> {
+  for (const name of Object.keys(asked)) {
+    const network = /^net\.[\w./-]+$/.test(name) && !name.includes('..');
+    if (namespacedSysctl.test(name) || (network && ownNetwork)) continue;
+    throw new CoveyError('bad-bundle', `Cannot set sysctl "${name}": it belongs to the whole machine`, {
+      hint: network ? 'net.* needs a network of its own' : 'net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem',
+    });
+  }
+  return { ...(ownNetwork ? networkSysctls : {}), ...asked };
+}
+
+/** /etc/hosts: loopback, the task under its host name, what the spec adds. */
+export function renderHosts(
+  hostname: string,
+  endpoints: readonly EndpointAddress[],
+  extraHosts: readonly string[],
+): string {
+  const own = endpoints.flatMap(endpoint => endpoint.addresses).map(address => `${address.split('/')[0]}\t${hostname}`);
+  const extra = extraHosts.map(entry => {
+    const split = entry.search(/[:=]/);
+    if (split > 0) return `${entry.slice(split + 1)}\t${entry.slice(0, split)}`;
+    throw new CoveyError('bad-bundle', `Cannot add host "${entry}"`, { hint: 'NAME:ADDRESS' });
+  });
+  return [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::\tip6-localnet',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    ...own,
+    ...extra,
+    '',
+  ].join('\n');
+}
+
+/** /etc/resolv.conf. What the spec says replaces what the network offers, each part by itself. */
+export function renderResolvConf(
+  container: Pick<ContainerSpec, 'dns' | 'dnsSearch' | 'dnsOptions'>,
+  network: { readonly nameservers: readonly string[]; readonly searchDomains: readonly string[] },
+): string {
+  const nameservers = container.dns.length > 0 ? container.dns : network.nameservers;
+  const search = (container.dnsSearch.length > 0 ? container.dnsSearch : network.searchDomains).filter(
+    name => name !== '.',
+  );
+  const options = container.dnsOptions.length > 0 ? container.dnsOptions : ['ndots:0'];
+  return [
+    ...nameservers.map(address => `nameserver ${address}`),
+    ...(search.length === 0 ? [] : [`search ${search.join(' ')}`]),
+    `options ${options.join(' ')}`,
+    '',
+  ].join('\n');
+}

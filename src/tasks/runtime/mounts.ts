@@ -1,0 +1,131 @@
+/**
+ * The mounts of a container in order: what every Linux program expects, then what its spec asks for, then the files that the
+ * daemon makes for it. Pure.
+ *
+ * Not here: whether the sources exist (prepare.ts), secrets' content (secrets.ts).
+ */
+import { posix } from 'node:path';
+import { CoveyError } from '../../errors.js';
+import type { Mount } from '../../gen/types.js';
+import type { OciMount } from './oci.js';
+
+/** A file or directory of the host that appears at target. */
+export interface BoundFile {
+  readonly source: string;
+  readonly target: string;
+  readonly readOnly: boolean;
+}
+
+export interface MountsInput {
+  readonly mounts: readonly Mount[];
+  /** Directory of each mount of kind volume, by target. */
+  readonly volumePaths: ReadonlyMap<string, string>;
+  /** hosts, hostname, resolv.conf, the init, secrets and configs. */
+  readonly files: readonly BoundFile[];
+  readonly shmBytes: number;
+}
+
+const shmDefaultBytes = 64 * 2 ** 20;
+const propagations = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
+/** Replacing these would take away what keeps the container in, or what the runtime needs to make it. */
+const forbidden = ['/', '/proc', '/sys', '/dev'];
+
+export function planMounts(input: MountsInput): readonly OciMount[] {
+  const asked = input.mounts.map(mount => planMount(mount, input.volumePaths)).sort(byDepth);
+  const targets = new Set<string>();
+  for (const mount of asked) {
+    if (targets.has(mount.destination)) {
+      throw new CoveyError('bad-bundle', `Cannot mount twice at "${mount.destination}"`);
+    }
+    targets.add(mount.destination);
+  }
+  const system = systemMounts(input.shmBytes).filter(mount => !targets.has(mount.destination));
+  const files = input.files.filter(file => !targets.has(file.target)).map(planFile);
+  return [...system, ...asked, ...files];
+}
+
+/** The target of a mount as a clean absolute path. */
+export function parseTarget(text: string): string {
+  if (!text.startsWith('/') || text.includes('\0')) {
+    throw new CoveyError('bad-bundle', `Cannot mount at "${text}": the target has to be an absolute path`);
+  }
+  const target = posix.resolve(text);
+  if (forbidden.includes(target) || target.startsWith('/proc/')) {
+    throw new CoveyError('bad-bundle', `Cannot mount at "${target}": that place belongs to the runtime`);
+  }
+  return target;
+}
+
+function systemMounts(shmBytes: number): readonly OciMount[] {
+  const size = shmBytes === 0 ? shmDefaultBytes : shmBytes;
+  return [
+    { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+    {
+      destination: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+    },
+    {
+      destination: '/dev/pts',
+      type: 'devpts',
+      source: 'devpts',
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+    },
+    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
+    {
+      destination: '/sys/fs/cgroup',
+      type: 'cgroup',
+      source: 'cgroup',
+      options: ['ro', 'nosuid', 'noexec', 'nodev'],
+    },
+    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+    {
+      destination: '/dev/shm',
+      type: 'tmpfs',
+      source: 'shm',
+      options: ['nosuid', 'noexec', 'nodev', 'mode=1777', `size=${size}`],
+    },
+  ];
+}
+
+function planMount(mount: Mount, volumePaths: ReadonlyMap<string, string>): OciMount {
+  const destination = parseTarget(mount.target);
+  if (mount.kind === 'tmpfs') return planTmpfs(mount, destination);
+  const access = mount.readOnly ? 'ro' : 'rw';
+  if (mount.kind === 'volume') {
+    const source = volumePaths.get(mount.target);
+    if (source === undefined) {
+      throw new CoveyError('bad-bundle', `Cannot mount volume "${mount.source}" at "${destination}": it was not made`);
+    }
+    return { destination, type: 'bind', source, options: ['rbind', access, 'rprivate'] };
+  }
+  const propagation = mount.propagation === '' ? 'rprivate' : mount.propagation;
+  if (!propagations.includes(propagation)) {
+    throw new CoveyError('bad-bundle', `Cannot mount with propagation "${propagation}"`, {
+      hint: propagations.join(', '),
+    });
+  }
+  return { destination, type: 'bind', source: mount.source, options: ['rbind', access, propagation] };
+}
+
+function planTmpfs(mount: Mount, destination: string): OciMount {
+  const mode = mount.tmpfsMode === 0 ? 0o1777 : mount.tmpfsMode;
+  const size = mount.tmpfsBytes === 0 ? [] : [`size=${mount.tmpfsBytes}`];
+  const options = ['nosuid', 'nodev', 'noexec', `mode=${mode.toString(8)}`, ...size, ...(mount.readOnly ? ['ro'] : [])];
+  return { destination, type: 'tmpfs', source: 'tmpfs', options };
+}
+
+function planFile(file: BoundFile): OciMount {
+  return {
+    destination: file.target,
+    type: 'bind',
+    source: file.source,
+    options: ['bind', file.readOnly ? 'ro' : 'rw', 'rprivate', 'nosuid', 'nodev'],
+  };
+}
+
+/** Outer ones first, so that none hides another. */
+function byDepth(one: OciMount, other: OciMount): number {
+  return one.destination.split('/').length - other.destination.split('/').length;
+}
