@@ -61,7 +61,8 @@ function folderOf(path: string): string {
 t.test('siblings are imported through their front page or a named part of it', async t => {
   const cli = sources.filter(source => source.path.startsWith('src/cli/'));
   for (const { path, text } of cli) {
-    for (const [, target] of text.matchAll(/from '((?:\.\.\/)+tasks\/[^']+)'/g)) t.match(target, /tasks\/spec\//, `${path} imports ${target}`);
+    for (const [, target] of text.matchAll(/from '((?:\.\.\/)+tasks\/[^']+)'/g))
+      t.match(target, /tasks\/spec\//, `${path} imports ${target}`);
   }
 });
 
@@ -81,13 +82,30 @@ interface Ban {
 }
 
 const bans: readonly Ban[] = [
-  { what: /from 'node:(fs|child_process|net|dgram|os|tty|worker_threads|dns)(\/promises)?'/, instead: 'Host', except: /^src\/(host-linux|raft\/storage\/(real-disk|wal-worker|.*worker)|tasks\/image\/unpack|netns\/dns|daemon\/rpc|cli)\b/ },
+  {
+    what: /from 'node:(fs|child_process|net|dgram|os|tty|worker_threads|dns)(\/promises)?'/,
+    instead: 'Host',
+    except:
+      /^src\/(host-linux|raft\/storage\/(real-disk|wal-worker|.*worker)|tasks\/image\/unpack|netns\/dns|daemon\/rpc|cli)\b/,
+  },
   { what: /from 'koffi'/, instead: 'Kernel of host.ts', except: /^src\/host-linux\// },
   { what: /from 'execa'/, instead: 'Processes of host.ts', except: /^src\/host-linux\// },
-  { what: /\bDate\.now\(\)|new Date\(\)|performance\.now\(\)/, instead: 'host.clock', except: /^src\/(host-linux\/|grpc\.ts|cli\/)/ },
-  { what: /\bsetTimeout\(|\bsetInterval\(/, instead: 'host.clock', except: /^src\/(host-linux\/|daemon\/main\.ts|cli\/)/ },
+  {
+    what: /\bDate\.now\(\)|new Date\(\)|performance\.now\(\)/,
+    instead: 'host.clock',
+    except: /^src\/(host-linux\/|grpc\.ts|cli\/)/,
+  },
+  {
+    what: /\bsetTimeout\(|\bsetInterval\(/,
+    instead: 'host.clock',
+    except: /^src\/(host-linux\/|daemon\/main\.ts|cli\/)/,
+  },
   { what: /Math\.random\(/, instead: 'host.random', except: /^$/ },
-  { what: /process\.env\b/, instead: 'settings (daemon/config.ts)', except: /^src\/(host-linux\/|daemon\/main\.ts|cli\/)/ },
+  {
+    what: /process\.env\b/,
+    instead: 'settings (daemon/config.ts)',
+    except: /^src\/(host-linux\/|daemon\/main\.ts|cli\/)/,
+  },
   { what: /'-c'\s*,\s*`|\bexec\(`|shell: true/, instead: 'an argv array', except: /^$/ },
   { what: /catch\s*(\([^)]*\))?\s*\{\s*\}/, instead: 'a reason in words', except: /^$/ },
   { what: /\bconsole\.(log|error|warn|info)\(/, instead: 'Logger, or the output of cli', except: /^$/ },
@@ -95,7 +113,12 @@ const bans: readonly Ban[] = [
   { what: /:\s*any\b|\bas any\b|<any>/, instead: 'unknown', except: /^$/ },
   { what: /@ts-(ignore|expect-error|nocheck)|biome-ignore/, instead: 'a change of the code', except: /^$/ },
   { what: /\b(TODO|FIXME|XXX)\b/, instead: 'an issue', except: /^$/ },
-  { what: /=== null\b|: null\b/, instead: 'undefined (null only at borders)', except: /^src\/(host-linux\/|wire\.ts|grpc\.ts|daemon\/(config-file|logger|rpc)|tasks\/(spec|image|runtime)\/|cli\/)/ },
+  {
+    what: /=== null\b|: null\b/,
+    instead: 'undefined (null only at borders)',
+    except:
+      /^src\/(host-linux\/|wire\.ts|grpc\.ts|daemon\/(config-file|logger|rpc)|tasks\/(spec|image|runtime)\/|cli\/)/,
+  },
 ];
 
 t.test('nothing bypasses the rules of the house', async t => {
@@ -103,7 +126,8 @@ t.test('nothing bypasses the rules of the house', async t => {
     lines.forEach((line, at) => {
       if (/^\s*(\/\/|\*|\/\*)/.test(line)) return;
       for (const ban of bans) {
-        if (ban.what.test(line) && !ban.except.test(path)) t.fail(`${path}:${at + 1}: ${line.trim()} (instead: ${ban.instead})`);
+        if (ban.what.test(line) && !ban.except.test(path))
+          t.fail(`${path}:${at + 1}: ${line.trim()} (instead: ${ban.instead})`);
       }
     });
   }
@@ -114,7 +138,12 @@ t.test('importing a module does nothing', async t => {
   for (const { path, lines } of sources) {
     if (/^src\/(daemon|cli)\/main\.ts$|worker\.ts$|child\.ts$/.test(path)) continue;
     lines.forEach((line, at) => {
-      if (/^(export )?let\b|^(export )?const \w+ = new (?!Set|Map|RegExp)|^set(Timeout|Interval|Immediate)\(|^process\./.test(line)) t.fail(`${path}:${at + 1}: ${line}`);
+      if (
+        /^(export )?let\b|^(export )?const \w+ = new (?!Set|Map|RegExp)|^set(Timeout|Interval|Immediate)\(|^process\./.test(
+          line,
+        )
+      )
+        t.fail(`${path}:${at + 1}: ${line}`);
     });
   }
   t.pass('looked at all lines');
@@ -138,19 +167,35 @@ function longFunctions({ path, lines }: Source): readonly string[] {
 }
 
 t.test('files stay short', async t => {
-  const long = [...sources, ...tests].filter(source => source.lines.length > 401).map(source => `${source.path} (${source.lines.length})`);
+  const long = [...sources, ...tests]
+    .filter(source => source.lines.length > 401)
+    .map(source => `${source.path} (${source.lines.length})`);
   t.ok(long.length <= ratchets.longFiles, `files above 400 lines: ${long.join(', ')}`);
 });
 
 t.test('casts do not spread', async t => {
   const casts = sources
     .filter(({ path }) => !/^src\/(ids|wire|grpc)\.ts|^src\/host-linux\//.test(path))
-    .flatMap(({ path, lines }) => lines.flatMap((line, at) => (/^\s*(\/\/|\*)|^(import|export)\b/.test(line) || !/\bas (?!const\b)[A-Za-z{(]/.test(line) ? [] : [`${path}:${at + 1}`])));
+    .flatMap(({ path, lines }) =>
+      lines.flatMap((line, at) =>
+        /^\s*(\/\/|\*)|^(import|export)\b/.test(line) || !/\bas (?!const\b)[A-Za-z{(]/.test(line)
+          ? []
+          : [`${path}:${at + 1}`],
+      ),
+    );
   t.ok(casts.length <= ratchets.casts, `${casts.length} casts: ${casts.join(' ')}`);
 });
 
 t.test('tests lie where their subject lies', async t => {
-  const known = new Set(sources.flatMap(({ path }) => [path.replace(/\.ts$/, ''), ...path.split('/').slice(1, -1).map((_, at, parts) => ['src', ...parts.slice(0, at + 1)].join('/'))]));
+  const known = new Set(
+    sources.flatMap(({ path }) => [
+      path.replace(/\.ts$/, ''),
+      ...path
+        .split('/')
+        .slice(1, -1)
+        .map((_, at, parts) => ['src', ...parts.slice(0, at + 1)].join('/')),
+    ]),
+  );
   const free = /^test\/(tidy|cluster|raft\/(sim|linearizability|vectors|mutants|paper|bugs|properties))/;
   for (const { path } of tests.filter(test => test.path.endsWith('.test.ts'))) {
     if (free.test(path)) continue;
@@ -166,7 +211,9 @@ t.test('the version is said in one way', async t => {
 });
 
 t.test('both platforms get the same Node', async t => {
-  const { optionalDependencies } = JSON.parse(fs.readFileSync('package.json', 'utf8')) as { optionalDependencies: Record<string, string> };
+  const { optionalDependencies } = JSON.parse(fs.readFileSync('package.json', 'utf8')) as {
+    optionalDependencies: Record<string, string>;
+  };
   t.equal(new Set(Object.values(optionalDependencies)).size, 1);
 });
 
@@ -174,10 +221,13 @@ t.test('every message, call and oneof of the protos says what it is for', async 
   for (const path of fs.globSync('proto/**/*.proto')) {
     const lines = fs.readFileSync(path, 'utf8').split('\n');
     lines.forEach((line, at) => {
-      if (!/^(service \w+ \{|  rpc \w+)/.test(line)) return;
+      if (!/^(service \w+ \{| {2}rpc \w+)/.test(line)) return;
       const above = lines.slice(0, at).findLast(other => other.trim() !== '');
-      const grouped = /^  rpc/.test(line) && /^  (rpc|\/\/)/.test(above ?? '');
-      t.ok(above?.trim().startsWith('//') || grouped || /^service/.test(above ?? ''), `${path}:${at + 1} ${line.trim()}`);
+      const grouped = /^ {2}rpc/.test(line) && /^ {2}(rpc|\/\/)/.test(above ?? '');
+      t.ok(
+        above?.trim().startsWith('//') || grouped || /^service/.test(above ?? ''),
+        `${path}:${at + 1} ${line.trim()}`,
+      );
     });
   }
 });

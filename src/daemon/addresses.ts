@@ -39,16 +39,23 @@ export function chooseAddress(choice: AddressChoice): string {
   }
   const rivals = candidates.filter(entry => entry.family === best.family && entry.interfaceName !== best.interfaceName);
   if (best.interfaceName !== choice.defaultInterface && rivals.length > 0) {
-    throw new CoveyError('bad-argument', 'Cannot choose an address for other nodes: there are several and no default route', {
-      state: candidates.map(entry => `${entry.address} on ${entry.interfaceName}`).join(', '),
-      hint: `--advertise-addr ${best.address}`,
-    });
+    throw new CoveyError(
+      'bad-argument',
+      'Cannot choose an address for other nodes: there are several and no default route',
+      {
+        state: candidates.map(entry => `${entry.address} on ${entry.interfaceName}`).join(', '),
+        hint: `--advertise-addr ${best.address}`,
+      },
+    );
   }
   return joinHostPort(best.address, listen.port);
 }
 
 /** The interface of the default route first, then IPv4 before IPv6, then as the kernel lists them. */
-function byPreference(addresses: readonly InterfaceAddress[], defaultInterface: string | undefined): readonly InterfaceAddress[] {
+function byPreference(
+  addresses: readonly InterfaceAddress[],
+  defaultInterface: string | undefined,
+): readonly InterfaceAddress[] {
   const rank = (entry: InterfaceAddress): number =>
     (entry.interfaceName === defaultInterface ? 0 : 2) + (entry.family === 'IPv4' ? 0 : 1);
   return [...addresses].sort((a, b) => rank(a) - rank(b));
