@@ -125,12 +125,14 @@ async function writeFrame(log: Running): Promise<void> {
   try {
     await log.file.append(frame.pieces);
   } catch (error) {
-    return await undoWrite(log, { waiting, begin, error });
+    await undoWrite(log, { waiting, begin, error });
+    return;
   }
   try {
     await log.file.sync();
   } catch (error) {
-    return stop(log, waiting, error);
+    stop(log, waiting, error);
+    return;
   }
   log.checksum = frame.checksum;
   log.index += waiting.length;
@@ -156,7 +158,8 @@ function applyAll(log: Running, waiting: readonly Waiting[]): void {
     try {
       log.parts.machine.apply(log.applied + 1, entry);
     } catch (error) {
-      return stop(log, waiting.slice(at), error);
+      stop(log, waiting.slice(at), error);
+      return;
     }
     log.applied += 1;
     resolve({ kind: 'committed', index: log.applied });
@@ -175,10 +178,11 @@ async function undoWrite(
   try {
     await log.file.truncate(begin);
   } catch (cause) {
-    return stop(log, waiting, cause);
+    stop(log, waiting, cause);
+    return;
   }
-  if (codeOf(error) !== 'no-space') return stop(log, waiting, error);
-  for (const { resolve } of [...waiting, ...log.queue.splice(0)]) resolve({ kind: 'no-space', path });
+  if (codeOf(error) !== 'no-space') stop(log, waiting, error);
+  else for (const { resolve } of [...waiting, ...log.queue.splice(0)]) resolve({ kind: 'no-space', path });
 }
 
 function stop(log: Running, waiting: readonly Waiting[], cause: unknown): void {

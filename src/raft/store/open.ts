@@ -81,8 +81,8 @@ export async function openStore({ wire, clock, openLog }: StoreParts): Promise<O
     log,
     update: (decide, options) =>
       new Promise((resolve, reject) => {
-        if (closed) return reject(new CoveyError('cancelled', 'Cannot change the cluster: the store is closed'));
-        queue.push(pendingOf({ decide, options, resolve, reject }));
+        if (closed) reject(new CoveyError('cancelled', 'Cannot change the cluster: the store is closed'));
+        else queue.push(pendingOf({ decide, options, resolve, reject }));
         working ??= work();
       }),
     [Symbol.asyncDispose]: async () => {
@@ -145,9 +145,15 @@ function decideOne(
 ): void {
   try {
     const writes = pending.decide(state.view);
-    if (writes.length === 0) return void batch.decided.push({ pending, entry: undefined });
+    if (writes.length === 0) {
+      batch.decided.push({ pending, entry: undefined });
+      return;
+    }
     const ids = writes.map(write => (write.kind === 'put' ? write.object.id : write.id));
-    if (ids.some(id => batch.touched.has(id))) return void batch.deferred.push(pending);
+    if (ids.some(id => batch.touched.has(id))) {
+      batch.deferred.push(pending);
+      return;
+    }
     checkCount(writes);
     const { principal } = pending.options;
     const transaction = transactionOf(state, writes, { principal, atMs: proposing.atMs });
@@ -197,10 +203,10 @@ async function settle(batch: Batch, machine: Machine, log: Log): Promise<Pending
 }
 
 function answer(pending: Pending, outcome: ProposeOutcome, machine: Machine): void {
-  if (outcome.kind !== 'committed') return pending.reject(errorOf(outcome));
-  const verdict = machine.findVoid(outcome.index);
-  if (verdict === undefined) return pending.resolve(outcome.index);
-  pending.reject(new CoveyError(verdict.code, verdict.message, { state: verdict.state }));
+  const verdict = outcome.kind === 'committed' ? machine.findVoid(outcome.index) : undefined;
+  if (outcome.kind !== 'committed') pending.reject(errorOf(outcome));
+  else if (verdict === undefined) pending.resolve(outcome.index);
+  else pending.reject(new CoveyError(verdict.code, verdict.message, { state: verdict.state }));
 }
 
 /** The error that a proposal which was not committed stands for. */

@@ -153,7 +153,7 @@ function indexersOf(
   };
 }
 
-function unindexed(): void {
+function unindexed(): undefined {
   return undefined;
 }
 

@@ -22,7 +22,6 @@ interface Applying {
   readonly state: State;
   readonly transaction: Transaction;
   readonly index: number;
-  readonly events: StoreEvent[];
 }
 
 class Void extends Error {
@@ -36,11 +35,11 @@ class Void extends Error {
 }
 
 export function applyTransaction(state: State, transaction: Transaction, index: number): Verdict {
-  const applying: Applying = { state, transaction, index, events: [] };
+  const applying: Applying = { state, transaction, index };
   const mark = state.mark();
   try {
-    for (const change of transaction.changes) applyChange(applying, change);
-    return { kind: 'applied', events: applying.events };
+    const events = transaction.changes.map(change => applyChange(applying, change));
+    return { kind: 'applied', events };
   } catch (error) {
     state.rollBack(mark);
     if (!(error instanceof Void)) throw error;
@@ -48,7 +47,7 @@ export function applyTransaction(state: State, transaction: Transaction, index: 
   }
 }
 
-function applyChange(applying: Applying, { baseVersion, action }: Change): void {
+function applyChange(applying: Applying, { baseVersion, action }: Change): StoreEvent {
   switch (action.kind) {
     case 'cluster':
       return put(applying, 'cluster', { baseVersion, object: action });
@@ -73,32 +72,32 @@ function applyChange(applying: Applying, { baseVersion, action }: Change): void 
 }
 
 function put<Name extends TableName>(
-  { state, transaction, index, events }: Applying,
+  { state, transaction, index }: Applying,
   table: Name,
   { baseVersion, object: given }: { readonly baseVersion: number; readonly object: Tables[Name] },
-): void {
+): StoreEvent {
   const old = state.view.find(table, given.id);
   checkVersion(table, given.id, { baseVersion, old });
   checkName(state, table, given);
   const object = stripped(given, metaAfter(old?.meta, transaction, index));
   state.put(table, object);
-  events.push({ kind: 'put', table, object, old } as StoreEvent);
+  return { kind: 'put', table, object, old } as StoreEvent;
 }
 
 function remove<Name extends TableName>(
-  { state, transaction, events }: Applying,
+  { state, transaction }: Applying,
   table: Name,
   { baseVersion, id }: { readonly baseVersion: number; readonly id: string },
-): void {
+): StoreEvent {
   const old = state.view.find(table, id);
   checkVersion(table, id, { baseVersion, old });
-  if (old === undefined) return;
+  if (old === undefined) throw new Void('stale-version', `Cannot delete ${table} "${id}"`, 'it does not exist');
   if (table === 'task') {
     const refusal = refuseTaskDeletion(old as Task, actorsOf(transaction.principal));
     if (refusal !== undefined) throw new Void('illegal-transition', `Cannot delete task "${id}"`, refusal);
   }
   state.remove(table, id);
-  events.push({ kind: 'delete', table, old } as StoreEvent);
+  return { kind: 'delete', table, old } as StoreEvent;
 }
 
 function checkVersion(
