@@ -1,11 +1,15 @@
 /**
- * `npm run vectors`: replays every vector file there is and names each. Paths on the command line replace the search.
+ * `npm run vectors`: replays every vector file there is and names each. Paths on the command line replace the search;
+ * `--rewrite FILE` makes today's output the expected one (of a vector of our own: read the difference before you keep it).
  *
  * Ends with `N passed, N failed`; the exit status is 1 when a file failed or etcd's files are not there.
  */
-import { findForeignVectors, listVectors, ownVectors, replayFile } from './vectors/runner.js';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { findForeignVectors, listVectors, ownVectors, replayFile, rewrite } from './vectors/runner.js';
 
-const wanted = process.argv.slice(2);
+const [option, ...files] = process.argv.slice(2);
+if (option === '--rewrite') for (const file of files) writeFileSync(file, rewrite(readFileSync(file, 'utf8')));
+const wanted = option === '--rewrite' ? files : process.argv.slice(2);
 const foreign = findForeignVectors(process.env);
 const folders = wanted.length > 0 ? wanted : [foreign, ownVectors].filter(folder => folder !== undefined);
 let passed = 0;

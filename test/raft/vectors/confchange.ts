@@ -11,8 +11,8 @@ import {
   planSimple,
 } from '../../../src/raft/core/confchange.js';
 import { applyChange, createTracker, type Tracker } from '../../../src/raft/core/tracker.js';
+import { parseBoolean, parseChanges } from './arguments.js';
 import { describeConfig, describeProgress } from './describe.js';
-import { parseBoolean, parseChanges } from './interaction.js';
 import type { Directive } from './reader.js';
 
 const refusals: Readonly<Record<ChangeRefusal, string>> = {

@@ -20,6 +20,8 @@ export interface Directive {
   readonly args: readonly Argument[];
   readonly input: string;
   readonly expected: string;
+  /** Lines [from, to), counted from 0, of the block below the first separator. */
+  readonly block: { readonly from: number; readonly to: number };
 }
 
 export function parseVector(text: string): Directive[] {
@@ -38,7 +40,14 @@ export function parseVector(text: string): Directive[] {
     const end = separator < 0 ? lines.length : separator;
     const input = lines.slice(at, end).join('\n').trim();
     const block = separator < 0 ? { expected: '', next: end } : readExpected(lines, end + 1);
-    directives.push({ line, command, args, input, expected: block.expected });
+    directives.push({
+      line,
+      command,
+      args,
+      input,
+      expected: block.expected,
+      block: { from: separator < 0 ? end : end + 1, to: block.next },
+    });
     at = block.next;
   }
   return directives;

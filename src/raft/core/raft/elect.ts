@@ -148,7 +148,7 @@ function answer(raft: Raft, request: VoteRequest, granted: boolean): void {
     to: request.from,
     term: granted ? request.term : raft.term,
     reject: !granted,
-    ...(granted ? { commit: 0, commitTerm: 0 } : commitInfo(raft)),
+    ...commitInfo(raft),
   });
 }
 
