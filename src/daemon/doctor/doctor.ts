@@ -1,0 +1,34 @@
+/**
+ * `covey doctor`: all findings about this host, and what covey changed on it.
+ *
+ * Called by the Local service. Not here: the parts that find (probes.ts, tasks/runtime, netns).
+ */
+import type { Finding } from '../../gen/types.js';
+import type { Telemetry } from '../../telemetry.js';
+import { judgeHost } from './findings.js';
+import { gatherFacts, type ProbeOptions } from './probes.js';
+
+export interface DoctorParts extends ProbeOptions {
+  readonly telemetry: Telemetry;
+  /** What the container runtime's self-test found. */
+  readonly runtimeFindings: () => readonly Finding[];
+  /** What covey changed on this host, a line each. */
+  readonly changes: () => readonly string[];
+}
+
+export interface Doctor {
+  readonly examine: () => Promise<readonly Finding[]>;
+  readonly changes: () => readonly string[];
+}
+
+export function makeDoctor(parts: DoctorParts): Doctor {
+  return {
+    examine: async () => {
+      const host = judgeHost(await gatherFacts(parts));
+      const standing = parts.telemetry.warnings().map(({ code, message, hint }) => ({ level: 'warn', code, message, hint }) as const);
+      const known = new Set(host.map(finding => finding.code));
+      return [...host, ...parts.runtimeFindings(), ...standing.filter(finding => !known.has(finding.code))];
+    },
+    changes: parts.changes,
+  };
+}

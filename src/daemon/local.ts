@@ -1,0 +1,157 @@
+/**
+ * The Local service: what a daemon answers about itself and its machine, with or without a cluster.
+ *
+ * Called through the unix socket only (rpc/local-server.ts). Not here: the flows of init, join and leave (membership/), the
+ * image store (tasks/image), the service about the cluster (control.ts).
+ */
+import { CoveyError } from '../errors.js';
+import type { Services } from '../gen/services.js';
+import type {
+  BulkData,
+  Image,
+  ImportImageRequest,
+  ImportImageStart,
+  InfoResponse,
+  NodeDescription,
+} from '../gen/types.js';
+import type { Handlers } from '../grpc.js';
+import { asId } from '../ids.js';
+import type { ImageStore } from '../tasks/image/index.js';
+import { version } from '../version.js';
+import { logLevels, type LogLevel, type Settings } from './config.js';
+import type { Doctor } from './doctor/doctor.js';
+import { joinHostPort } from './addresses.js';
+import type { MembershipFlows } from './membership/index.js';
+import type { MemberNode } from './member-node.js';
+
+export interface LocalParts {
+  readonly settings: Settings;
+  readonly pid: number;
+  readonly startedAtMs: number;
+  readonly nodeVersion: string;
+  readonly runtime: () => string;
+  readonly images: ImageStore;
+  readonly membership: MembershipFlows;
+  readonly doctor: Doctor;
+  readonly describe: (asked: { readonly advertiseAddress: string; readonly dataPathAddress: string }) => Promise<NodeDescription>;
+  /** What runs while this machine is a node. */
+  readonly findNode: () => MemberNode | undefined;
+  /** Ends the node's parts and undoes what they changed on the host; a line for each thing undone. */
+  readonly dismantle: () => Promise<readonly string[]>;
+  readonly setLogLevel: (level: LogLevel) => void;
+}
+
+export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
+  const { images, membership } = parts;
+  return {
+    init: (request, context) => membership.init(withSettings(request, parts.settings), context.signal),
+    joinCluster: (request, context) => membership.join(withSettings(request, parts.settings), context.signal),
+    leaveCluster: (request, context) => {
+      const node = parts.findNode();
+      if (node === undefined) {
+        throw new CoveyError('not-in-cluster', 'Cannot leave: this daemon is not a node of any cluster', { hint: 'covey init or covey join' });
+      }
+      return membership.leave(
+        { identity: node.identity(), otherManagers: node.otherManagers, stopTasks: node.stopTasks, stop: parts.dismantle },
+        request,
+        context.signal,
+      );
+    },
+    info: () => info(parts),
+    doctor: async request =>
+      request.changes
+        ? { findings: [], changes: parts.doctor.changes() }
+        : { findings: await parts.doctor.examine(), changes: parts.doctor.changes() },
+    importImage: (requests, context) => importImage(images, requests, context.signal),
+    listImages: async () => ({ images: images.list() }),
+    inspectImage: request => images.inspect(request.image),
+    removeImage: request => images.remove(request.image),
+    setLogLevel: async ({ level }) => {
+      const known = logLevels.find(name => name === level);
+      if (known === undefined) throw new CoveyError('bad-argument', `Cannot log at level "${level}"`, { hint: logLevels.join(', ') });
+      parts.setLogLevel(known);
+      return {};
+    },
+  };
+}
+
+/** What the request leaves open is taken from the daemon's settings. */
+function withSettings<Request extends { readonly name: string; readonly advertiseAddress: string; readonly dataPathAddress: string }>(
+  request: Request,
+  settings: Settings,
+): Request {
+  return {
+    ...request,
+    name: request.name === '' ? (settings.name ?? '') : request.name,
+    advertiseAddress: request.advertiseAddress === '' ? (settings.advertiseAddress ?? '') : request.advertiseAddress,
+    dataPathAddress: request.dataPathAddress === '' ? (settings.dataPathAddress ?? '') : request.dataPathAddress,
+  };
+}
+
+async function info(parts: LocalParts): Promise<InfoResponse> {
+  const { settings } = parts;
+  const node = parts.findNode();
+  const membership = node?.membership;
+  return {
+    version,
+    inCluster: node !== undefined,
+    clusterId: membership?.clusterId ?? asId(''),
+    nodeId: membership?.nodeId ?? asId(''),
+    nodeName: membership?.nodeName ?? settings.name ?? '',
+    role: membership?.role ?? 'worker',
+    leader: node?.isLeader() ?? false,
+    connected: node?.isConnected() ?? false,
+    managers: node?.managers() ?? [],
+    description: await describeLeniently(parts, node),
+    dataDir: settings.dataDir,
+    runDir: settings.runDir,
+    socket: settings.socket,
+    pid: parts.pid,
+    startedAtMs: parts.startedAtMs,
+    prefix: settings.prefix,
+    tasksRunning: node?.tasksRunning() ?? 0,
+    runtime: parts.runtime(),
+    listenAddress: joinHostPort(settings.listen.host, settings.listen.port),
+    nodeVersion: parts.nodeVersion,
+    counts: node?.counts(),
+  };
+}
+
+/** Info has to answer also where no address can be chosen. */
+async function describeLeniently(parts: LocalParts, node: MemberNode | undefined): Promise<NodeDescription> {
+  const asked = {
+    advertiseAddress: node?.membership.advertiseAddress ?? parts.settings.advertiseAddress ?? '',
+    dataPathAddress: node?.membership.dataPathAddress ?? parts.settings.dataPathAddress ?? '',
+  };
+  try {
+    return await parts.describe(asked);
+  } catch (error) {
+    if (error instanceof CoveyError && error.code === 'bad-argument') return await parts.describe({ advertiseAddress: '127.0.0.1', dataPathAddress: '127.0.0.1' });
+    throw error;
+  }
+}
+
+async function* importImage(
+  images: ImageStore,
+  requests: AsyncIterable<ImportImageRequest>,
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly step: string; readonly bytes: number; readonly images: readonly Image[] }> {
+  const iterator = requests[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done === true || first.value.body.kind !== 'start') {
+    throw new CoveyError('bad-argument', 'Cannot import an image before its first message says what it is');
+  }
+  const start: ImportImageStart = first.value.body;
+  yield* images.importImage(start, dataOf(iterator), signal);
+}
+
+async function* dataOf(iterator: AsyncIterator<ImportImageRequest>): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const next = await iterator.next();
+    if (next.done === true) return;
+    if (next.value.body.kind !== 'data') throw new CoveyError('bad-argument', 'Cannot take a second start of an import');
+    const { data, eof }: BulkData = next.value.body;
+    if (data.length > 0) yield data;
+    if (eof) return;
+  }
+}
