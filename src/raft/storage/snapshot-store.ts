@@ -28,9 +28,13 @@ import { clearKeyring, type Keyring, openBody, sealBody, sealedBytes } from './k
 import { decodeSector, encodeSector } from './sector.js';
 import { checkIdentity, type LogIdentity } from './segment.js';
 
-export interface SnapshotMeta {
+/** A snapshot is known by the last entry that it covers. */
+export interface SnapshotName {
   readonly index: number;
   readonly term: number;
+}
+
+export interface SnapshotMeta extends SnapshotName {
   readonly confState: ConfState;
 }
 
@@ -55,19 +59,18 @@ export interface SnapshotStoreOptions {
 
 export interface SnapshotStore {
   /** Whole snapshots, oldest first. */
-  readonly list: () => readonly { readonly index: number; readonly term: number }[];
-  /** Begins or resumes; another snapshot that was being written is given up. */
+  readonly list: () => readonly SnapshotName[];
+  /** Begins or resumes. At most two are written at a time (our own and one that arrives); a third replaces the oldest. */
   readonly begin: (meta: SnapshotMeta) => SnapshotProgress;
   /** The next bytes; `offset` must be what was received so far. */
-  readonly write: (offset: number, bytes: Uint8Array) => SnapshotProgress;
+  readonly write: (name: SnapshotName, offset: number, bytes: Uint8Array) => SnapshotProgress;
   /** Makes it durable under its name. */
-  readonly finish: () => SnapshotMeta;
-  readonly abort: () => void;
+  readonly finish: (name: SnapshotName) => void;
   /** Reads every byte, and throws `snapshot-missing` naming file and offset when one is wrong. */
-  readonly verify: (index: number, term: number) => { readonly meta: SnapshotMeta; readonly totalBytes: number };
-  readonly read: (index: number, term: number, offset: number) => SnapshotChunk;
-  /** Removes all but the named one (and what is newer only if it is unfinished). */
-  readonly keepOnly: (index: number, term: number) => void;
+  readonly verify: (name: SnapshotName) => { readonly meta: SnapshotMeta; readonly totalBytes: number };
+  readonly read: (name: SnapshotName, offset: number) => SnapshotChunk;
+  /** Removes what is older than the named one; a newer one may be about to be named by the log. */
+  readonly keepFrom: (name: SnapshotName) => void;
   readonly setKeyring: (keyring: Keyring) => void;
   readonly keysInUse: () => readonly number[];
 }
@@ -96,42 +99,46 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   disk.makeFolder(folder);
   for (const name of disk.list(folder)) if (name.endsWith('.tmp')) disk.unlink(`${folder}/${name}`);
   let place = options;
-  let incoming: Incoming | undefined;
+  let incoming: readonly Incoming[] = [];
   const list = () => disk.list(folder).flatMap(parseName);
-  const current = () => {
-    if (!incoming) throw new CoveyError('bug', 'Cannot write to a snapshot: none was begun');
-    return incoming;
-  };
-  const abort = () => {
-    incoming?.file.close();
-    if (incoming) disk.unlink(incoming.path);
-    incoming = undefined;
+  const find = (name: SnapshotName) =>
+    incoming.find(({ meta }) => meta.index === name.index && meta.term === name.term);
+  const get = (name: SnapshotName) => {
+    const found = find(name);
+    if (found) return found;
+    throw new CoveyError('cancelled', `Cannot write to the snapshot at ${name.index}: it was given up for another`);
   };
   return {
     list,
     begin(meta) {
-      if (incoming && incoming.meta.index === meta.index && incoming.meta.term === meta.term) return incoming;
-      abort();
-      incoming = beginIncoming(place, meta);
-      return incoming;
+      const found = find(meta);
+      if (found) return found;
+      const [oldest, ...rest] = incoming;
+      if (oldest && rest.length > 0) {
+        oldest.file.close();
+        disk.unlink(oldest.path);
+        incoming = rest;
+      }
+      const begun = beginIncoming(place, meta);
+      incoming = [...incoming, begun];
+      return begun;
     },
-    write(offset, bytes) {
-      const into = current();
+    write(name, offset, bytes) {
+      const into = get(name);
       if (offset === into.receivedBytes) addBytes(into, bytes);
       return { receivedBytes: into.receivedBytes };
     },
-    finish() {
-      const done = current();
+    finish(name) {
+      const done = get(name);
+      incoming = incoming.filter(one => one !== done);
       finishIncoming(done);
-      incoming = undefined;
-      return done.meta;
     },
-    abort,
-    verify: (index, term) => verifySnapshot(place, index, term),
-    read: (index, term, offset) => readChunk(place, { index, term }, offset),
-    keepOnly(index, term) {
+    verify: name => verifySnapshot(place, name),
+    read: (name, offset) => readChunk(place, name, offset),
+    keepFrom(name) {
       for (const one of list()) {
-        if (one.index !== index || one.term !== term) disk.unlink(`${folder}/${fileName(one.index, one.term)}`);
+        if (one.index < name.index || (one.index === name.index && one.term !== name.term))
+          disk.unlink(`${folder}/${fileName(one)}`);
       }
       disk.syncFolder(folder);
     },
@@ -142,19 +149,19 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   };
 }
 
-function fileName(index: number, term: number): string {
+function fileName({ index, term }: SnapshotName): string {
   const hex = (value: number) => value.toString(16).padStart(16, '0');
   return `${hex(index)}-${hex(term)}.snap`;
 }
 
-function parseName(name: string): { readonly index: number; readonly term: number }[] {
+function parseName(name: string): SnapshotName[] {
   const match = snapshotName.exec(name);
   return match ? [{ index: Number.parseInt(match[1]!, 16), term: Number.parseInt(match[2]!, 16) }] : [];
 }
 
 function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta): Incoming {
   const { disk, folder, identity } = options;
-  const path = `${folder}/incoming-${fileName(meta.index, meta.term).replace('.snap', '.tmp')}`;
+  const path = `${folder}/incoming-${fileName(meta).replace('.snap', '.tmp')}`;
   const file = disk.open(path, 'create');
   file.write(
     0,
@@ -202,7 +209,7 @@ function finishIncoming(incoming: Incoming): void {
   writeFrame(incoming, { kind: 'snapshot-end', body: total });
   incoming.file.datasync();
   incoming.file.close();
-  disk.rename(incoming.path, `${folder}/${fileName(incoming.meta.index, incoming.meta.term)}`);
+  disk.rename(incoming.path, `${folder}/${fileName(incoming.meta)}`);
   disk.syncFolder(folder);
 }
 
@@ -224,10 +231,10 @@ function writeFrame(incoming: Incoming, frame: { readonly kind: FrameKind; reado
 }
 
 /** Walks the frames of a snapshot with one frame in memory at a time. */
-function* walkFrames(options: SnapshotStoreOptions, at: { readonly index: number; readonly term: number }) {
+function* walkFrames(options: SnapshotStoreOptions, at: SnapshotName) {
   const { disk, folder, identity } = options;
-  const path = `${folder}/${fileName(at.index, at.term)}`;
-  if (!disk.list(folder).includes(fileName(at.index, at.term))) throw missing(path, 0, 'there is no such file');
+  const path = `${folder}/${fileName(at)}`;
+  if (!disk.list(folder).includes(fileName(at))) throw missing(path, 0, 'there is no such file');
   const file = disk.open(path, 'read');
   try {
     const sector = decodeSector(Buffer.from(file.read(0, SECTOR_BYTES)), SNAPSHOT_MAGIC);
@@ -266,10 +273,10 @@ function frameAt(file: DiskFile, offset: number): Frame | string {
   return reading.kind === 'bad' ? reading.why : 'it ends too early';
 }
 
-function verifySnapshot(options: SnapshotStoreOptions, index: number, term: number) {
+function verifySnapshot(options: SnapshotStoreOptions, name: SnapshotName) {
   let meta: SnapshotMeta | undefined;
   let totalBytes = 0;
-  for (const { frame, body } of walkFrames(options, { index, term })) {
+  for (const { frame, body } of walkFrames(options, name)) {
     if (frame.kind === 'snapshot-head') meta = JSON.parse(body.toString());
     if (frame.kind === 'snapshot-data') totalBytes += body.length;
   }
@@ -277,14 +284,9 @@ function verifySnapshot(options: SnapshotStoreOptions, index: number, term: numb
 }
 
 /** The chunk that holds `offset`, from `offset` on: all chunks but the last are equally long, so its place is known. */
-function readChunk(
-  options: SnapshotStoreOptions,
-  at: { readonly index: number; readonly term: number },
-  offset: number,
-): SnapshotChunk {
-  const path = `${options.folder}/${fileName(at.index, at.term)}`;
-  if (!options.disk.list(options.folder).includes(fileName(at.index, at.term)))
-    throw missing(path, 0, 'there is no such file');
+function readChunk(options: SnapshotStoreOptions, at: SnapshotName, offset: number): SnapshotChunk {
+  const path = `${options.folder}/${fileName(at)}`;
+  if (!options.disk.list(options.folder).includes(fileName(at))) throw missing(path, 0, 'there is no such file');
   const file = options.disk.open(path, 'read');
   const bodyAt = (place: number): { readonly frame: Frame; readonly body: Buffer } => {
     const frame = frameAt(file, place);
@@ -310,7 +312,7 @@ function readChunk(
   }
 }
 
-function keyOf(options: SnapshotStoreOptions, at: { readonly index: number; readonly term: number }): number[] {
+function keyOf(options: SnapshotStoreOptions, at: SnapshotName): number[] {
   for (const { frame } of walkFrames(options, at)) return frame.keyId === 0 ? [] : [frame.keyId];
   return [];
 }

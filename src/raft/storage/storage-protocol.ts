@@ -10,19 +10,18 @@
  */
 import type { Problem } from '../../gen/types.js';
 import type { Keyring } from './keyring.js';
-import type { SnapshotMeta } from './snapshot-store.js';
+import type { SnapshotMeta, SnapshotName } from './snapshot-store.js';
 import type { EncodedBatch } from './wal.js';
 
 export type StorageWork =
   | { readonly kind: 'append'; readonly batch: EncodedBatch }
   /** A snapshot to be written here: our own, or one that arrives. Answers how much of it is there already. */
   | { readonly kind: 'snapshot-begin'; readonly meta: SnapshotMeta }
-  | { readonly kind: 'snapshot-chunk'; readonly offset: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'snapshot-finish' }
-  | { readonly kind: 'snapshot-abort' }
-  | { readonly kind: 'snapshot-read'; readonly index: number; readonly term: number; readonly offset: number }
+  | ({ readonly kind: 'snapshot-chunk'; readonly offset: number; readonly bytes: Uint8Array } & SnapshotName)
+  | ({ readonly kind: 'snapshot-finish' } & SnapshotName)
+  | ({ readonly kind: 'snapshot-read'; readonly offset: number } & SnapshotName)
   /** The marker for this snapshot is on disk: what lies before it may go. */
-  | { readonly kind: 'compact'; readonly index: number; readonly term: number }
+  | ({ readonly kind: 'compact' } & SnapshotName)
   | { readonly kind: 'set-keyring'; readonly keyring: Keyring }
   | { readonly kind: 'stats' }
   | { readonly kind: 'close' };

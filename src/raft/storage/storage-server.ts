@@ -74,7 +74,7 @@ function open(options: StorageOptions): StorageServer {
   const snapshots = openSnapshotStore({ ...options, folder: `${options.folder}/snap` });
   let found: { readonly meta: SnapshotMeta; readonly totalBytes: number } | undefined;
   const { wal, state, torn } = openWal({ ...options, folder: `${options.folder}/wal` }, ({ marker }) => {
-    if (marker.index > 0) found = snapshots.verify(marker.index, marker.term);
+    if (marker.index > 0) found = snapshots.verify(marker);
   });
   let lowSpace = false;
   let looked = Number.NEGATIVE_INFINITY;
@@ -147,18 +147,15 @@ function perform({ options, wal, snapshots }: Parts, work: StorageWork): Storage
     case 'snapshot-begin':
       return { kind: 'snapshot-progress', receivedBytes: snapshots.begin(work.meta).receivedBytes };
     case 'snapshot-chunk':
-      return { kind: 'snapshot-progress', receivedBytes: snapshots.write(work.offset, work.bytes).receivedBytes };
+      return { kind: 'snapshot-progress', receivedBytes: snapshots.write(work, work.offset, work.bytes).receivedBytes };
     case 'snapshot-finish':
-      snapshots.finish();
-      return { kind: 'done', lowSpace: false };
-    case 'snapshot-abort':
-      snapshots.abort();
+      snapshots.finish(work);
       return { kind: 'done', lowSpace: false };
     case 'snapshot-read':
-      return { kind: 'snapshot-chunk', ...snapshots.read(work.index, work.term, work.offset) };
+      return { kind: 'snapshot-chunk', ...snapshots.read(work, work.offset) };
     case 'compact':
       wal.compact();
-      snapshots.keepOnly(work.index, work.term);
+      snapshots.keepFrom(work);
       return { kind: 'done', lowSpace: false };
     case 'set-keyring':
       wal.setKeyring(work.keyring);

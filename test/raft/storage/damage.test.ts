@@ -54,8 +54,14 @@ function append(server: StorageServer, first: number, last = first): StorageAnsw
 function snapshotAt(server: StorageServer, index: number, sizeBytes = 3000): void {
   const meta = { index, term: 1, confState };
   ask(server, { kind: 'snapshot-begin', meta });
-  ask(server, { kind: 'snapshot-chunk', offset: 0, bytes: new Uint8Array(sizeBytes).fill(index) });
-  ask(server, { kind: 'snapshot-finish' });
+  ask(server, {
+    kind: 'snapshot-chunk',
+    index: meta.index,
+    term: 1,
+    offset: 0,
+    bytes: new Uint8Array(sizeBytes).fill(index),
+  });
+  ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1 });
   ask(server, {
     kind: 'append',
     batch: encodeForWal({ marker: { index, term: 1, replaces: false }, entries: [] }, true),
@@ -324,15 +330,15 @@ t.test('snapshots are read back in chunks, and a broken transfer resumes where i
   const content = Buffer.from(Array.from({ length: 5000 }, (_, at) => (at * 7) & 0xff));
   const meta = { index: 30, term: 1, confState };
   ask(server, { kind: 'snapshot-begin', meta });
-  ask(server, { kind: 'snapshot-chunk', offset: 0, bytes: content.subarray(0, 1234) });
+  ask(server, { kind: 'snapshot-chunk', index: meta.index, term: 1, offset: 0, bytes: content.subarray(0, 1234) });
   t.match(ask(server, { kind: 'snapshot-begin', meta })[0], { kind: 'snapshot-progress', receivedBytes: 1234 });
   t.match(
-    ask(server, { kind: 'snapshot-chunk', offset: 0, bytes: content.subarray(0, 99) })[0],
+    ask(server, { kind: 'snapshot-chunk', index: meta.index, term: 1, offset: 0, bytes: content.subarray(0, 99) })[0],
     { receivedBytes: 1234 },
     'what came twice is dropped',
   );
-  ask(server, { kind: 'snapshot-chunk', offset: 1234, bytes: content.subarray(1234) });
-  ask(server, { kind: 'snapshot-finish' });
+  ask(server, { kind: 'snapshot-chunk', index: meta.index, term: 1, offset: 1234, bytes: content.subarray(1234) });
+  ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1 });
   const got: Uint8Array[] = [];
   for (let offset = 0; ; ) {
     const chunk = ask(server, { kind: 'snapshot-read', index: 30, term: 1, offset })[0]!;
