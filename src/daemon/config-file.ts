@@ -14,9 +14,11 @@ export function parseConfigFile(text: string, path: string): ConfigSources['file
     return `${path}:${line}:${col}`;
   };
   const [problem] = document.errors;
-  if (problem !== undefined) throw new CoveyError('bad-config', `Cannot read ${place(problem.pos[0])}: ${problem.message.split('\n')[0]}`);
+  if (problem !== undefined)
+    throw new CoveyError('bad-config', `Cannot read ${place(problem.pos[0])}: ${problem.message.split('\n')[0]}`);
   if (document.contents === null) return new Map();
-  if (!isMap(document.contents)) throw new CoveyError('bad-config', `Cannot read ${path}: a map of names and values is valid there`);
+  if (!isMap(document.contents))
+    throw new CoveyError('bad-config', `Cannot read ${path}: a map of names and values is valid there`);
   return new Map(
     document.contents.items.map(({ key, value }) => {
       const name = isScalar(key) ? String(key.value) : '';

@@ -7,7 +7,7 @@
  * Not here: what the daemon consists of (node.ts), the settings (config.ts).
  */
 import { parseArgs } from 'node:util';
-import { asCoveyError, CoveyError, deepest, codeOf, messageOf } from '../errors.js';
+import { asCoveyError, CoveyError, codeOf, deepest, messageOf } from '../errors.js';
 import { linuxHost } from '../host-linux/index.js';
 import { version } from '../version.js';
 import { type ConfigSources, parseSettings, renderSettingsHelp, type Settings, settingFlags } from './config.js';
@@ -25,7 +25,8 @@ async function main(argv: readonly string[]): Promise<void> {
   }
   const flags = parseFlags(argv);
   if (flags['help'] === true) return void process.stdout.write(help());
-  if (flags['version'] === true) return void process.stdout.write(`coveyd ${version} (Node ${process.versions.node})\n`);
+  if (flags['version'] === true)
+    return void process.stdout.write(`coveyd ${version} (Node ${process.versions.node})\n`);
   const named = flags['config'] ?? process.env['COVEY_CONFIG'];
   const settings = parseSettings({
     flags: flags as Record<string, string>,
@@ -46,7 +47,9 @@ function parseFlags(argv: readonly string[]): Readonly<Record<string, string | b
       options: { ...texts, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean', short: 'v' } },
     }).values as Record<string, string | boolean | undefined>;
   } catch (cause) {
-    throw new CoveyError('unknown-command', `Cannot start coveyd with these arguments: ${messageOf(cause)}`, { hint: 'coveyd --help' });
+    throw new CoveyError('unknown-command', `Cannot start coveyd with these arguments: ${messageOf(cause)}`, {
+      hint: 'coveyd --help',
+    });
   }
 }
 
@@ -79,12 +82,22 @@ async function readConfigFile(named: string | undefined): Promise<ConfigSources[
 }
 
 async function serve(settings: Settings): Promise<void> {
-  const log = makeLogger({ level: settings.logLevel, format: settings.logFormat, write: line => void process.stderr.write(line) });
+  const log = makeLogger({
+    level: settings.logLevel,
+    format: settings.logFormat,
+    write: line => void process.stderr.write(line),
+  });
   const notifier = makeNotifier(process.env['NOTIFY_SOCKET'], linuxHost.kernel, log);
   delete process.env['NOTIFY_SOCKET'];
   const { openDaemon } = await import('./node.js');
   const stop = new AbortController();
-  const daemon = await openDaemon({ settings, host: linuxHost, log, unpackCommand: unpackCommand(), signal: stop.signal });
+  const daemon = await openDaemon({
+    settings,
+    host: linuxHost,
+    log,
+    unpackCommand: unpackCommand(),
+    signal: stop.signal,
+  });
   process.on('uncaughtException', error => endBroken(log, error));
   process.on('unhandledRejection', error => endBroken(log, error));
   log.info('ready', { socket: settings.socket, version });
@@ -122,7 +135,9 @@ function untilSignal(log: AdjustableLogger): Promise<void> {
 
 /** A broken invariant: nothing in memory can be trusted any more, what is on disk can. systemd starts us again. */
 function endBroken(log: AdjustableLogger, error: unknown): void {
-  log.error('ending: something happened that must not', { error: error instanceof Error ? error : new CoveyError('bug', String(error)) });
+  log.error('ending: something happened that must not', {
+    error: error instanceof Error ? error : new CoveyError('bug', String(error)),
+  });
   process.exit(70);
 }
 
@@ -132,7 +147,9 @@ main(process.argv.slice(2)).then(
     const known = asCoveyError(error);
     const state = deepest(known, 'state');
     const hint = deepest(known, 'hint');
-    process.stderr.write(`error: ${messageOf(known)}\n${state === undefined ? '' : `  state  ${state}\n`}${hint === undefined ? '' : `  try    ${hint}\n`}  code   ${codeOf(known)}   (covey explain ${codeOf(known)})\n`);
+    process.stderr.write(
+      `error: ${messageOf(known)}\n${state === undefined ? '' : `  state  ${state}\n`}${hint === undefined ? '' : `  try    ${hint}\n`}  code   ${codeOf(known)}   (covey explain ${codeOf(known)})\n`,
+    );
     process.exit(codeOf(known) === 'unknown-command' || codeOf(known) === 'bad-config' ? 2 : 1);
   },
 );

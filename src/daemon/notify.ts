@@ -11,7 +11,11 @@ export interface Notifier {
   readonly stopping: () => void;
 }
 
-export function makeNotifier(socketPath: string | undefined, kernel: Pick<Kernel, 'sendDatagram'>, log: Logger): Notifier {
+export function makeNotifier(
+  socketPath: string | undefined,
+  kernel: Pick<Kernel, 'sendDatagram'>,
+  log: Logger,
+): Notifier {
   const send = (text: string): void => {
     if (socketPath === undefined || socketPath === '') return;
     try {

@@ -21,7 +21,11 @@ t.test('without anything said, the defaults are those of the documentation', asy
 
 t.test('a flag wins over the environment, that over the file', async t => {
   const file = parseConfigFile('data_dir: /file\nrun_dir: /file\nprefix: file\n', 'c.yaml');
-  const settings = parseSettings({ flags: { 'data-dir': '/flag' }, environment: { COVEY_DATA_DIR: '/env', COVEY_RUN_DIR: '/env' }, file });
+  const settings = parseSettings({
+    flags: { 'data-dir': '/flag' },
+    environment: { COVEY_DATA_DIR: '/env', COVEY_RUN_DIR: '/env' },
+    file,
+  });
   t.equal(settings.dataDir, '/flag');
   t.equal(settings.runDir, '/env');
   t.equal(settings.socket, '/env/covey.sock');
@@ -40,7 +44,8 @@ t.test('every bad value is refused with its place', async t => {
     ['list for a text', { ...none, file: parseConfigFile('data_dir: [a]', 'c.yaml') }, /c\.yaml:1:1/],
     ['name', { ...none, flags: { name: 'a b' } }, /a b/],
   ];
-  for (const [title, sources, message] of rows) t.throws(() => parseSettings(sources), { code: 'bad-config', message }, title);
+  for (const [title, sources, message] of rows)
+    t.throws(() => parseSettings(sources), { code: 'bad-config', message }, title);
   t.throws(() => parseConfigFile('a: [', 'c.yaml'), { code: 'bad-config', message: /c\.yaml:1:/ });
   t.throws(() => parseConfigFile('- a', 'c.yaml'), { code: 'bad-config' });
 });
@@ -49,7 +54,8 @@ t.test('addresses of both families are read', async t => {
   t.same(parseHostPort('10.0.0.1', 5), { host: '10.0.0.1', port: 5 });
   t.same(parseHostPort('[fd00::1]:7', 5), { host: 'fd00::1', port: 7 });
   t.same(parseHostPort('rack1.site:9', 5), { host: 'rack1.site', port: 9 });
-  for (const text of ['', 'fd00::1', 'a:b', 'a:0', '[x', ':1']) t.throws(() => parseHostPort(text, 5), { code: 'bad-argument' }, text);
+  for (const text of ['', 'fd00::1', 'a:b', 'a:0', '[x', ':1'])
+    t.throws(() => parseHostPort(text, 5), { code: 'bad-argument' }, text);
 });
 
 t.test('a setting is a flag, a variable and a key', async t => {
