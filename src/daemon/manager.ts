@@ -2,13 +2,20 @@
  * The leader's half of a manager: the loops that turn services into placed tasks. Opened when this node becomes the leader,
  * and gone (awaited, not merely told) before it acts as a follower again.
  *
- * Called by daemon/node.ts. Not here: what one pass over a service decides (orchestrate/, allocate/, schedule/), what people
- * ask for (control.ts), what agents say (dispatcher/).
+ * One loop over services, each look a pass (orchestrate/pass.ts) stored in transactions; another tidies away what is marked
+ * as removed. Events of the store only say which service to look at again; at the start all are looked at.
+ *
+ * Called by daemon/node.ts. Not here: what people ask for (control.ts), what agents say (dispatcher/).
  */
-import type { Clock, Random } from '../host.js';
+import type { Node, Task } from '../gen/types.js';
+import type { Clock, Random, Timer } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
-import type { Store } from '../raft/store.js';
+import { type Loop, openLoop } from '../loop.js';
+import { isEnded, type Store, type StoreEvent, updateInPieces, type View } from '../raft/store.js';
 import type { Logger } from '../telemetry.js';
+import { type Pass, passPrincipal, planPass } from './orchestrate/pass.js';
+import { planTidy } from './orchestrate/reap.js';
+import { planDefaults } from './tables.js';
 
 export interface ManagerParts {
   readonly store: Store;
@@ -25,4 +32,166 @@ export interface Manager extends AsyncDisposable {
   readonly idle: () => Promise<void>;
 }
 
-export type OpenManager = (parts: ManagerParts) => Manager;
+/** Services looked at side by side: their writes share a batch of the store. */
+const concurrency = 16;
+
+interface Loops {
+  readonly services: Loop<string>;
+  readonly tidy: Loop<'defaults' | 'removed'>;
+  /** Services with tasks that wait for resources, addresses, nodes. */
+  readonly waiting: Set<string>;
+}
+
+export function openManager(parts: ManagerParts): Manager {
+  const { store, clock, log } = parts;
+  const lifetime = parts.lifetime.child('manager');
+  const onFailure = (key: string, error: unknown, retryInMs: number): void =>
+    log.warn('cannot reconcile', { key, error, retryInMs });
+  const waiting = new Set<string>();
+  const wakes = new Map<string, Wake>();
+  lifetime.defer('wakes', () => {
+    for (const { timer } of wakes.values()) timer.cancel();
+  });
+  const services: Loop<string> = openLoop<string>({
+    name: 'services',
+    clock,
+    lifetime,
+    concurrency,
+    onFailure,
+    reconcile: async (serviceId, signal) => {
+      const pass = await reconcileService(parts, serviceId, signal);
+      if (pass.isWaiting) waiting.add(serviceId);
+      else waiting.delete(serviceId);
+      wakeAt({ services, wakes, clock }, serviceId, pass.wakeAtMs);
+    },
+  });
+  const tidy = openLoop<'defaults' | 'removed'>({
+    name: 'tidy',
+    clock,
+    lifetime,
+    onFailure,
+    reconcile: async (key, signal) => {
+      const decide = key === 'defaults' ? (view: View) => planDefaults(view, parts.random) : planTidy;
+      await updateInPieces(store, view => decide(view).map(write => [write]), { principal: 'system', signal });
+    },
+  });
+  const loops = { services, tidy, waiting };
+  lifetime.own(store.watch((events, view) => touchAll(loops, events, view)));
+  lookAtAll(loops, store.view());
+  return {
+    idle: async () => {
+      await services.idle();
+      await tidy.idle();
+    },
+    [Symbol.asyncDispose]: () => lifetime[Symbol.asyncDispose](),
+  };
+}
+
+async function reconcileService(
+  { store, clock, random }: ManagerParts,
+  serviceId: string,
+  signal: AbortSignal,
+): Promise<Pass> {
+  let pass: Pass = { writes: [], wakeAtMs: undefined, isWaiting: false };
+  const decide = (view: View) => {
+    pass = planPass(view, serviceId, { nowMs: clock.wallMs(), random });
+    return pass.writes.map(write => [write]);
+  };
+  await updateInPieces(store, decide, { principal: passPrincipal, signal });
+  return pass;
+}
+
+interface Wake {
+  readonly atMs: number;
+  readonly timer: Timer;
+}
+
+/** One timer a service, at the earliest time that a pass asked for. */
+function wakeAt(
+  {
+    services,
+    wakes,
+    clock,
+  }: { readonly services: Loop<string>; readonly wakes: Map<string, Wake>; readonly clock: Clock },
+  serviceId: string,
+  atMs: number | undefined,
+): void {
+  const present = wakes.get(serviceId);
+  if (atMs === undefined || (present !== undefined && present.atMs <= atMs)) return;
+  present?.timer.cancel();
+  const timer = clock.after(Math.max(1, atMs - clock.wallMs()), () => {
+    wakes.delete(serviceId);
+    services.touch(serviceId);
+  });
+  wakes.set(serviceId, { atMs, timer });
+}
+
+function lookAtAll({ services, tidy }: Loops, view: View): void {
+  tidy.touch('defaults');
+  tidy.touch('removed');
+  for (const service of view.list('service')) services.touch(service.id);
+  for (const task of view.list('task')) {
+    if (view.find('service', task.serviceId) === undefined) services.touch(task.serviceId);
+  }
+}
+
+function touchAll(loops: Loops, events: readonly StoreEvent[], view: View): void {
+  for (const event of events) touchFor(loops, event, view);
+}
+
+/** What to look at again because of a change. Too much is harmless, too little is not. */
+function touchFor(loops: Loops, event: StoreEvent, view: View): void {
+  const { services, tidy } = loops;
+  switch (event.table) {
+    case 'service':
+      services.touch((event.kind === 'put' ? event.object : event.old).id);
+      if (event.kind === 'delete' || event.old !== undefined) freed(loops);
+      return;
+    case 'task':
+      if (event.kind === 'delete' || isNews(event.object, event.old))
+        services.touch((event.kind === 'put' ? event.object : event.old).serviceId);
+      if (event.kind === 'delete' || isEnded(event.object.status.state)) freed(loops);
+      return;
+    case 'node':
+      if (event.kind === 'put' && event.old !== undefined && !isOther(event.object, event.old)) return;
+      for (const task of view.tasksOfNode((event.kind === 'put' ? event.object : event.old).id))
+        services.touch(task.serviceId);
+      for (const service of view.list('service')) if (service.spec.mode.kind === 'global') services.touch(service.id);
+      freed(loops);
+      return;
+    case 'network':
+      freed(loops);
+      return;
+    case 'secret':
+    case 'config':
+      tidy.touch('removed');
+      return;
+    default:
+      return;
+  }
+}
+
+/** Something may be had now that could not be had before. */
+function freed({ services, tidy, waiting }: Loops): void {
+  for (const serviceId of waiting) services.touch(serviceId);
+  tidy.touch('removed');
+}
+
+/** What an agent reports on its way to running decides nothing; what a pass wrote it knows. */
+function isNews(task: Task, old: Task | undefined): boolean {
+  if (old === undefined) return false;
+  const { state, attempt } = task.status;
+  return attempt !== old.status.attempt || (state !== old.status.state && (state === 'running' || isEnded(state)));
+}
+
+function isOther(node: Node, old: Node): boolean {
+  return (
+    node.status.state !== old.status.state ||
+    node.spec.availability !== old.spec.availability ||
+    node.role !== old.role ||
+    node.description.cpuNanos !== old.description.cpuNanos ||
+    node.description.memoryBytes !== old.description.memoryBytes ||
+    JSON.stringify(node.spec.labels) !== JSON.stringify(old.spec.labels) ||
+    JSON.stringify(node.description.labels) !== JSON.stringify(old.description.labels)
+  );
+}

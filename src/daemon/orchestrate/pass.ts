@@ -1,0 +1,256 @@
+/**
+ * One look at one service: all that is to be done for it now, as writes. Orchestrate, allocate, schedule and reap follow one
+ * another on one draft, so that a new service runs after one write of the log, and a failed task is replaced by one.
+ *
+ * Pure but for the ids it draws. Level-triggered: it reads the whole service and says nothing when all is well.
+ *
+ * Called by manager.ts. Not here: when to look (manager.ts), the rules themselves (replicated, global, slot, reap; allocate/;
+ * schedule/).
+ */
+
+import type { Node, Service, Task, TaskStatus } from '../../gen/types.js';
+import type { Random } from '../../host.js';
+import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
+import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
+import { freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
+import { findUnmet } from '../schedule/constraints.js';
+import { addTask, demandOf, type NodeUsage, surveyNodes } from '../schedule/filters.js';
+import { failuresByNode, planPlacement } from '../schedule/place.js';
+import { clusterSpecOf } from '../tables.js';
+import { type Draft, freshMeta, openDraft } from './draft.js';
+import { planGlobal } from './global.js';
+import { planReap } from './reap.js';
+import { planReplicas } from './replicated.js';
+import { type Circumstances, type Footing, isWanted, type Step } from './slot.js';
+
+/** In whose name a pass writes: the owners of all edges that it may take. */
+export const passPrincipal = 'system:orchestrate+allocate+schedule+reconcile+reap';
+
+export interface Pass {
+  readonly writes: readonly Write[];
+  /** Look again then, even if nothing happens. */
+  readonly wakeAtMs: number | undefined;
+  /** A task waits for something that other services or nodes may give. */
+  readonly isWaiting: boolean;
+}
+
+interface Passing {
+  readonly draft: Draft;
+  readonly serviceId: string;
+  readonly nowMs: number;
+  readonly random: Pick<Random, 'bytes'>;
+  readonly wakeAtMs: number[];
+}
+
+export function planPass(
+  base: View,
+  serviceId: string,
+  { nowMs, random }: { readonly nowMs: number; readonly random: Pick<Random, 'bytes'> },
+): Pass {
+  const passing: Passing = { draft: openDraft(base), serviceId, nowMs, random, wakeAtMs: [] };
+  const { draft } = passing;
+  const service = draft.view.find('service', serviceId);
+  takeSteps(
+    passing,
+    planOrphans(tasksOf(passing), task => footingOf(draft.view, task)),
+  );
+  takeSteps(
+    passing,
+    service === undefined || service.removing ? planRemoval(tasksOf(passing)) : planWanted(passing, service),
+  );
+  if (service !== undefined && !service.removing) {
+    allocate(passing);
+    schedule(passing);
+  }
+  takeSteps(passing, planReap(tasksOf(passing), clusterSpecOf(draft.view).taskHistoryMax));
+  if (service?.removing === true && tasksOf(passing).length === 0) removeService(passing, service);
+  const isWaiting = tasksOf(passing).some(
+    task => isWanted(task.desired) && stateRank(task.status.state) < stateRank('assigned'),
+  );
+  const wakeAtMs = passing.wakeAtMs.length === 0 ? undefined : Math.min(...passing.wakeAtMs);
+  return { writes: draft.writes(), wakeAtMs, isWaiting };
+}
+
+function tasksOf({ draft, serviceId }: Passing): readonly Task[] {
+  return [...draft.view.tasksOfService(serviceId)];
+}
+
+/** Where a task stands. */
+export function footingOf(view: View, task: Task): Footing {
+  if (task.nodeId === '') return 'unplaced';
+  const node = view.find('node', task.nodeId);
+  if (node === undefined || node.status.state === 'left') return 'gone';
+  if (node.status.state === 'lost') return 'lost';
+  return node.spec.availability === 'drain' ? 'draining' : 'fine';
+}
+
+/** Tasks whose agent will not report any more, or not soon enough for what is to follow. */
+export function planOrphans(tasks: readonly Task[], footing: (task: Task) => Footing): readonly Step[] {
+  return tasks.flatMap((task): readonly Step[] => {
+    if (isEnded(task.status.state) || stateRank(task.status.state) < stateRank('assigned')) return [];
+    const where = footing(task);
+    if (where === 'gone') return [{ kind: 'orphan', task: task.id, because: 'its node was removed from the cluster' }];
+    if (where !== 'lost' || isWanted(task.desired)) return [];
+    return [{ kind: 'orphan', task: task.id, because: 'it was to be stopped, and its node is lost' }];
+  });
+}
+
+function planRemoval(tasks: readonly Task[]): readonly Step[] {
+  return tasks
+    .filter(task => task.desired !== 'remove')
+    .map(task => ({ kind: 'retire', task: task.id, desired: 'remove' }));
+}
+
+function planWanted(passing: Passing, service: Service): readonly Step[] {
+  const { view } = passing.draft;
+  const circumstances: Circumstances = {
+    specVersion: service.specVersion,
+    nowMs: passing.nowMs,
+    footing: task => footingOf(view, task),
+  };
+  const { mode } = service.spec;
+  if (mode.kind === 'replicated') return planReplicas(mode.replicas, tasksOf(passing), circumstances);
+  const { constraints } = service.spec.task.placement;
+  const nodes = [...view.list('node')].filter(node => node.status.state !== 'left');
+  const admits = (node: Node): boolean => findUnmet(constraints, node) === undefined;
+  return planGlobal({ nodes, admits }, tasksOf(passing), circumstances);
+}
+
+function takeSteps(passing: Passing, steps: readonly Step[]): void {
+  for (const step of steps) takeStep(passing, step);
+}
+
+function takeStep(passing: Passing, step: Step): void {
+  const { draft, nowMs, wakeAtMs } = passing;
+  if (step.kind === 'wake') wakeAtMs.push(step.atMs);
+  else if (step.kind === 'create') draft.put('task', newTask(passing, step));
+  else changeTask(draft, step, nowMs);
+}
+
+function changeTask(draft: Draft, step: Exclude<Step, { kind: 'wake' | 'create' }>, nowMs: number): void {
+  const task = draft.view.find('task', step.task);
+  if (task === undefined) return;
+  if (step.kind === 'delete') {
+    freeAddresses(draft, freedBy(task, nowMs), nowMs);
+    draft.remove('task', step.task);
+  } else draft.put('task', changed(task, step, nowMs));
+}
+
+function changed(task: Task, step: Exclude<Step, { kind: 'wake' | 'create' | 'delete' }>, nowMs: number): Task {
+  switch (step.kind) {
+    case 'retire':
+      return { ...task, desired: step.desired };
+    case 'start':
+      return { ...task, desired: 'running' };
+    case 'supersede':
+      return { ...task, superseded: step.superseded };
+    case 'orphan':
+      return { ...task, status: statusAfter(task.status, { state: 'orphaned', error: step.because }, nowMs) };
+  }
+}
+
+function newTask(
+  { draft, serviceId, nowMs, random, wakeAtMs }: Passing,
+  step: Extract<Step, { kind: 'create' }>,
+): Task {
+  const service = draft.view.find('service', serviceId) as Service;
+  const mustWait = step.startAfterMs > nowMs;
+  if (mustWait) wakeAtMs.push(step.startAfterMs);
+  return {
+    id: newId<TaskId>(random.bytes),
+    meta: freshMeta(nowMs),
+    serviceId: service.id,
+    serviceName: service.spec.name,
+    stack: service.spec.stack,
+    slot: step.slot,
+    nodeId: step.nodeId ?? asId<NodeId>(''),
+    spec: service.spec.task,
+    specVersion: service.specVersion,
+    desired: mustWait ? 'ready' : 'running',
+    status: {
+      state: 'new',
+      sinceMs: nowMs,
+      message: '',
+      error: '',
+      errorCode: '',
+      outOfMemory: false,
+      attempt: 0,
+      health: '',
+    },
+    endpoints: [],
+    ports: [],
+    startAfterMs: step.startAfterMs,
+    failures: step.failures,
+    superseded: false,
+    restarts: step.restarts,
+  };
+}
+
+/** The status with what has changed; the same object when nothing has. */
+function statusAfter(status: TaskStatus, change: Partial<TaskStatus>, nowMs: number): TaskStatus {
+  const next = { ...status, ...change };
+  if (next.state !== status.state) return { ...next, sinceMs: nowMs };
+  return next.message === status.message && next.errorCode === status.errorCode ? status : next;
+}
+
+function say(draft: Draft, task: Task, change: Partial<Task> & { readonly status: TaskStatus }): void {
+  if (change.status !== task.status) draft.put('task', { ...task, ...change });
+}
+
+function allocate(passing: Passing): void {
+  const { draft, serviceId, nowMs, wakeAtMs } = passing;
+  const allocator = openAllocator(draft, serviceId, nowMs);
+  const problem = allocator.allocateService();
+  for (const task of tasksOf(passing)) {
+    if (task.status.state !== 'new' || !isWanted(task.desired)) continue;
+    const result = problem === undefined ? allocator.takeEndpoints() : ({ kind: 'problem', ...problem } as const);
+    if (result.kind === 'problem') {
+      if (result.retryAtMs !== undefined) wakeAtMs.push(result.retryAtMs);
+      say(draft, task, {
+        status: statusAfter(task.status, { message: result.message, errorCode: result.code }, nowMs),
+      });
+      continue;
+    }
+    const { endpoints, ports } = result;
+    const status = statusAfter(task.status, { state: 'pending', message: '', errorCode: '' }, nowMs);
+    say(draft, task, { status, endpoints, ports });
+  }
+}
+
+function schedule(passing: Passing): void {
+  const { draft, nowMs } = passing;
+  const pending = tasksOf(passing).filter(task => task.status.state === 'pending' && isWanted(task.desired));
+  if (pending.length === 0) return;
+  const usages = surveyNodes(draft.view.list('node'), draft.view.list('task'));
+  const { specVersion } = pending[0] as Task;
+  const failures = failuresByNode(tasksOf(passing), specVersion, nowMs);
+  for (const task of pending) {
+    const candidates = task.nodeId === '' ? usages.values() : candidateOf(usages, task.nodeId);
+    const image = task.spec.containers[0]?.image ?? '';
+    const placement = planPlacement(candidates, demandOf(task), { failures, image });
+    if (placement.kind === 'none') {
+      const change = { message: placement.message, errorCode: 'no-node-fits' };
+      say(draft, task, { status: statusAfter(task.status, change, nowMs) });
+      continue;
+    }
+    const status = statusAfter(task.status, { state: 'assigned', message: '', errorCode: '' }, nowMs);
+    const assigned = { ...task, nodeId: placement.node.id, status };
+    draft.put('task', assigned);
+    const usage = usages.get(placement.node.id);
+    if (usage !== undefined) addTask(usage, assigned);
+  }
+}
+
+function candidateOf(usages: ReadonlyMap<string, NodeUsage>, nodeId: string): readonly NodeUsage[] {
+  const usage = usages.get(nodeId);
+  return usage === undefined ? [] : [usage];
+}
+
+function removeService({ draft, nowMs }: Passing, service: Service): void {
+  freeAddresses(
+    draft,
+    service.vips.map(vip => ({ ...vip, atMs: nowMs })),
+    nowMs,
+  );
+  draft.remove('service', service.id);
+}

@@ -1,0 +1,69 @@
+/**
+ * Whether, and when, a task that ended by itself gets a successor. All that decides is read from the task, so an election
+ * neither forgets nor repeats: failures in a row (for the growing delay) and restarts of the slot with this spec (for
+ * attempts_max) travel from task to task.
+ *
+ * Called by slot.ts. Not here: tasks that we stopped ourselves, or that lost their node.
+ */
+import type { RestartHistory, RestartPolicy, Task } from '../../gen/types.js';
+
+export type Restart =
+  | { readonly kind: 'stay'; readonly because: string }
+  | {
+      readonly kind: 'restart';
+      readonly startAfterMs: number;
+      readonly failures: number;
+      readonly restarts: RestartHistory | undefined;
+    };
+
+const delayDefaultMs = 1_000;
+const delayMaxDefaultMs = 60_000;
+/** A task that ran so many times its delay has proved itself: the delay starts anew. */
+const provedFactor = 10;
+
+export function planRestart(task: Task): Restart {
+  const policy = task.spec.restart;
+  const { state } = task.status;
+  const restarts = task.restarts;
+  // Neither failed nor finished: its node was taken from it, or its agent stopped it.
+  if (state === 'orphaned' || state === 'shutdown') return { kind: 'restart', startAfterMs: 0, failures: 0, restarts };
+  if (policy.condition === 'none') return { kind: 'stay', because: 'its restart condition is none' };
+  if (policy.condition === 'on-failure' && state === 'complete') return { kind: 'stay', because: 'it completed' };
+  const endedAtMs = task.meta.updatedAtMs;
+  const used = attemptsUsed(restarts, policy, endedAtMs);
+  if (policy.attemptsMax > 0 && used >= policy.attemptsMax) {
+    return { kind: 'stay', because: `${used} of ${policy.attemptsMax} attempts are used up` };
+  }
+  const ranMs = endedAtMs - Math.max(task.meta.createdAtMs, task.startAfterMs);
+  const proved = ranMs >= provedFactor * delayMs(policy, Math.max(1, task.failures));
+  const failures = proved ? 1 : task.failures + 1;
+  return {
+    kind: 'restart',
+    startAfterMs: endedAtMs + delayMs(policy, failures),
+    failures,
+    restarts: historyAfter(restarts, policy, endedAtMs),
+  };
+}
+
+/** The wait after so many failures in a row: it doubles with each. */
+export function delayMs(policy: RestartPolicy, failures: number): number {
+  const first = policy.delayMs ?? delayDefaultMs;
+  const longest = Math.max(first, policy.delayMaxMs ?? delayMaxDefaultMs);
+  return Math.min(longest, first * 2 ** Math.min(failures - 1, 30));
+}
+
+function attemptsUsed(history: RestartHistory | undefined, policy: RestartPolicy, nowMs: number): number {
+  if (history === undefined) return 0;
+  if (policy.windowMs === 0) return history.count;
+  return history.atMs.filter(atMs => atMs > nowMs - policy.windowMs).length;
+}
+
+function historyAfter(
+  history: RestartHistory | undefined,
+  policy: RestartPolicy,
+  atMs: number,
+): RestartHistory | undefined {
+  if (policy.attemptsMax === 0) return undefined;
+  const times = policy.windowMs === 0 ? [] : [...(history?.atMs ?? []), atMs].slice(-policy.attemptsMax);
+  return { count: (history?.count ?? 0) + 1, atMs: times };
+}

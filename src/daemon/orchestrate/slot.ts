@@ -1,0 +1,151 @@
+/**
+ * One place of a service (a number, or a node for global services): which of its tasks counts, and what has to happen so that
+ * one good task fills it. Pure; called again after every change, it says nothing when all is well.
+ *
+ * Rules: a task on a lost node is kept but filled a second time (superseded); one on a draining node goes when its replacement
+ * runs; what we stopped is replaced when it has ended; what ended by itself is restarted by its policy (restart.ts).
+ *
+ * Called by replicated.ts and global.ts. Not here: how many places there are, old specs (rollout.ts), deletion (reap.ts).
+ */
+import type { DesiredState, RestartHistory, Task } from '../../gen/types.js';
+import type { NodeId, TaskId } from '../../ids.js';
+import { isEnded, stateRank } from '../../raft/store.js';
+import { planRestart } from './restart.js';
+
+/** What the node of a task means for it. */
+export type Footing = 'unplaced' | 'fine' | 'draining' | 'lost' | 'gone';
+
+export type Step =
+  | {
+      readonly kind: 'create';
+      readonly slot: number;
+      readonly nodeId: NodeId | undefined;
+      readonly startAfterMs: number;
+      readonly failures: number;
+      readonly restarts: RestartHistory | undefined;
+    }
+  /** Desired rises to that. */
+  | { readonly kind: 'retire'; readonly task: TaskId; readonly desired: 'shutdown' | 'remove' }
+  /** Its time to start has come. */
+  | { readonly kind: 'start'; readonly task: TaskId }
+  | { readonly kind: 'orphan'; readonly task: TaskId; readonly because: string }
+  | { readonly kind: 'supersede'; readonly task: TaskId; readonly superseded: boolean }
+  | { readonly kind: 'delete'; readonly task: TaskId }
+  /** Look at the service again at that time. */
+  | { readonly kind: 'wake'; readonly atMs: number };
+
+export interface Slot {
+  readonly number: number;
+  /** Of global services. */
+  readonly nodeId: NodeId | undefined;
+  /** Oldest first. */
+  readonly tasks: readonly Task[];
+  /** Whether a new task may be made in it. */
+  readonly mayCreate: boolean;
+}
+
+export interface Circumstances {
+  readonly specVersion: number;
+  readonly nowMs: number;
+  readonly footing: (task: Task) => Footing;
+}
+
+export interface SlotPlan {
+  readonly steps: readonly Step[];
+  /** The task that fills the slot. */
+  readonly keep: Task | undefined;
+}
+
+/** Wanted to live and not ended. */
+export function isLive(task: Task): boolean {
+  return !isEnded(task.status.state) && isWanted(task.desired);
+}
+
+export function isWanted(desired: DesiredState): boolean {
+  return desired === 'ready' || desired === 'running';
+}
+
+export function planSlot(slot: Slot, circumstances: Circumstances): SlotPlan {
+  const { footing } = circumstances;
+  const live = slot.tasks.filter(isLive);
+  const good = live.filter(task => ['unplaced', 'fine'].includes(footing(task)));
+  const displaced = live.filter(task => !good.includes(task));
+  const keep = [...good].sort(byMerit)[0];
+  if (keep !== undefined) return { keep, steps: planKept(keep, { slot, good, displaced, circumstances }) };
+  return { keep, steps: planEmpty(slot, displaced, circumstances) };
+}
+
+/** Running before not, the newer spec, the replacement before what it replaced, the newer task. */
+function byMerit(a: Task, b: Task): number {
+  return (
+    Number(b.status.state === 'running') - Number(a.status.state === 'running') ||
+    b.specVersion - a.specVersion ||
+    Number(a.superseded) - Number(b.superseded) ||
+    byAge(b, a)
+  );
+}
+
+/** Oldest first. */
+export function byAge(a: Task, b: Task): number {
+  return a.meta.createdAtMs - b.meta.createdAtMs || a.meta.version - b.meta.version || (a.id < b.id ? -1 : 1);
+}
+
+interface Kept {
+  readonly slot: Slot;
+  readonly good: readonly Task[];
+  readonly displaced: readonly Task[];
+  readonly circumstances: Circumstances;
+}
+
+function planKept(keep: Task, { slot, good, displaced, circumstances }: Kept): readonly Step[] {
+  const { nowMs, footing } = circumstances;
+  const steps: Step[] = good
+    .filter(task => task !== keep)
+    .map(task => ({ kind: 'retire', task: task.id, desired: 'shutdown' }));
+  if (keep.superseded) steps.push({ kind: 'supersede', task: keep.id, superseded: false });
+  if (keep.desired === 'ready') {
+    if (keep.startAfterMs <= nowMs) steps.push({ kind: 'start', task: keep.id });
+    else steps.push({ kind: 'wake', atMs: keep.startAfterMs });
+  }
+  for (const task of displaced) {
+    if (footing(task) === 'lost') steps.push(...supersede(task));
+    else if (keep.status.state === 'running') steps.push({ kind: 'retire', task: task.id, desired: 'shutdown' });
+  }
+  steps.push(...settle(slot, undefined));
+  return steps;
+}
+
+function planEmpty(
+  slot: Slot,
+  displaced: readonly Task[],
+  { specVersion, nowMs, footing }: Circumstances,
+): readonly Step[] {
+  const { number, nodeId } = slot;
+  const steps: Step[] = displaced.filter(task => footing(task) === 'lost').flatMap(supersede);
+  const newest = slot.tasks.filter(task => task.desired !== 'remove' && isEnded(task.status.state)).at(-1);
+  const isStopping = slot.tasks.some(
+    task =>
+      task.desired === 'shutdown' && !isEnded(task.status.state) && stateRank(task.status.state) > stateRank('pending'),
+  );
+  const atOnce: Step = { kind: 'create', slot: number, nodeId, startAfterMs: 0, failures: 0, restarts: undefined };
+  if (isStopping || !slot.mayCreate) return [...steps, ...settle(slot, newest)];
+  if (displaced.length > 0 || newest === undefined || !isWanted(newest.desired) || newest.specVersion < specVersion) {
+    return [atOnce, ...steps, ...settle(slot, undefined)];
+  }
+  const restart = planRestart(newest);
+  if (restart.kind === 'stay') return [...steps, ...settle(slot, newest)];
+  const startAfterMs = restart.startAfterMs > nowMs ? restart.startAfterMs : 0;
+  const create: Step = { ...restart, kind: 'create', slot: number, nodeId, startAfterMs };
+  return [create, ...steps, ...settle(slot, undefined)];
+}
+
+function supersede(task: Task): readonly Step[] {
+  return task.superseded ? [] : [{ kind: 'supersede', task: task.id, superseded: true }];
+}
+
+/** Ended tasks are history, apart from one whose end stands for its slot because it is not restarted. */
+function settle(slot: Slot, standing: Task | undefined): readonly Step[] {
+  return slot.tasks
+    .filter(task => isEnded(task.status.state) && isWanted(task.desired) && task !== standing)
+    .map(task => ({ kind: 'retire', task: task.id, desired: 'shutdown' }));
+}
