@@ -108,30 +108,40 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
     if (found) return found;
     throw new CoveyError('cancelled', `Cannot write to the snapshot at ${name.index}: it was given up for another`);
   };
+  const discard = (one: Incoming) => {
+    incoming = incoming.filter(other => other !== one);
+    one.file.close();
+    removeIfThere(options, one.path);
+  };
+  /** A write that failed leaves a file of which nobody knows what it holds: the transfer begins anew. */
+  const orDiscard = <Result>(one: Incoming, work: () => Result): Result => {
+    try {
+      return work();
+    } catch (error) {
+      discard(one);
+      throw error;
+    }
+  };
   return {
     list,
     begin(meta) {
       const found = find(meta);
       if (found) return found;
       const [oldest, ...rest] = incoming;
-      if (oldest && rest.length > 0) {
-        oldest.file.close();
-        disk.unlink(oldest.path);
-        incoming = rest;
-      }
+      if (oldest && rest.length > 0) discard(oldest);
       const begun = beginIncoming(place, meta);
       incoming = [...incoming, begun];
       return begun;
     },
     write(name, offset, bytes) {
       const into = get(name);
-      if (offset === into.receivedBytes) addBytes(into, bytes);
+      if (offset === into.receivedBytes) orDiscard(into, () => addBytes(into, bytes));
       return { receivedBytes: into.receivedBytes };
     },
     finish(name) {
       const done = get(name);
+      orDiscard(done, () => finishIncoming(done));
       incoming = incoming.filter(one => one !== done);
-      finishIncoming(done);
     },
     verify: name => verifySnapshot(place, name),
     read: (name, offset) => readChunk(place, name, offset),
@@ -149,6 +159,10 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   };
 }
 
+function removeIfThere({ disk, folder }: SnapshotStoreOptions, path: string): void {
+  if (disk.list(folder).includes(path.slice(folder.length + 1))) disk.unlink(path);
+}
+
 function fileName({ index, term }: SnapshotName): string {
   const hex = (value: number) => value.toString(16).padStart(16, '0');
   return `${hex(index)}-${hex(term)}.snap`;
@@ -162,6 +176,7 @@ function parseName(name: string): SnapshotName[] {
 function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta): Incoming {
   const { disk, folder, identity } = options;
   const path = `${folder}/incoming-${fileName(meta).replace('.snap', '.tmp')}`;
+  removeIfThere(options, path);
   const file = disk.open(path, 'create');
   file.write(
     0,

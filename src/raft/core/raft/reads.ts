@@ -25,10 +25,7 @@ const earlyReadsMax = 65_536;
 
 /** A read arrives at the leader. */
 export function leaderRead(raft: Raft, read: EarlyRead): void {
-  if (isSingleton(raft.tracker)) {
-    answerRead(raft, { ...read, index: raft.log.committed });
-    return;
-  }
+  // A single voter waits too: after a restart it may not know yet how far it had committed before.
   if (!hasCommittedInTerm(raft)) {
     if (raft.earlyReads.length < earlyReadsMax) raft.earlyReads.push(read);
     return;
@@ -58,7 +55,7 @@ export function finishReads(raft: Raft): void {
 
 function startRead(raft: Raft, read: EarlyRead): void {
   const pending = { ...read, index: raft.log.committed };
-  if (raft.config.leaseReads) {
+  if (raft.config.leaseReads || isSingleton(raft.tracker)) {
     answerRead(raft, pending);
     return;
   }
