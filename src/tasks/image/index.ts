@@ -12,4 +12,15 @@
  *
  * Try it: `sudo npm run test:real -- tasks/image` (writes below /tmp; cleans up after itself).
  */
+
+export { makeImageCalls } from './calls.js';
+export { findInRoot } from './root-path.js';
+export { openImageStore } from './store.js';
 export type { ImageStore, ImageStoreOptions } from './store-types.js';
+export { resolveUser } from './user.js';
+
+/** The whole life of the child process that an import runs in: loaded there only. */
+export async function runUnpackChild(_argv: readonly string[] = []): Promise<void> {
+  const child = await import('./unpack-child.js');
+  await child.runUnpackChild();
+}
