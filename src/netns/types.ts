@@ -39,6 +39,12 @@ export interface NetworkIdentity {
   readonly vniIngress: number;
 }
 
+/** The two ends of the link between host and fabric, a /30 that nothing on the host uses. */
+export interface HostLink {
+  readonly hostAddress: string;
+  readonly fabricAddress: string;
+}
+
 /** The two VXLAN network identifiers of a cluster: between containers, and for what entered by a published port. */
 export interface ClusterVnis {
   readonly overlay: number;
