@@ -97,10 +97,13 @@ async function join(options: CaOptions, request: JoinRequest, context: CallConte
     validUntilMs,
     request: request.certificateRequest,
   });
-  await store.update(view => planJoin(view, { request, nodeId, role: token.role, validUntilMs, nowMs: clock.wallMs() }), {
-    principal: `node:${nodeId}`,
-    signal: context.signal,
-  });
+  await store.update(
+    view => planJoin(view, { request, nodeId, role: token.role, validUntilMs, nowMs: clock.wallMs() }),
+    {
+      principal: `node:${nodeId}`,
+      signal: context.signal,
+    },
+  );
   log.info('node joined', { node: request.name, id: nodeId, role: token.role });
   return {
     nodeId,
@@ -171,7 +174,10 @@ export function nodeIdOf(joiner: {
   readonly requestId: string;
   readonly publicKey: Uint8Array;
 }): NodeId {
-  const digest = createHash('sha256').update(`${joiner.clusterId}\0${joiner.requestId}\0`).update(joiner.publicKey).digest();
+  const digest = createHash('sha256')
+    .update(`${joiner.clusterId}\0${joiner.requestId}\0`)
+    .update(joiner.publicKey)
+    .digest();
   return newId(sizeBytes => digest.subarray(0, sizeBytes));
 }
 
@@ -181,7 +187,8 @@ function checkShape(request: JoinRequest): void {
       state: 'a name has 1 to 63 letters, digits, dots, dashes and underscores',
     });
   }
-  if (!isId(request.requestId)) throw new CoveyError('bad-argument', 'Cannot join without a request id of 25 characters');
+  if (!isId(request.requestId))
+    throw new CoveyError('bad-argument', 'Cannot join without a request id of 25 characters');
   const sizeBytes = JSON.stringify([request.labels, request.description]).length;
   if (sizeBytes > joinRequestMaxBytes) {
     throw new CoveyError('too-large', 'Cannot join with these labels and facts', {
@@ -241,14 +248,15 @@ async function removeNode(options: CaOptions, nodeId: NodeId, signal: AbortSigna
         more = plan.more;
         return plan.writes;
       },
-      { principal: `node:${nodeId}`, signal },
+      { principal: 'system:reconcile', signal },
     );
   }
   options.log.info('node left', { id: nodeId });
 }
 
 function callingNode(context: CallContext): NodeId {
-  if (context.caller.kind !== 'node') throw new CoveyError('no-certificate', 'Cannot do that without the certificate of a node');
+  if (context.caller.kind !== 'node')
+    throw new CoveyError('no-certificate', 'Cannot do that without the certificate of a node');
   return asId(context.caller.nodeId);
 }
 

@@ -12,7 +12,9 @@ import { findRole, type NodeIdentity } from './identity.js';
 type PemLabel = 'CERTIFICATE' | 'PRIVATE KEY';
 
 export function toPem(der: Uint8Array, label: PemLabel): string {
-  const lines = Buffer.from(der).toString('base64').replace(/.{1,64}/g, '$&\n');
+  const lines = Buffer.from(der)
+    .toString('base64')
+    .replace(/.{1,64}/g, '$&\n');
   return `-----BEGIN ${label}-----\n${lines}-----END ${label}-----\n`;
 }
 

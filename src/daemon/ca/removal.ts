@@ -24,7 +24,11 @@ export function planNodeRemoval(
   if (node === undefined) return { writes: [], more: false };
   const live = [...view.tasksOfNode(removal.nodeId)].filter(isOnNode);
   const piece = live.slice(0, removal.writesMax - 1);
-  const writes: Write[] = piece.map(task => ({ kind: 'put', table: 'task', object: orphaned(task, node, removal.nowMs) }));
+  const writes: Write[] = piece.map(task => ({
+    kind: 'put',
+    table: 'task',
+    object: orphaned(task, node, removal.nowMs),
+  }));
   if (piece.length < live.length) {
     return { writes: [{ kind: 'put', table: 'node', object: markedLeft(node, removal.nowMs) }, ...writes], more: true };
   }

@@ -38,7 +38,8 @@ export function tokenHandlers(options: {
       await store.update(
         view => {
           const count = view.count('joinToken');
-          if (count >= tokensMax) throw new CoveyError('too-many', 'Cannot make a join token', { state: `there are ${count}` });
+          if (count >= tokensMax)
+            throw new CoveyError('too-many', 'Cannot make a join token', { state: `there are ${count}` });
           return [{ kind: 'put', table: 'joinToken', object: made.object }];
         },
         { principal: principalOf(context.caller), signal: context.signal },

@@ -114,7 +114,9 @@ function parseMembership(text: string, path: string): Membership {
   const value = parseObject(text, path);
   const { clusterId, nodeId, nodeName, role, advertiseAddress, dataPathAddress, labels, joinedAtMs } = value;
   if (value['schemaVersion'] !== schemaVersion) {
-    throw new CoveyError('newer-schema', `Cannot read "${path}"`, { state: `its version is ${String(value['schemaVersion'])}` });
+    throw new CoveyError('newer-schema', `Cannot read "${path}"`, {
+      state: `its version is ${String(value['schemaVersion'])}`,
+    });
   }
   if (typeof clusterId !== 'string' || !isId(clusterId) || typeof nodeId !== 'string' || !isId(nodeId)) {
     throw damaged(path, 'the ids are missing');

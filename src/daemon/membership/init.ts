@@ -18,8 +18,8 @@ import { digestOf, renderToken } from '../ca/token.js';
 import { makeJoinToken } from '../ca/tokens.js';
 import {
   isInitUnfinished,
-  markInit,
   type MembershipFiles,
+  markInit,
   removeMembership,
   saveIdentity,
   saveMembership,
@@ -41,7 +41,11 @@ export const clusterDefaults = {
   lostAfterMs: 10_000,
 } as const;
 
-export async function initCluster(options: InitOptions, request: InitRequest, signal: AbortSignal): Promise<InitResponse> {
+export async function initCluster(
+  options: InitOptions,
+  request: InitRequest,
+  signal: AbortSignal,
+): Promise<InitResponse> {
   const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
   await clearUnfinished(place);
   await markInit(place);
@@ -50,7 +54,10 @@ export async function initCluster(options: InitOptions, request: InitRequest, si
     await saveIdentity(place, made.member.identity);
     await options.start(made.member, { bootstrap: made.bootstrap, signal });
     await saveMembership(place, made.member.membership);
-    options.log.info('cluster made', { cluster: made.member.membership.clusterId, node: made.member.membership.nodeName });
+    options.log.info('cluster made', {
+      cluster: made.member.membership.clusterId,
+      node: made.member.membership.nodeName,
+    });
     return made.response;
   } catch (error) {
     await removeMembership(place);
@@ -85,7 +92,14 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
   const certificateDays = request.certificateDays === 0 ? clusterDefaults.certificateDays : request.certificateDays;
   const validUntilMs = nowMs + certificateDays * 86_400_000;
   const { root, identity } = await makeFirstIdentity(options, { clusterId, nodeId, nowMs, validUntilMs });
-  const token = makeJoinToken({ role: 'worker', expiresMs: 0, usesMax: 0, labels: {}, nowMs, randomBytes: host.random.bytes });
+  const token = makeJoinToken({
+    role: 'worker',
+    expiresMs: 0,
+    usesMax: 0,
+    labels: {},
+    nowMs,
+    randomBytes: host.random.bytes,
+  });
   const vnis = options.vnisOf(clusterId);
   const cluster: Omit<Cluster, 'meta'> = {
     id: clusterId,
@@ -144,8 +158,16 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
 
 async function makeFirstIdentity(
   options: InitOptions,
-  wanted: { readonly clusterId: ClusterId; readonly nodeId: NodeId; readonly nowMs: number; readonly validUntilMs: number },
-): Promise<{ readonly root: { readonly certificate: Uint8Array; readonly key: Uint8Array }; readonly identity: Member['identity'] }> {
+  wanted: {
+    readonly clusterId: ClusterId;
+    readonly nodeId: NodeId;
+    readonly nowMs: number;
+    readonly validUntilMs: number;
+  },
+): Promise<{
+  readonly root: { readonly certificate: Uint8Array; readonly key: Uint8Array };
+  readonly identity: Member['identity'];
+}> {
   const { issueCertificate, makeRequest, makeRoot } = await import('../ca/x509.js');
   const randomBytes = options.host.random.bytes;
   const root = await makeRoot({ organization: wanted.clusterId, nowMs: wanted.nowMs, randomBytes });

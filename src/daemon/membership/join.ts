@@ -9,15 +9,18 @@
  *
  * Not here: the manager's half (ca/issue.ts), the parts of a node (daemon/node.ts, handed in as `start`).
  */
-import { codeOf, CoveyError } from '../../errors.js';
+import { CoveyError, codeOf } from '../../errors.js';
 import type { JoinClusterRequest, JoinClusterResponse, JoinResponse, NodeDescription } from '../../gen/types.js';
 import { newId } from '../../ids.js';
+import { deadline } from '../../lifetime.js';
+import { joinHostPort } from '../addresses.js';
 import { tlsNameOf } from '../ca/identity.js';
 import { identityOf, toPem } from '../ca/pem.js';
 import { type ParsedToken, parseToken } from '../ca/token.js';
 import { parseHostPort } from '../config.js';
 import { connectToManager } from '../rpc/client.js';
 import { type FetchedRoot, fetchRoot } from '../rpc/root-fetch.js';
+import { saveFirstManagers, withReached } from '../session/memory.js';
 import { sessionProtocols } from '../session/protocol.js';
 import {
   findAttempt,
@@ -49,6 +52,7 @@ export async function joinCluster(
   const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
   const token = parseToken(request.token);
   const { host, port } = parseHostPort(request.address, options.portDefault);
+  const at = joinHostPort(host, port);
   const { advertiseAddress, dataPathAddress } = request;
   const { clock } = options.host;
   // Loading the certificate code takes 120 ms; meanwhile the manager answers.
@@ -59,13 +63,33 @@ export async function joinCluster(
   let member: Member | undefined;
   try {
     const certificateRequest = await (await x509).makeRequestFor(attempt.key);
-    const answer = await askToJoin(options, { at: { host, port }, root, token, attempt, certificateRequest, description, request, signal });
-    member = memberOf({ answer, root, attempt, request, nodeName: nameFor(request, description), nowMs: clock.wallMs() });
+    const answer = await askToJoin(options, {
+      at,
+      root,
+      token,
+      attempt,
+      certificateRequest,
+      description,
+      request,
+      signal,
+    });
+    member = memberOf({
+      answer,
+      root,
+      attempt,
+      request,
+      nodeName: nameFor(request, description),
+      nowMs: clock.wallMs(),
+    });
     await saveIdentity(place, member.identity);
+    await saveFirstManagers(
+      { ...place, wire: options.wire },
+      withReached(answer.managers, { nodeId: root.nodeId, address: at }),
+    );
     await saveMembership(place, member.membership);
     await options.start(member, { bootstrap: [], signal });
   } catch (error) {
-    if (member !== undefined) await takeBack(options, member, `${host}:${port}`, root.nodeId);
+    if (member !== undefined) await takeBack(options, member, { address: at, nodeId: root.nodeId });
     // When no answer came the manager may have made the node: the same request, repeated, finds it.
     if (member !== undefined || codeOf(error) !== 'no-connection') await removeMembership(place);
     throw error;
@@ -89,7 +113,7 @@ async function beginAttempt(
 }
 
 interface Asking {
-  readonly at: { readonly host: string; readonly port: number };
+  readonly at: string;
   readonly root: FetchedRoot;
   readonly token: ParsedToken;
   readonly attempt: JoinAttempt;
@@ -111,9 +135,8 @@ async function askToJoin(options: JoinOptions, asking: Asking): Promise<JoinResp
 }
 
 async function askOnce(options: JoinOptions, asking: Asking): Promise<JoinResponse> {
-  const { host, port } = asking.at;
   await using manager = await connectToManager({
-    address: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+    address: asking.at,
     nodeId: asking.root.nodeId,
     clusterId: undefined,
     root: toPem(asking.root.root, 'CERTIFICATE'),
@@ -177,13 +200,18 @@ function memberOf(parts: {
 }
 
 /** The node object of an attempt that failed after the manager had made it. */
-async function takeBack(options: JoinOptions, member: Member, address: string, managerId: string): Promise<void> {
+async function takeBack(
+  options: JoinOptions,
+  member: Member,
+  manager: { readonly address: string; readonly nodeId: string },
+): Promise<void> {
+  using limit = deadline(options.host.clock, {
+    ms: leaveAfterFailureMs,
+    parent: new AbortController().signal,
+    reason: () => new CoveyError('timeout', 'Cannot take the node back in time'),
+  });
   try {
-    await askToLeave(options, {
-      identity: member.identity,
-      manager: { address, nodeId: managerId },
-      signal: AbortSignal.timeout(leaveAfterFailureMs),
-    });
+    await askToLeave(options, { identity: member.identity, manager, signal: limit.signal });
   } catch (error) {
     // The failure that is reported is the one that came first; the node shows as never seen and can be removed.
     options.log.warn('node of the failed join not removed', { error, node: member.membership.nodeId });

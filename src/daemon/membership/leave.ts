@@ -56,7 +56,9 @@ async function releaseMembership(
     readonly signal: AbortSignal;
   },
 ): Promise<void> {
-  let failure: unknown = new CoveyError('no-connection', 'Cannot reach a manager', { state: 'no address of one is known' });
+  let failure: unknown = new CoveyError('no-connection', 'Cannot reach a manager', {
+    state: 'no address of one is known',
+  });
   for (const manager of release.managers) {
     try {
       await askToLeave(options, { identity: options.identity, manager, signal: release.signal });
@@ -66,7 +68,8 @@ async function releaseMembership(
       failure = error;
     }
   }
-  if (!release.force) throw new CoveyError('no-connection', 'Cannot leave the cluster', { cause: failure, hint: 'covey leave --force' });
+  if (!release.force)
+    throw new CoveyError('no-connection', 'Cannot leave the cluster', { cause: failure, hint: 'covey leave --force' });
   options.log.warn('left without telling a manager', { error: failure });
 }
 

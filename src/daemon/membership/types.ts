@@ -3,9 +3,10 @@
  *
  * Not here: the files (files.ts), the flows (init.ts, join.ts, leave.ts).
  */
+
+import type { NodeDescription, NodeRole } from '../../gen/types.js';
 import type { Host } from '../../host.js';
 import type { ClusterId, NodeId } from '../../ids.js';
-import type { NodeDescription, NodeRole } from '../../gen/types.js';
 import type { Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
@@ -47,7 +48,10 @@ export interface Establish {
    * Starts what a node of that role runs and resolves when the node is ready. For init, `bootstrap` is the first
    * transaction of the new store. Rejecting means: nothing runs any more.
    */
-  readonly start: (member: Member, options: { readonly bootstrap: readonly Write[]; readonly signal: AbortSignal }) => Promise<void>;
+  readonly start: (
+    member: Member,
+    options: { readonly bootstrap: readonly Write[]; readonly signal: AbortSignal },
+  ) => Promise<void>;
 }
 
 /** How the daemon stops being one. */

@@ -73,8 +73,10 @@ function credentialsFor(options: ConnectOptions): grpc.ChannelCredentials {
       if (wrongName !== undefined) return wrongName;
       // A worker's certificate must not pass for a manager's.
       const { O: organization, OU: unit } = certificate.subject;
-      if (unit !== roleUnits.manager) return new Error(`its certificate says "${String(unit)}", not "${roleUnits.manager}"`);
-      if (clusterId !== undefined && organization !== clusterId) return new Error('its certificate is of another cluster');
+      if (unit !== roleUnits.manager)
+        return new Error(`its certificate says "${String(unit)}", not "${roleUnits.manager}"`);
+      if (clusterId !== undefined && organization !== clusterId)
+        return new Error('its certificate is of another cluster');
       return undefined;
     },
   });

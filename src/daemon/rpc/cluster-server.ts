@@ -63,7 +63,10 @@ export async function openClusterServer(options: ClusterServerOptions): Promise<
 }
 
 /** Waits for open calls, then ends what is left. */
-export function closeServer(server: grpc.Server, options: { readonly clock: Clock; readonly graceMs: number }): Promise<void> {
+export function closeServer(
+  server: grpc.Server,
+  options: { readonly clock: Clock; readonly graceMs: number },
+): Promise<void> {
   return new Promise(resolve => {
     const force = options.clock.after(options.graceMs, () => server.forceShutdown());
     server.tryShutdown(() => {
@@ -98,7 +101,11 @@ function contextOf(identity: NodeIdentity): SecureContextOptions {
   };
 }
 
-function addHandlers<Name extends keyof Services>(server: grpc.Server, name: Name, options: ClusterServerOptions): void {
+function addHandlers<Name extends keyof Services>(
+  server: grpc.Server,
+  name: Name,
+  options: ClusterServerOptions,
+): void {
   const handlers = options.services[name];
   if (handlers === undefined) return;
   const findCaller: FindCaller = call => callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
@@ -143,7 +150,11 @@ export function callerOf(
   };
 }
 
-function bind(server: grpc.Server, options: ClusterServerOptions, credentials: grpc.ServerCredentials): Promise<number> {
+function bind(
+  server: grpc.Server,
+  options: ClusterServerOptions,
+  credentials: grpc.ServerCredentials,
+): Promise<number> {
   const address = `${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {

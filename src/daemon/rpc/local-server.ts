@@ -88,7 +88,9 @@ function credentialsFor(uid: number, rows: RolesByPath, wire: Wire): grpc.Server
           },
         }),
     });
-  return grpc.experimental.createServerCredentialsWithInterceptors(grpc.ServerCredentials.createInsecure(), [interceptor]);
+  return grpc.experimental.createServerCredentialsWithInterceptors(grpc.ServerCredentials.createInsecure(), [
+    interceptor,
+  ]);
 }
 
 function findPeer(socket: net.Socket, options: LocalServerOptions): { readonly uid: number } | undefined {
@@ -114,7 +116,9 @@ async function checkPath(options: LocalServerOptions): Promise<void> {
   const stat = await files.findStat(path);
   if (stat === undefined) return;
   if (stat.kind !== 'other') {
-    throw new CoveyError('bad-config', `Cannot listen on "${path}"`, { state: `a ${stat.kind} is there, not a socket` });
+    throw new CoveyError('bad-config', `Cannot listen on "${path}"`, {
+      state: `a ${stat.kind} is there, not a socket`,
+    });
   }
   if (await isAnswered(path)) {
     throw new CoveyError('daemon-running', `Cannot listen on "${path}"`, { state: 'a daemon answers there' });

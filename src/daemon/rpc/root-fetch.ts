@@ -47,7 +47,12 @@ export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot>
   try {
     await eventOf(tcp, 'connect', limit.signal);
     stage = 'handshake';
-    const secure = tls.connect({ socket: tcp, rejectUnauthorized: false, ALPNProtocols: ['h2'], minVersion: 'TLSv1.3' });
+    const secure = tls.connect({
+      socket: tcp,
+      rejectUnauthorized: false,
+      ALPNProtocols: ['h2'],
+      minVersion: 'TLSv1.3',
+    });
     try {
       await eventOf(secure, 'secureConnect', limit.signal);
       return rootAmong(secure, options, at);
@@ -65,7 +70,8 @@ export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot>
 
 function rootAmong(socket: tls.TLSSocket, options: FetchRootOptions, at: string): FetchedRoot {
   const leaf = socket.getPeerCertificate(true);
-  if (socket.alpnProtocol !== 'h2' || leaf.raw === undefined) throw failure('handshake', at, 'it speaks TLS, but no HTTP/2');
+  if (socket.alpnProtocol !== 'h2' || leaf.raw === undefined)
+    throw failure('handshake', at, 'it speaks TLS, but no HTTP/2');
   const seen = new Set<string>();
   for (let shown = leaf; shown !== undefined && !seen.has(shown.fingerprint256); shown = shown.issuerCertificate) {
     seen.add(shown.fingerprint256);
@@ -82,7 +88,11 @@ function rootAmong(socket: tls.TLSSocket, options: FetchRootOptions, at: string)
 function failure(stage: Stage, at: string, state: string, cause?: unknown): CoveyError {
   switch (stage) {
     case 'resolve':
-      return new CoveyError('unresolvable', `Cannot find the address of "${at}"`, { state, hint: 'use its IP address', cause });
+      return new CoveyError('unresolvable', `Cannot find the address of "${at}"`, {
+        state,
+        hint: 'use its IP address',
+        cause,
+      });
     case 'connect':
       return new CoveyError('no-connection', `Cannot connect to "${at}"`, {
         state,

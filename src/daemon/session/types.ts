@@ -27,11 +27,7 @@ export interface SessionAgent {
 
 /** The part of the worker half that bulk streams drive. */
 export interface BulkAgent {
-  readonly exec: (
-    frames: AsyncIterable<BulkFrame>,
-    start: ExecStart,
-    signal: AbortSignal,
-  ) => AsyncIterable<BulkFrame>;
+  readonly exec: (frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
 }
 
@@ -43,15 +39,18 @@ export interface SessionTables {
 
 /** A connection to a manager, closed by who opened it. */
 export interface ManagerConnection extends AsyncDisposable {
+  /** Who answered where; undefined: this process itself. */
+  readonly reached: { readonly nodeId: string; readonly address: string } | undefined;
   readonly session: (options: CallOptions) => Duplex<AgentMessage, ManagerMessage>;
-  readonly bulk: (options: CallOptions) => Duplex<BulkFrame, BulkFrame>;
+  /** On a TCP connection of its own, made when first needed. */
+  readonly bulk: (options: CallOptions) => Promise<BulkLink>;
 }
 
+/** A bulk stream; disposing gives its connection back. It lives on when the session ends. */
+export interface BulkLink extends Duplex<BulkFrame, BulkFrame>, AsyncDisposable {}
+
 /** Opens a fresh connection to some manager; rejects within about a second when nobody answers. */
-export type DialManager = (
-  managers: readonly ManagerAddress[],
-  signal: AbortSignal,
-) => Promise<ManagerConnection>;
+export type DialManager = (managers: readonly ManagerAddress[], signal: AbortSignal) => Promise<ManagerConnection>;
 
 export type SessionState =
   | { readonly kind: 'connecting'; readonly problem: Error | undefined }

@@ -1,0 +1,220 @@
+/**
+ * The manager's half of bulk streams: brings a caller of Exec or Logs together with the node of the task, and relays frames
+ * with back-pressure from end to end. Tasks of this manager's own node are asked directly.
+ *
+ *     caller (Exec)          relay                            node
+ *     frames           ->    ticket made, OpenBulk       ->   Bulk(ticket)
+ *                      ->    frames down                 ->
+ *                      <-    frames up                   <-   … End
+ *
+ * Keeps true: a ticket is good for one stream, for a few seconds, from the node that it was made for; either side going away
+ * ends the other.
+ *
+ * Not here: the node's half (node.ts), merging logs (logs.ts).
+ */
+import { randomBytes } from 'node:crypto';
+import { abortable } from '../../abortable.js';
+import { type Channel, openChannel } from '../../channel.js';
+import { CoveyError } from '../../errors.js';
+import type { BulkFrame, Node, Task } from '../../gen/types.js';
+import type { Clock } from '../../host.js';
+import type { NodeId } from '../../ids.js';
+import { deadline } from '../../lifetime.js';
+import type { Store, View } from '../../raft/store.js';
+import type { BulkRelay, Dispatcher } from '../dispatcher/types.js';
+import type { BulkAgent } from '../session/types.js';
+import { mergeLogs } from './logs.js';
+import { framesMax, pushTo } from './node.js';
+
+export interface RelayOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  /** Reaches the nodes; undefined while this manager does not lead. */
+  readonly dispatcher: () => Pick<Dispatcher, 'openBulk' | 'isConnected'> | undefined;
+  readonly own: { readonly nodeId: NodeId; readonly agent: BulkAgent };
+}
+
+interface Ticket {
+  readonly nodeId: NodeId;
+  readonly down: Channel<BulkFrame>;
+  readonly finished: Promise<void>;
+  readonly arrive: (up: AsyncIterator<BulkFrame>) => void;
+}
+
+/** Opens one stream to the node of a task. `down` is what the caller sends. */
+export type OpenTaskStream = (
+  task: Task,
+  start: BulkFrame,
+  options: { readonly down: Channel<BulkFrame>; readonly signal: AbortSignal },
+) => AsyncIterable<BulkFrame>;
+
+const ticketMs = 5_000;
+const ticketWaitMs = 5_000;
+const streamsMax = 512;
+
+export function openBulkRelay(options: RelayOptions): BulkRelay {
+  const tickets = new Map<string, Ticket>();
+  const open = openTaskStream(options, tickets);
+  let streams = 0;
+  const counted: OpenTaskStream = async function* (task, start, stream) {
+    if (streams >= streamsMax)
+      throw new CoveyError('too-many', 'Cannot open another stream', { state: `${streams} are open` });
+    streams += 1;
+    try {
+      yield* open(task, start, stream);
+    } finally {
+      streams -= 1;
+    }
+  };
+  return {
+    exec: async function* (frames, context) {
+      const input = frames[Symbol.asyncIterator]();
+      const first = await input.next();
+      if (first.done === true || first.value.body.kind !== 'exec') {
+        throw new CoveyError('bad-argument', 'Cannot run anything: the first frame has to say what');
+      }
+      const task = runningTask(options.store.view(), first.value.body.taskId);
+      const down = openChannel<BulkFrame>(framesMax);
+      // Not waited for: it ends with the caller's stream, or with the next frame after `down` has ended.
+      void pump(input, down);
+      try {
+        yield* counted(task, { body: { ...first.value.body, taskId: task.id } }, { down, signal: context.signal });
+      } finally {
+        down.close();
+      }
+    },
+    logs: (request, context) => mergeLogs({ store: options.store, open: counted, request, signal: context.signal }),
+    bulk: async function* (requests, context) {
+      const up = requests[Symbol.asyncIterator]();
+      const ticket = await takeTicket(options, { tickets, up, caller: context.caller });
+      ticket.arrive(up);
+      const gone = (): void => ticket.down.close();
+      context.signal.addEventListener('abort', gone, { once: true });
+      yield* ticket.down;
+      await abortable(ticket.finished, context.signal);
+    },
+  };
+}
+
+async function pump(input: AsyncIterator<BulkFrame>, down: Channel<BulkFrame>): Promise<void> {
+  try {
+    for (let next = await input.next(); next.done !== true && !down.ended(); next = await input.next()) {
+      await pushTo(down, next.value);
+    }
+  } catch {
+    // The caller has gone; its call says so itself.
+    down.close();
+  }
+}
+
+function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): OpenTaskStream {
+  return async function* (task, start, stream) {
+    if (task.nodeId === options.own.nodeId) {
+      yield* onOwnNode(options.own.agent, start, stream);
+      return;
+    }
+    const id = randomBytes(16).toString('hex');
+    const finished = Promise.withResolvers<void>();
+    const arrived = Promise.withResolvers<AsyncIterator<BulkFrame>>();
+    await pushTo(stream.down, start);
+    tickets.set(id, { nodeId: task.nodeId, down: stream.down, finished: finished.promise, arrive: arrived.resolve });
+    try {
+      if (options.dispatcher()?.openBulk(task.nodeId, id) !== true) throw unreachableNode(options.store.view(), task);
+      yield* framesUp(
+        await arrivalOf(options, { task, arrived: arrived.promise, signal: stream.signal }),
+        stream.signal,
+      );
+    } finally {
+      tickets.delete(id);
+      finished.resolve();
+      stream.down.close();
+    }
+  };
+}
+
+async function* onOwnNode(
+  agent: BulkAgent,
+  start: BulkFrame,
+  stream: { readonly down: Channel<BulkFrame>; readonly signal: AbortSignal },
+): AsyncGenerator<BulkFrame> {
+  if (start.body.kind === 'exec') yield* agent.exec(stream.down, start.body, stream.signal);
+  else if (start.body.kind === 'logs') yield* agent.logs(start.body, stream.signal);
+}
+
+async function arrivalOf(
+  options: RelayOptions,
+  waiting: { readonly task: Task; readonly arrived: Promise<AsyncIterator<BulkFrame>>; readonly signal: AbortSignal },
+): Promise<AsyncIterator<BulkFrame>> {
+  using limit = deadline(options.clock, {
+    ms: ticketMs,
+    parent: waiting.signal,
+    reason: () => unreachableNode(options.store.view(), waiting.task),
+  });
+  return await abortable(waiting.arrived, limit.signal);
+}
+
+/** Frames of the node up to and with the end. A stream that breaks off without one is an error. */
+async function* framesUp(up: AsyncIterator<BulkFrame>, signal: AbortSignal): AsyncGenerator<BulkFrame> {
+  for (;;) {
+    const next = await abortable(up.next(), signal);
+    if (next.done === true) throw new CoveyError('node-unreachable', 'Cannot go on: the node has ended the stream');
+    yield next.value;
+    if (next.value.body.kind === 'end') return;
+  }
+}
+
+async function takeTicket(
+  options: RelayOptions,
+  asked: {
+    readonly tickets: Map<string, Ticket>;
+    readonly up: AsyncIterator<BulkFrame>;
+    readonly caller: { readonly kind: string; readonly nodeId?: string };
+  },
+): Promise<Ticket> {
+  using limit = deadline(options.clock, {
+    ms: ticketWaitMs,
+    parent: new AbortController().signal,
+    reason: () =>
+      new CoveyError('timeout', 'Cannot open a bulk stream', { state: `no ticket within ${ticketWaitMs} ms` }),
+  });
+  const first = await abortable(asked.up.next(), limit.signal);
+  const id = first.done !== true && first.value.body.kind === 'ticket' ? first.value.body.ticket : undefined;
+  const ticket = id === undefined ? undefined : asked.tickets.get(id);
+  if (id === undefined || ticket === undefined || ticket.nodeId !== asked.caller.nodeId) {
+    throw new CoveyError('not-found', 'Cannot open a bulk stream with this ticket', { state: 'nobody waits for it' });
+  }
+  asked.tickets.delete(id);
+  return ticket;
+}
+
+/** The task of that id, or beginning of an id, with a container to enter. */
+function runningTask(view: View, text: string): Task {
+  const task = getTask(view, text);
+  if (task.status.state === 'running') return task;
+  throw new CoveyError('task-not-running', `Cannot run anything in task "${text}"`, {
+    state: `it is ${task.status.state}${task.status.error === '' ? '' : `: ${task.status.error}`}`,
+    hint: `covey service ps ${task.serviceName}`,
+  });
+}
+
+export function getTask(view: View, text: string): Task {
+  const exact = view.find('task', text);
+  if (exact !== undefined) return exact;
+  const found = text === '' ? [] : [...view.list('task')].filter(task => task.id.startsWith(text));
+  const [first, second] = found;
+  if (first === undefined) throw new CoveyError('not-found', `Cannot find task "${text}"`);
+  if (second !== undefined)
+    throw new CoveyError('ambiguous', `Cannot tell which task "${text}" is`, { state: `${found.length} begin so` });
+  return first;
+}
+
+function unreachableNode(view: View, task: Task): CoveyError {
+  const node: Node | undefined = view.find('node', task.nodeId);
+  return new CoveyError('node-unreachable', `Cannot reach the node of task "${task.id}"`, {
+    state:
+      node === undefined
+        ? 'the node is no member'
+        : `node ${node.spec.name} is ${node.status.state} and has no session with the leader`,
+    hint: 'covey node ls',
+  });
+}

@@ -1,0 +1,213 @@
+/**
+ * What a node's resolver and data plane have to show, from the store: all nodes (for the tunnels), the networks with a task
+ * here, the services on those networks or with a published port, and the endpoints of those services.
+ *
+ * `planTables` is a function of the state and the node alone: what was sent before plays no part (diff.ts compares). Items
+ * are kept per object of the store, so that an unchanged object gives the same item and comparing is cheap.
+ *
+ * Called by sessions.ts after changes that concern tables. Not here: what the node makes of it (netns/).
+ */
+import type {
+  EndpointAddress,
+  Network,
+  NetworkAttachment,
+  Node,
+  Service,
+  TableItem,
+  Task,
+  TaskState,
+} from '../../gen/types.js';
+import type { StoreEvent, View } from '../../raft/store.js';
+
+/** Items of objects that did not change since they were last looked at. */
+export interface TableItemCache {
+  readonly nodes: WeakMap<Node, TableItem>;
+  readonly networks: WeakMap<Network, TableItem>;
+  readonly services: WeakMap<Service, TableItem>;
+  readonly serving: WeakMap<Task, TableItem>;
+  readonly resting: WeakMap<Task, TableItem>;
+}
+
+export function makeTableItemCache(): TableItemCache {
+  return {
+    nodes: new WeakMap(),
+    networks: new WeakMap(),
+    services: new WeakMap(),
+    serving: new WeakMap(),
+    resting: new WeakMap(),
+  };
+}
+
+export function planTables(view: View, nodeId: string, cache = makeTableItemCache()): Map<string, TableItem> {
+  const items = new Map<string, TableItem>();
+  const add = (item: TableItem): void => void items.set(item.key, item);
+  for (const node of view.list('node')) {
+    if (node.status.state !== 'left' && node.tunnelIndex > 0) add(kept(cache.nodes, node, nodeItem));
+  }
+  const networks = new Set<string>();
+  for (const task of view.tasksOfNode(nodeId)) {
+    if (!isPlaced(task)) continue;
+    for (const endpoint of task.endpoints) networks.add(endpoint.networkId);
+    add(endpointItem(task, view, cache));
+  }
+  const reachable = new Set(networks);
+  for (const service of view.list('service')) {
+    if (!isPublished(service) && !networksOf(service).some(id => networks.has(id))) continue;
+    add(kept(cache.services, service, serviceItem));
+    for (const task of view.tasksOfService(service.id)) {
+      if (!isPlaced(task) || task.endpoints.length === 0) continue;
+      for (const endpoint of task.endpoints) reachable.add(endpoint.networkId);
+      add(endpointItem(task, view, cache));
+    }
+  }
+  for (const id of reachable) {
+    const network = view.find('network', id);
+    if (network !== undefined) add(kept(cache.networks, network, networkItem));
+  }
+  return items;
+}
+
+/** Whether the change may change anybody's tables. Most changes of tasks are progress, which concerns nobody else. */
+export function concernsTables(event: StoreEvent): boolean {
+  switch (event.table) {
+    case 'task': {
+      const after = event.kind === 'put' ? endpointMark(event.object) : '';
+      return after !== (event.old === undefined ? '' : endpointMark(event.old));
+    }
+    case 'node': {
+      const after = event.kind === 'put' ? nodeMark(event.object) : '';
+      return after !== (event.old === undefined ? '' : nodeMark(event.old));
+    }
+    case 'service':
+    case 'network':
+      return true;
+    case 'cluster':
+    case 'joinToken':
+    case 'secret':
+    case 'config':
+      return false;
+  }
+}
+
+const placedStates: readonly TaskState[] = ['assigned', 'accepted', 'preparing', 'ready', 'starting', 'running'];
+
+/** On a node, and not ended. */
+export function isPlaced(task: Task): boolean {
+  return placedStates.includes(task.status.state);
+}
+
+/** Started (healthy, when it has a check), and not told to stop. Its node's state comes on top. */
+export function isUp(task: Task): boolean {
+  return task.status.state === 'running' && isWanted(task) && !task.superseded;
+}
+
+export function isWanted(task: Task): boolean {
+  return task.desired === 'running' || task.desired === 'ready';
+}
+
+function endpointMark(task: Task): string {
+  if (!isPlaced(task)) return '';
+  return `${task.nodeId} ${isUp(task)} ${task.endpoints.map(renderAddress).join(' ')}`;
+}
+
+function nodeMark(node: Node): string {
+  const { description, status } = node;
+  return `${node.spec.name} ${node.tunnelIndex} ${status.state} ${description.dataPort} ${description.dataAddresses.join(' ')}`;
+}
+
+function renderAddress(endpoint: EndpointAddress): string {
+  return `${endpoint.networkId}=${endpoint.addresses.join(',')}`;
+}
+
+function isPublished(service: Service): boolean {
+  return service.ports.some(port => port.mode === 'ingress' && port.published > 0);
+}
+
+function networksOf(service: Service): readonly string[] {
+  return [
+    ...service.spec.task.networks.map(attachment => attachment.network),
+    ...service.vips.map(vip => vip.networkId),
+  ];
+}
+
+function kept<Key extends object>(cache: WeakMap<Key, TableItem>, key: Key, make: (key: Key) => TableItem): TableItem {
+  const known = cache.get(key);
+  if (known !== undefined) return known;
+  const made = make(key);
+  cache.set(key, made);
+  return made;
+}
+
+function nodeItem(node: Node): TableItem {
+  return {
+    key: `node/${node.id}`,
+    value: {
+      kind: 'node',
+      nodeId: node.id,
+      name: node.spec.name,
+      tunnelIndex: node.tunnelIndex,
+      dataAddresses: node.description.dataAddresses,
+      dataPort: node.description.dataPort,
+    },
+  };
+}
+
+function networkItem(network: Network): TableItem {
+  return {
+    key: `network/${network.id}`,
+    value: {
+      kind: 'network',
+      networkId: network.id,
+      name: network.spec.name,
+      subnets: network.subnets,
+      internal: network.spec.internal,
+      driver: network.spec.driver,
+    },
+  };
+}
+
+function serviceItem(service: Service): TableItem {
+  const { spec } = service;
+  return {
+    key: `service/${service.id}`,
+    value: {
+      kind: 'service',
+      serviceId: service.id,
+      name: spec.name,
+      stack: spec.stack,
+      endpointMode: spec.endpointMode,
+      vips: service.vips,
+      ports: service.ports,
+      networks: namesByNetwork(service),
+    },
+  };
+}
+
+/** Each network of the service with all names it is known by there: its own, the one without the stack, its aliases. */
+function namesByNetwork(service: Service): readonly NetworkAttachment[] {
+  const { name, stack, task } = service.spec;
+  const short = stack !== '' && name.startsWith(`${stack}_`) ? [name.slice(stack.length + 1)] : [];
+  return [...new Set(networksOf(service))].map(network => {
+    const aliases = task.networks
+      .filter(attachment => attachment.network === network)
+      .flatMap(attachment => attachment.aliases);
+    return { network, aliases: [...new Set([name, ...short, ...aliases])] };
+  });
+}
+
+function endpointItem(task: Task, view: View, cache: TableItemCache): TableItem {
+  const node = view.find('node', task.nodeId);
+  const serving = isUp(task) && node !== undefined && node.status.state !== 'lost' && node.status.state !== 'left';
+  return kept(serving ? cache.serving : cache.resting, task, () => ({
+    key: `endpoint/${task.id}`,
+    value: {
+      kind: 'endpoint',
+      taskId: task.id,
+      serviceId: task.serviceId,
+      nodeId: task.nodeId,
+      slot: task.slot,
+      addresses: task.endpoints,
+      serving,
+    },
+  }));
+}

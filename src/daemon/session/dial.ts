@@ -1,0 +1,117 @@
+/**
+ * Finds a manager that leads: in this process when this node leads itself (no TLS to oneself), else by a fresh connection to
+ * each known address in turn, the leader's first.
+ *
+ * Bulk streams share a second TCP connection, made when the first is asked for and closed when the last has ended; it
+ * outlives the session that asked for it.
+ *
+ * Not here: the connection itself (rpc/client.ts), when to dial (session.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { ManagerAddress } from '../../gen/types.js';
+import type { Clock, Random } from '../../host.js';
+import type { Wire } from '../../wire.js';
+import type { IdentityHolder } from '../ca/identity.js';
+import type { Dispatcher } from '../dispatcher/types.js';
+import { connectToManager, type ManagerClient } from '../rpc/client.js';
+import { localConnection } from './local.js';
+import type { BulkLink, DialManager, ManagerConnection } from './types.js';
+
+export interface DialOptions {
+  readonly identity: IdentityHolder;
+  readonly wire: Wire;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The dispatcher of this process while it leads. */
+  readonly findLocal: () => Dispatcher | undefined;
+}
+
+const connectMs = 1_000;
+
+interface Target {
+  readonly address: string;
+  readonly nodeId: string;
+}
+
+export function makeDial(options: DialOptions): DialManager {
+  return async (managers, signal) => {
+    const local = options.findLocal();
+    if (local !== undefined) return localConnection(local, options.identity.current());
+    let failure: unknown = new CoveyError('no-connection', 'Cannot find a manager', {
+      state: 'no address of one is known',
+    });
+    for (const target of targetsOf(managers, options.random.fraction)) {
+      signal.throwIfAborted();
+      try {
+        return await openConnection(options, target, signal);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  };
+}
+
+/** The leader's addresses first, the others in random order. */
+export function targetsOf(managers: readonly ManagerAddress[], fraction: () => number): readonly Target[] {
+  return managers
+    .map(manager => ({ manager, rank: manager.leader ? -1 : fraction() }))
+    .sort((left, right) => left.rank - right.rank)
+    .flatMap(({ manager }) => manager.addresses.map(address => ({ address, nodeId: manager.nodeId })));
+}
+
+async function openConnection(options: DialOptions, target: Target, signal: AbortSignal): Promise<ManagerConnection> {
+  const connect = (ending: AbortSignal): Promise<ManagerClient> => {
+    const { clusterId, root, certificate, key } = options.identity.current();
+    return connectToManager({
+      ...target,
+      clusterId,
+      root,
+      client: { certificate, key },
+      wire: options.wire,
+      clock: options.clock,
+      timeoutMs: connectMs,
+      signal: ending,
+    });
+  };
+  const client = await connect(signal);
+  const calls = client.calls('Dispatcher');
+  return {
+    reached: target,
+    session: calls.session,
+    bulk: sharedBulk(connect),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  };
+}
+
+/** One connection for all bulk streams that are open at a time. */
+export function sharedBulk(connect: (signal: AbortSignal) => Promise<ManagerClient>): ManagerConnection['bulk'] {
+  let shared: { readonly client: Promise<ManagerClient>; users: number } | undefined;
+  return async callOptions => {
+    const mine = shared ?? { client: connect(callOptions.signal), users: 0 };
+    shared = mine;
+    mine.users += 1;
+    const release = async (): Promise<void> => {
+      mine.users -= 1;
+      if (mine.users > 0) return;
+      if (shared === mine) shared = undefined;
+      await (await mine.client)[Symbol.asyncDispose]();
+    };
+    let client: ManagerClient;
+    try {
+      client = await mine.client;
+    } catch (error) {
+      if (shared === mine) shared = undefined;
+      throw error;
+    }
+    const stream = client.calls('Dispatcher').bulk(callOptions);
+    const link: BulkLink = {
+      send: stream.send,
+      end: stream.end,
+      cancel: stream.cancel,
+      [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+      [Symbol.asyncDispose]: release,
+    };
+    return link;
+  };
+}

@@ -1,0 +1,317 @@
+/**
+ * The node's half of the session: always one open stream to a manager that leads, whatever happens to managers and network.
+ *
+ * Keeps true: tasks and network go on as they are while no manager answers; commands that are older, by (term, sequence), than
+ * what was seen are ignored; an acknowledgement is sent only for what is on disk (assignments) or in effect (tables); every
+ * attempt is a fresh connection.
+ *
+ * The chart of the exchange is in dispatcher/dispatcher.ts. Opened by daemon/node.ts.
+ *
+ * Not here: connecting (dial.ts), tables (table-keeper.ts), when to call again (redial.ts), bulk streams (bulk/node.ts).
+ */
+import { abortable } from '../../abortable.js';
+import { type Channel, openChannel } from '../../channel.js';
+import { asCoveyError, CoveyError, codeOf } from '../../errors.js';
+import type { AgentMessage, Assignments, ManagerAddress, ManagerMessage, NodeDescription } from '../../gen/types.js';
+import type { Duplex } from '../../grpc.js';
+import type { Clock, Random } from '../../host.js';
+import type { Lifetime } from '../../lifetime.js';
+import type { Logger } from '../../telemetry.js';
+import { serveBulk } from '../bulk/node.js';
+import { type SessionMemory, withReached } from './memory.js';
+import { helloMessage, makeOutbox, type Outbox } from './outbox.js';
+import { isAnswered, isDead, planRedial } from './redial.js';
+import { openTableKeeper, type TableKeeper } from './table-keeper.js';
+import type {
+  BulkAgent,
+  DialManager,
+  ManagerConnection,
+  Session,
+  SessionAgent,
+  SessionState,
+  SessionTables,
+} from './types.js';
+
+export interface SessionOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly lifetime: Lifetime;
+  readonly dial: DialManager;
+  readonly agent: SessionAgent & BulkAgent;
+  readonly tables: SessionTables;
+  readonly memory: SessionMemory;
+  /** The facts of this node as they are now. */
+  readonly describe: () => Promise<NodeDescription>;
+  readonly bootId: string;
+}
+
+interface Seen {
+  term: number;
+  sequence: number;
+}
+
+interface Inside extends SessionOptions {
+  readonly keeper: TableKeeper;
+  readonly seen: { readonly assignments: Seen; readonly tables: Seen };
+  readonly progress: { assigned: boolean; shown: boolean };
+  readonly waiting: Set<() => void>;
+  state: SessionState;
+  outbox: Outbox | undefined;
+  bulkStreams: number;
+}
+
+/** One connection from welcome to its end. */
+interface Link {
+  readonly inside: Inside;
+  readonly connection: ManagerConnection;
+  readonly stream: Duplex<AgentMessage, ManagerMessage>;
+  readonly outbox: Outbox;
+  readonly assignments: Channel<Assignments>;
+  readonly scope: Lifetime;
+  heardMs: number;
+  askedMs: number | undefined;
+  /** Why we ended the stream, when we did. */
+  failure: CoveyError | undefined;
+}
+
+const welcomeWithinMs = 5_000;
+const assignmentsQueueMax = 1_024;
+const bulkStreamsMax = 64;
+
+export function openSession(options: SessionOptions): Session {
+  const { lifetime, log } = options;
+  const waiting = new Set<() => void>();
+  const inside: Inside = {
+    ...options,
+    keeper: openTableKeeper(options),
+    seen: { assignments: { term: 0, sequence: 0 }, tables: { term: 0, sequence: 0 } },
+    progress: { assigned: false, shown: false },
+    waiting,
+    state: { kind: 'connecting', problem: undefined },
+    outbox: undefined,
+    bulkStreams: 0,
+  };
+  const reports = options.agent.onReport(latest => inside.outbox?.reports(latest));
+  lifetime.defer('reports', () => reports[Symbol.dispose]());
+  lifetime.run('session', async signal => {
+    for (;;) {
+      let problem: unknown;
+      try {
+        await connectOnce(inside, signal);
+        problem = new CoveyError('no-connection', 'Cannot go on: the manager has ended the session');
+      } catch (error) {
+        signal.throwIfAborted();
+        problem = error;
+      }
+      note(inside, asCoveyError(problem));
+      const retryInMs = planRedial(problem, options.random.fraction());
+      log.debug('session not open', { error: problem, retryInMs });
+      await options.clock.sleep(retryInMs, signal);
+    }
+  });
+  return {
+    state: () => inside.state,
+    managers: () => options.memory.managers(),
+    ready: signal => untilReady(inside, signal),
+    describe: description => inside.outbox?.hello({ description, tasks: [], bootId: options.bootId }),
+  };
+}
+
+/** Logs what changed: the end of a session, and each new reason why there is none. */
+function note(inside: Inside, problem: CoveyError): void {
+  const before = inside.state;
+  inside.state = { kind: 'connecting', problem };
+  if (before.kind === 'connected') inside.log.warn('session lost; tasks go on', { error: problem });
+  else if (before.problem === undefined || codeOf(before.problem) !== codeOf(problem)) {
+    inside.log.warn('no session with a manager; tasks go on', { error: problem });
+  }
+}
+
+/** One attempt: connect, say hello, then serve until the stream ends. */
+async function connectOnce(inside: Inside, signal: AbortSignal): Promise<void> {
+  await using connection = await inside.dial(inside.memory.managers(), signal);
+  await using scope = inside.lifetime.child('link');
+  const stream = connection.session({ signal: scope.signal });
+  const { clock } = inside;
+  const link: Link = {
+    inside,
+    connection,
+    stream,
+    outbox: makeOutbox(),
+    assignments: openChannel(assignmentsQueueMax),
+    scope,
+    heardMs: clock.monotonicMs(),
+    askedMs: undefined,
+    failure: undefined,
+  };
+  const description = await inside.describe();
+  inside.outbox = link.outbox;
+  try {
+    const late = clock.after(welcomeWithinMs, () =>
+      hangUp(
+        link,
+        new CoveyError('timeout', 'Cannot open a session', { state: `no welcome within ${welcomeWithinMs} ms` }),
+      ),
+    );
+    scope.defer('welcome', () => late.cancel());
+    await stream.send(helloMessage({ description, tasks: inside.agent.reports(), bootId: inside.bootId }));
+    for await (const message of stream) {
+      late.cancel();
+      link.heardMs = clock.monotonicMs();
+      link.askedMs = undefined;
+      hear(link, message);
+    }
+  } catch (error) {
+    throw link.failure ?? error;
+  } finally {
+    inside.outbox = undefined;
+    link.assignments.close();
+    stream.cancel();
+  }
+}
+
+function hangUp(link: Link, failure: CoveyError): void {
+  link.failure ??= failure;
+  link.stream.cancel();
+}
+
+function hear(link: Link, message: ManagerMessage): void {
+  const { inside, outbox, scope } = link;
+  const { body } = message;
+  switch (body.kind) {
+    case 'welcome':
+      inside.log.info('session open', { node: body.nodeName, term: body.term, heartbeatMs: body.heartbeatMs });
+      inside.state = { kind: 'connected', term: body.term, sinceMs: inside.clock.wallMs() };
+      learnManagers(link, body.managers);
+      scope.run('write', signal => speak(link, signal));
+      scope.run('heartbeat', signal => beat(link, body.heartbeatMs, signal));
+      scope.run('assign', signal => carryOut(link, signal));
+      return;
+    case 'assignments':
+      if (!isNewer(inside.seen.assignments, body.term, body.sequence)) return;
+      if (!link.assignments.push(body))
+        throw new CoveyError('too-many', 'Cannot take more assignments: the disk is too slow');
+      return;
+    case 'tables':
+      if (!isNewer(inside.seen.tables, body.term, body.version)) return;
+      inside.keeper.take(body, version => {
+        if (inside.outbox !== outbox) return; // another session counts anew
+        outbox.tablesShown(version);
+        progress(inside, 'shown');
+      });
+      return;
+    case 'managers':
+      learnManagers(link, body.managers);
+      return;
+    case 'openBulk':
+      openBulk(link, body.ticket);
+      return;
+    case 'heartbeat':
+      return;
+  }
+}
+
+/** Whether (term, sequence) is later than all seen; then it is noted. */
+function isNewer(seen: Seen, term: number, sequence: number): boolean {
+  if (term < seen.term || (term === seen.term && sequence <= seen.sequence)) return false;
+  seen.term = term;
+  seen.sequence = sequence;
+  return true;
+}
+
+function learnManagers({ inside, connection }: Link, managers: readonly ManagerAddress[]): void {
+  if (connection.reached === undefined || managers.length === 0) return;
+  inside.memory.rememberManagers(withReached(managers, connection.reached));
+}
+
+async function speak(link: Link, signal: AbortSignal): Promise<void> {
+  try {
+    while (!signal.aborted) {
+      const message = link.outbox.take();
+      if (message === undefined) await link.outbox.filled(signal);
+      else await abortable(link.stream.send(message), signal);
+    }
+  } catch {
+    // The stream has ended; its reader has the reason.
+    link.stream.cancel();
+  }
+}
+
+async function beat(link: Link, heartbeatMs: number, signal: AbortSignal): Promise<void> {
+  const { clock } = link.inside;
+  // Not all nodes of a cluster in the same moment.
+  await clock.sleep(heartbeatMs * link.inside.random.fraction(), signal);
+  for (let sequence = 1; ; sequence += 1) {
+    const nowMs = clock.monotonicMs();
+    if (isDead(link, nowMs, heartbeatMs)) {
+      const state = `no answer to a heartbeat for ${Math.round(nowMs - (link.askedMs ?? nowMs))} ms`;
+      hangUp(link, new CoveyError('timeout', 'Cannot go on with a manager that is silent', { state }));
+      return;
+    }
+    link.outbox.heartbeat(sequence);
+    if (isAnswered(sequence)) link.askedMs ??= nowMs;
+    await clock.sleep(heartbeatMs, signal);
+    // Woken late: the answer may wait behind us in the event loop.
+    if (clock.monotonicMs() - nowMs > 2 * heartbeatMs) link.askedMs = undefined;
+  }
+}
+
+/** Hands assignments to the agent in order, and acknowledges what is on disk. */
+async function carryOut(link: Link, signal: AbortSignal): Promise<void> {
+  const { inside, outbox } = link;
+  for await (const update of link.assignments) {
+    if (signal.aborted) return;
+    try {
+      await inside.agent.assign(update);
+    } catch (error) {
+      const state = `${update.tasks.length} tasks; the manager will send all of them again`;
+      hangUp(link, new CoveyError('internal', 'Cannot take assignments', { state, cause: error }));
+      return;
+    }
+    outbox.assignmentsDone(update.sequence);
+    progress(inside, 'assigned');
+  }
+}
+
+function openBulk(link: Link, ticket: string): void {
+  const { inside, connection } = link;
+  if (inside.bulkStreams >= bulkStreamsMax) {
+    inside.log.warn('bulk stream refused', { open: inside.bulkStreams });
+    return;
+  }
+  inside.bulkStreams += 1;
+  // Of the daemon, not of this session: an exec survives that its session is opened anew.
+  inside.lifetime.run('bulk', async signal => {
+    try {
+      await serveBulk({ ticket, open: connection.bulk, agent: inside.agent, signal });
+    } finally {
+      inside.bulkStreams -= 1;
+    }
+  });
+}
+
+function progress(inside: Inside, part: 'assigned' | 'shown'): void {
+  inside.progress[part] = true;
+  if (!inside.progress.assigned || !inside.progress.shown) return;
+  for (const resolve of inside.waiting) resolve();
+  inside.waiting.clear();
+}
+
+function untilReady(inside: Inside, signal: AbortSignal): Promise<void> {
+  if (inside.progress.assigned && inside.progress.shown) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const done = (): void => {
+      signal.removeEventListener('abort', abort);
+      resolve();
+    };
+    const abort = (): void => {
+      inside.waiting.delete(done);
+      const problem = inside.state.kind === 'connecting' ? inside.state.problem : undefined;
+      reject(problem ?? asCoveyError(signal.reason));
+    };
+    inside.waiting.add(done);
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+  });
+}
