@@ -2,7 +2,7 @@
  * What the child that unpacks images asks of the kernel: a view of the file system in which only its own folder can be
  * written, with no network; attributes that only root may set; a file system flushed to disk.
  *
- * Called by tasks/image/unpack-child.ts in its own process only: `enterJail` cannot be undone.
+ * For the process of tasks/image/unpack-child.ts only: `enterJail` cannot be undone.
  */
 import * as fs from 'node:fs';
 import { CoveyError } from '../errors.js';
@@ -44,7 +44,7 @@ const systemPaths = ['/usr', '/bin', '/sbin', '/lib', '/lib64', '/etc', '/dev', 
  *
  * Mounts that are not needed are let go at once: a copy of the mounts of a container would keep them alive.
  */
-export function enterJail(writable: string, readable: readonly string[]): void {
+function enterJail(writable: string, readable: readonly string[]): void {
   check(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET), 'make namespaces for', writable);
   check(
     mount(null, '/', null, mountFlags.recursive | mountFlags.private, null),
@@ -92,17 +92,17 @@ function check(result: number, call: string, path: string): void {
 }
 
 /** Of the file itself, not of what a link points to. The path is bytes: it need not be UTF-8. */
-export function setAttribute(path: Buffer, name: string, value: string): void {
+function setAttribute(path: Uint8Array, name: string, value: string): void {
   const bytes = Buffer.from(value);
   if (lsetxattr(Buffer.concat([path, Buffer.alloc(1)]), name, bytes, bytes.length, 0) === 0) return;
   throw new CoveyError(
     'internal',
-    `Cannot set the attribute ${name} of "${path.toString('utf8')}": ${errnoName(lastErrno())}`,
+    `Cannot set the attribute ${name} of "${Buffer.from(path).toString('utf8')}": ${errnoName(lastErrno())}`,
   );
 }
 
 /** Everything written to the file system of the path so far is on disk when this returns. */
-export function syncFileSystem(path: string): void {
+function syncFileSystem(path: string): void {
   const fd = fs.openSync(path, 'r');
   try {
     check(syncfs(fd), 'sync the file system of', path);
@@ -110,3 +110,6 @@ export function syncFileSystem(path: string): void {
     fs.closeSync(fd);
   }
 }
+
+/** What `runUnpackChild` of tasks/image wants. */
+export const linuxJail = { enterJail, setAttribute, syncFileSystem };

@@ -16,11 +16,15 @@
 export { makeImageCalls } from './calls.js';
 export { findInRoot } from './root-path.js';
 export { openImageStore } from './store.js';
+
+import type { UnpackKernel } from './unpack-protocol.js';
+
 export type { ImageStore, ImageStoreOptions } from './store-types.js';
+export type { UnpackKernel } from './unpack-protocol.js';
 export { resolveUser } from './user.js';
 
 /** The whole life of the child process that an import runs in: loaded there only. */
-export async function runUnpackChild(_argv: readonly string[] = []): Promise<void> {
+export async function runUnpackChild(kernel: UnpackKernel): Promise<void> {
   const child = await import('./unpack-child.js');
-  await child.runUnpackChild();
+  await child.runUnpackChild(kernel);
 }

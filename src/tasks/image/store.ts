@@ -227,7 +227,6 @@ function requestOf(state: State, start: ImportImageStart, work: string): UnpackR
     name: start.name,
     changes: start.changes,
     platform: start.platform,
-    architecture: process.arch,
   };
 }
 

@@ -35,8 +35,14 @@ import {
   streamPart,
   writeFile,
 } from './unpack-io.js';
-import { jail, type UnpackedLayer, unpackLayer } from './unpack-layer.js';
-import { hexOf, type UnpackedImage, type UnpackMessage, type UnpackRequest } from './unpack-protocol.js';
+import { type UnpackedLayer, unpackLayer } from './unpack-layer.js';
+import {
+  hexOf,
+  type UnpackedImage,
+  type UnpackKernel,
+  type UnpackMessage,
+  type UnpackRequest,
+} from './unpack-protocol.js';
 
 type Result = Extract<UnpackMessage, { kind: 'result' }>;
 
@@ -45,6 +51,7 @@ const archiveName = 'archive.tar';
 
 interface Work {
   readonly request: UnpackRequest;
+  readonly kernel: UnpackKernel;
   readonly guard: SpaceGuard;
   readonly platform: Platform;
   readonly progress: (step: 'reading' | 'unpacking', bytes: number) => void;
@@ -53,11 +60,11 @@ interface Work {
 }
 
 /** Serves one request and ends the process. */
-export async function runUnpackChild(): Promise<void> {
+export async function runUnpackChild(kernel: UnpackKernel): Promise<void> {
   let message: UnpackMessage;
   try {
     // The line comes from our own daemon, which wrote it from this type.
-    message = await importArchive(JSON.parse(await readRequest()) as UnpackRequest);
+    message = await importArchive(JSON.parse(await readRequest()) as UnpackRequest, kernel);
   } catch (error) {
     message = { kind: 'failure', problem: toProblem(error) };
   }
@@ -65,15 +72,15 @@ export async function runUnpackChild(): Promise<void> {
   process.exit(0);
 }
 
-async function importArchive(request: UnpackRequest): Promise<Result> {
+async function importArchive(request: UnpackRequest, kernel: UnpackKernel): Promise<Result> {
   const run = applyChanges(request.changes);
   const name = request.name === '' ? undefined : fullName(request.name);
-  const platform = request.platform === '' ? platformOf(request.architecture) : parsePlatform(request.platform);
+  const platform = request.platform === '' ? platformOf(process.arch) : parsePlatform(request.platform);
   process.umask(0o022);
   for (const folder of ['blobs', 'layers']) makeDirectory(join(request.work, folder), 0o700);
-  jail.enter(request.work, [request.layers, ...(request.path === '' ? [] : [request.path])]);
+  kernel.enterJail(request.work, [request.layers, ...(request.path === '' ? [] : [request.path])]);
   const guard = openSpaceGuard(request.work);
-  const work: Work = { request, guard, platform, progress: throttledProgress(), done: new Map() };
+  const work: Work = { request, kernel, guard, platform, progress: throttledProgress(), done: new Map() };
   try {
     const opened = await openSource(work);
     const plan = planArchive(opened.source, { name, platform, hasPlatform: request.platform !== '' });
@@ -99,17 +106,18 @@ function noChanges(source: ArchiveSource): CoveyError {
   );
 }
 
-/** At most ten lines a second. */
+const progressEveryBytes = 8 * 2 ** 20;
+
 function throttledProgress(): Work['progress'] {
   let total = 0;
   let stepNow = '';
   let toldAt = 0;
   return (step, bytes) => {
-    total = step === stepNow ? total + bytes : bytes;
     const isNew = step !== stepNow;
+    total = isNew ? bytes : total + bytes;
     stepNow = step;
-    if (!isNew && performance.now() - toldAt < 100) return;
-    toldAt = performance.now();
+    if (!isNew && total - toldAt < progressEveryBytes) return;
+    toldAt = total;
     void sendLine({ kind: 'progress', step, bytes: total } satisfies UnpackMessage);
   };
 }
@@ -117,7 +125,7 @@ function throttledProgress(): Work['progress'] {
 async function finish(work: Work, images: readonly UnpackedImage[]): Promise<Result> {
   await sendLine({ kind: 'progress', step: 'storing', bytes: 0 } satisfies UnpackMessage);
   remove(join(work.request.work, archiveName));
-  jail.sync(work.request.work);
+  work.kernel.syncFileSystem(work.request.work);
   const blobs = images.flatMap(image => [image.digest, image.config, ...image.layerBlobs]);
   const layers = images.flatMap(image => image.diffIds);
   return { kind: 'result', images, blobs: [...new Set(blobs)], layers: [...new Set(layers)] };
@@ -254,6 +262,7 @@ async function unpackOnce(work: Work, wanted: LayerWanted): Promise<UnpackedLaye
     ...wanted,
     work: work.request.work,
     guard: work.guard,
+    kernel: work.kernel,
     isOwnFile: wanted.part.file === join(work.request.work, archiveName) && wanted.part.offset === 0,
     isWanted: !isThere,
     onBytes: bytes => work.progress('unpacking', bytes),

@@ -250,7 +250,7 @@ export function startTar(directory: string): TarProcess {
   const [program = '', ...args] = setpriv === undefined ? tar : [...jailed, ...tar];
   const child = spawn(program, args, {
     stdio: ['pipe', 'ignore', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
   });
   let errors = '';
   child.stderr.on('data', (text: Buffer) => {

@@ -8,7 +8,6 @@ import { Buffer } from 'node:buffer';
 import { createHash, type Hash } from 'node:crypto';
 import { join } from 'node:path';
 import { codeOf } from '../../errors.js';
-import { enterJail, setAttribute, syncFileSystem } from '../../host-linux/jail.js';
 import { type ArchivePart, type PlannedLayer, wrongDigest } from './archive.js';
 import { type LayerFilter, type LayerSummary, layerEntriesMax, openLayerFilter, padding } from './layer-filter.js';
 import { openTarReader, type TarReader } from './tar-reader.js';
@@ -29,9 +28,7 @@ import {
   type TarProcess,
   writeFile,
 } from './unpack-io.js';
-import { hexOf, type LayerRecord } from './unpack-protocol.js';
-
-export const jail = { enter: enterJail, sync: syncFileSystem };
+import { hexOf, type LayerRecord, type UnpackKernel } from './unpack-protocol.js';
 
 /** Decompressed data may be this much more than the compressed, and a bit for the small ones. */
 const ratioMax = 200;
@@ -46,6 +43,7 @@ export interface LayerJob {
   /** Folder for the tree, the blob and layer.json. */
   readonly work: string;
   readonly guard: SpaceGuard;
+  readonly kernel: UnpackKernel;
   readonly expected: Pick<PlannedLayer, 'diffId' | 'descriptor'> | undefined;
   /** The tree is wanted; else the bytes are only checked. */
   readonly isWanted: boolean;
@@ -67,7 +65,14 @@ export async function unpackLayer(job: LayerJob): Promise<UnpackedLayer> {
     checkDigests(job, layer);
     rename(blobFile, join(job.work, 'blobs', hexOf(layer.blob.digest)));
     if (layer.summary === undefined) remove(building);
-    else finishTree({ building, layer, summary: layer.summary, to: join(job.work, 'layers', hexOf(layer.diffId)) });
+    else
+      finishTree({
+        kernel: job.kernel,
+        building,
+        layer,
+        summary: layer.summary,
+        to: join(job.work, 'layers', hexOf(layer.diffId)),
+      });
     return { diffId: layer.diffId, blob: layer.blob };
   } catch (cause) {
     if (isNoSpace(cause)) throw noSpace(job.work, cause);
@@ -96,6 +101,7 @@ async function preferDigestError(job: LayerJob): Promise<void> {
 }
 
 function finishTree(place: {
+  readonly kernel: UnpackKernel;
   readonly building: string;
   readonly layer: UnpackedLayer;
   readonly summary: LayerSummary;
@@ -105,7 +111,7 @@ function finishTree(place: {
   for (const path of summary.opaque) {
     if (path === '') continue; // of the root: overlayfs does not look there, so mount.ts leaves out what is below
     const bytes = Buffer.concat([Buffer.from(join(place.building, 'fs/')), Buffer.from(path, 'latin1')]);
-    setAttribute(bytes, 'trusted.overlay.opaque', 'y');
+    place.kernel.setAttribute(bytes, 'trusted.overlay.opaque', 'y');
   }
   const record: LayerRecord = {
     diffId: place.layer.diffId,

@@ -28,8 +28,6 @@ export interface UnpackRequest {
   readonly changes: readonly string[];
   /** Empty: that of this machine. */
   readonly platform: string;
-  /** Node's name of this machine's processor. */
-  readonly architecture: string;
 }
 
 export type UnpackMessage =
@@ -41,6 +39,14 @@ export type UnpackMessage =
       readonly layers: readonly string[];
     }
   | { readonly kind: 'failure'; readonly problem: Problem };
+
+/** What the child asks of the kernel; host-linux/jail.ts has it. */
+export interface UnpackKernel {
+  /** From here on only `writable` can be written, and only what lies at `readable` is sure to be there. */
+  readonly enterJail: (writable: string, readable: readonly string[]) => void;
+  readonly setAttribute: (path: Uint8Array, name: string, value: string) => void;
+  readonly syncFileSystem: (path: string) => void;
+}
 
 export interface UnpackedImage {
   /** Full names. */
