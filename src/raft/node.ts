@@ -78,6 +78,7 @@ export class RaftNode implements Arrivals {
   #announcedTerm = 0;
   #snapshotIndex: number;
   #removedTold = false;
+  #snapshotWanted = false;
   /** A snapshot from the leader whose content is being read back. */
   #installing: { readonly index: number; done: boolean } | undefined;
 
@@ -129,6 +130,8 @@ export class RaftNode implements Arrivals {
     }
     // While the disk stands still this member can promise nothing: no beats, no elections.
     if (stuck !== 'disk') tickNode(node);
+    if (this.#storage.lowSpace() && this.#ticks % this.#options.limits.electionTicks === 0)
+      this.#storage.lookForSpace();
     this.#reads.tick(node);
     this.#wake();
   }
@@ -387,11 +390,19 @@ export class RaftNode implements Arrivals {
   }
 
   #send(message: Message): void {
-    if (message.kind !== 'snapshot') return this.#options.transport.send(message);
+    if (message.kind !== 'snapshot') {
+      this.#options.transport.send(message);
+      return;
+    }
     const { to, snapshot } = message;
-    this.#options.transport.sendSnapshot(message, this.#snapshots.sourceOf(snapshot), sent =>
-      this.#call(node => reportSnapshot(node, to, sent)),
-    );
+    const report = (sent: boolean) => this.#call(node => reportSnapshot(node, to, sent));
+    if (!membersOf(configOf(snapshot.confState)).includes(to)) {
+      // It would be refused: it is from before that member joined. A newer one is due.
+      this.#snapshotWanted = true;
+      report(false);
+      return;
+    }
+    this.#options.transport.sendSnapshot(message, this.#snapshots.sourceOf(snapshot), report);
   }
 
   /** All proposals of this turn go together; when that is too much at once, one by one. */
@@ -459,11 +470,13 @@ export class RaftNode implements Arrivals {
     const { limits } = this.#options;
     const index = apply.applied();
     if (this.#snapshots.isTaking() || this.#installing || index === this.#snapshotIndex) return;
-    if (index - this.#snapshotIndex < limits.snapshotEntries && apply.bytesSinceSnapshot() < limits.snapshotBytes)
-      return;
+    const grown =
+      index - this.#snapshotIndex >= limits.snapshotEntries || apply.bytesSinceSnapshot() >= limits.snapshotBytes;
+    if (!grown && !this.#snapshotWanted) return;
     const term = this.#log.term(index);
     if (term === undefined) return;
     apply.snapshotTaken();
+    this.#snapshotWanted = false;
     this.#snapshotIndex = index;
     this.#snapshots.take({ index, term, confState: apply.confState() });
   }

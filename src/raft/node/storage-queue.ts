@@ -21,6 +21,8 @@ export interface StorageQueue {
   /** When the oldest batch that is not on disk was posted; undefined = none is. In ticks of the node. */
   readonly oldestTick: () => number | undefined;
   readonly lowSpace: () => boolean;
+  /** Asks the storage whether there is room again. */
+  readonly lookForSpace: () => void;
   /** Runs what has become ready: called after a held-up completion went on. */
   readonly drain: () => void;
 }
@@ -98,6 +100,13 @@ export function createStorageQueue({ port, nowTick, wake, onFailure }: StorageQu
     },
     oldestTick: () => (first < waiting.length ? waiting[first]!.tick : undefined),
     lowSpace: () => lowSpace,
+    lookForSpace() {
+      asked.set(nextId, answer => {
+        if (answer.kind === 'stats') ({ lowSpace } = answer.stats);
+      });
+      port.post({ id: nextId, kind: 'stats' });
+      nextId += 1;
+    },
     drain,
   };
 }

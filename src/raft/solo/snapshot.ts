@@ -8,9 +8,10 @@ import { CoveyError } from '../../errors.js';
 import type { Clock, Files, OpenAppendFile } from '../../host.js';
 import { encodeFrame, scanFrames } from './frame.js';
 
-export type SoloFiles = Pick<Files, 'read' | 'list' | 'rename' | 'remove' | 'makeDirectory' | 'syncDirectory'> & {
-  readonly openAppend: OpenAppendFile;
-};
+export type SoloFiles = Pick<
+  Files,
+  'read' | 'list' | 'rename' | 'remove' | 'makeDirectory' | 'syncDirectory' | 'openAppend'
+>;
 
 export function snapshotName(index: number): string {
   return `snapshot-${String(index).padStart(16, '0')}`;

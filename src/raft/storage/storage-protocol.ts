@@ -44,6 +44,7 @@ export interface StorageStats {
   readonly bytesWritten: number;
   readonly hasSpare: boolean;
   readonly freeBytes: number;
+  readonly lowSpace: boolean;
   readonly keysInUse: readonly number[];
 }
 

@@ -76,9 +76,8 @@ function open(options: StorageOptions): StorageServer {
   const { wal, state, torn } = openWal({ ...options, folder: `${options.folder}/wal` }, ({ marker }) => {
     if (marker.index > 0) found = snapshots.verify(marker);
   });
-  let lowSpace = false;
   let looked = Number.NEGATIVE_INFINITY;
-  const parts = { options, wal, snapshots };
+  const parts: Parts = { options, wal, snapshots, lowSpace: false };
   return {
     opened: {
       state,
@@ -89,14 +88,14 @@ function open(options: StorageOptions): StorageServer {
     handle(requests) {
       const appends = requests.filter(request => request.kind === 'append');
       const others = requests.filter(request => request.kind !== 'append');
-      return [...storeGroup(wal, appends, lowSpace), ...others.map(request => answer(parts, request))];
+      return [...storeGroup(parts, appends), ...others.map(request => answer(parts, request))];
     },
     idle() {
       const written = wal.bytesWritten;
       if (wal.hasSpare && written - looked < LOOK_EVERY_BYTES) return false;
       looked = written;
-      lowSpace = !prepared(wal) || options.disk.space(options.folder).freeBytes < options.freeBytesMin;
-      return !wal.hasSpare && !lowSpace;
+      parts.lowSpace = !prepared(wal) || options.disk.space(options.folder).freeBytes < options.freeBytesMin;
+      return !wal.hasSpare && !parts.lowSpace;
     },
   };
 }
@@ -105,6 +104,7 @@ interface Parts {
   readonly options: StorageOptions;
   readonly wal: Wal;
   readonly snapshots: SnapshotStore;
+  lowSpace: boolean;
 }
 
 /** A failure shows at the next append; here it only means that there is no spare. */
@@ -117,9 +117,8 @@ function prepared(wal: Wal): boolean {
 }
 
 function storeGroup(
-  wal: Wal,
+  { wal, lowSpace }: Parts,
   requests: readonly (StorageRequest & { readonly kind: 'append' })[],
-  lowSpace: boolean,
 ): StorageReply[] {
   if (requests.length === 0) return [];
   try {
@@ -140,7 +139,7 @@ function answer(parts: Parts, request: StorageRequest): StorageReply {
   }
 }
 
-function perform({ options, wal, snapshots }: Parts, work: StorageWork): StorageAnswer {
+function perform({ options, wal, snapshots, lowSpace }: Parts, work: StorageWork): StorageAnswer {
   switch (work.kind) {
     case 'append':
       throw new CoveyError('bug', 'Cannot append here: appends are stored in groups');
@@ -166,7 +165,7 @@ function perform({ options, wal, snapshots }: Parts, work: StorageWork): Storage
       const keysInUse = [...new Set([...wal.stats().keysInUse, ...snapshots.keysInUse()])].sort((a, b) => a - b);
       return {
         kind: 'stats',
-        stats: { ...wal.stats(), keysInUse, freeBytes: options.disk.space(options.folder).freeBytes },
+        stats: { ...wal.stats(), lowSpace, keysInUse, freeBytes: options.disk.space(options.folder).freeBytes },
       };
     }
     case 'close':

@@ -12,7 +12,15 @@ import type { TraceEvent } from '../../../src/raft/core/trace.js';
 import type { Entry, Message, PeerId } from '../../../src/raft/core/types.js';
 import type { Batch } from '../../../src/raft/storage/batch.js';
 import type { LogState } from '../../../src/raft/storage/log-reader.js';
-import { type DurableLog, durableLogOf, emptyDurableLog, hasDurable, isFaithful, lastDurable, storeBatch } from './durable-log.js';
+import {
+  type DurableLog,
+  durableLogOf,
+  emptyDurableLog,
+  hasDurable,
+  isFaithful,
+  lastDurable,
+  storeBatch,
+} from './durable-log.js';
 
 export interface Checks {
   /** The first thing that was wrong. */
@@ -86,7 +94,8 @@ export function createChecks(): Checks {
     onTrace(event, raft) {
       if (event.kind === 'became' && event.role === 'leader') {
         const before = state.leaders.get(event.term);
-        if (before !== undefined && before !== event.id) fail(`election safety: ${before} and ${event.id} both lead term ${event.term}`);
+        if (before !== undefined && before !== event.id)
+          fail(`election safety: ${before} and ${event.id} both lead term ${event.term}`);
         state.leaders.set(event.term, event.id);
         state.elected.add(event.id);
       }
@@ -102,7 +111,8 @@ export function createChecks(): Checks {
       const batch = state.posted.get(id)?.shift();
       if (!batch) return fail(`member ${id}: storage acknowledged what was never given to it`);
       const log = durableOf(id);
-      if (batch.hardState && batch.hardState.term < log.term) fail(`member ${id}: stored term fell from ${log.term} to ${batch.hardState.term}`);
+      if (batch.hardState && batch.hardState.term < log.term)
+        fail(`member ${id}: stored term fell from ${log.term} to ${batch.hardState.term}`);
       if (batch.hardState && batch.hardState.term === log.term && log.vote !== 0 && batch.hardState.vote !== log.vote) {
         fail(`member ${id}: vote in term ${log.term} changed from ${log.vote} to ${batch.hardState.vote}`);
       }
@@ -113,7 +123,9 @@ export function createChecks(): Checks {
       const onTheWay = state.posted.get(id) ?? [];
       const now = durableLogOf(found);
       if (!isFaithful(durableOf(id), onTheWay, now)) {
-        fail(`member ${id}: after a restart its log is ${show(now)}; promised was ${show(durableOf(id))} and ${onTheWay.length} batches on the way`);
+        fail(
+          `member ${id}: after a restart its log is ${show(now)}; promised was ${show(durableOf(id))} and ${onTheWay.length} batches on the way`,
+        );
       }
       state.durable.set(id, now);
       state.posted.delete(id);
@@ -127,12 +139,14 @@ export function createChecks(): Checks {
       state.lastApplied.set(id, index);
       const known = state.applied.get(index);
       if (!known) state.applied.set(index, { term, chain });
-      else if (known.term !== term || known.chain !== chain) fail(`state machine safety: member ${id} applied another entry (or another history) at ${index}`);
+      else if (known.term !== term || known.chain !== chain)
+        fail(`state machine safety: member ${id} applied another entry (or another history) at ${index}`);
     },
     onRestored(id, index, chain) {
       state.lastApplied.set(id, index);
       const known = state.applied.get(index);
-      if (known && known.chain !== chain) fail(`member ${id}: the snapshot at ${index} is not what replaying the log gives`);
+      if (known && known.chain !== chain)
+        fail(`member ${id}: the snapshot at ${index} is not what replaying the log gives`);
     },
     afterEvent: raft => checkMember(state, raft, fail),
   };
@@ -140,7 +154,11 @@ export function createChecks(): Checks {
 
 /** A reply that needs durability must not leave before what it says is on disk. */
 function checkSend(message: Message, log: DurableLog, fail: (what: string) => void): void {
-  if (message.kind === 'vote-reply' && !message.reject && (log.term < message.term || (log.term === message.term && log.vote !== message.to))) {
+  if (
+    message.kind === 'vote-reply' &&
+    !message.reject &&
+    (log.term < message.term || (log.term === message.term && log.vote !== message.to))
+  ) {
     fail(`member ${message.from}: its vote for ${message.to} in term ${message.term} left before it was on disk`);
   }
   if (message.kind === 'append-reply' && !message.reject && message.index > lastDurable(log)) {
@@ -179,11 +197,13 @@ function checkMember(state: CheckState, raft: Raft, fail: (what: string) => void
 function checkLeader(state: CheckState, raft: Raft, fail: (what: string) => void): void {
   const seen = state.seen.get(raft.id)!;
   const last = lastIndex(raft.log);
-  if (seen.leaderTerm === raft.term && last < seen.leaderLast) fail(`leader ${raft.id} shortened its log from ${seen.leaderLast} to ${last}`);
+  if (seen.leaderTerm === raft.term && last < seen.leaderLast)
+    fail(`leader ${raft.id} shortened its log from ${seen.leaderLast} to ${last}`);
   seen.leaderTerm = raft.term;
   seen.leaderLast = last;
   for (const peer of raft.tracker.peers) {
-    if (peer.match >= peer.next) fail(`leader ${raft.id}: match ${peer.match} is not before next ${peer.next} of ${peer.id}`);
+    if (peer.match >= peer.next)
+      fail(`leader ${raft.id}: match ${peer.match} is not before next ${peer.next} of ${peer.id}`);
     if (peer.match > last) fail(`leader ${raft.id}: match ${peer.match} of ${peer.id} is beyond its log`);
     const durable = state.durable.get(peer.id);
     if (durable && peer.id !== raft.id && peer.match > lastDurable(durable)) {
@@ -200,7 +220,8 @@ function recordCommitted(state: CheckState, raft: Raft, index: number, fail: (wh
   const term = termAt(raft.log, index);
   if (term === undefined) return;
   const known = state.committed[index];
-  if (known !== undefined && known !== term) fail(`member ${raft.id} committed ${index}.${term}, but ${index}.${known} is committed`);
+  if (known !== undefined && known !== term)
+    fail(`member ${raft.id} committed ${index}.${term}, but ${index}.${known} is committed`);
   if (known === undefined) {
     // Indexes that only a snapshot brought are filled in with what is learnt later.
     state.committed[index] = term;
@@ -226,7 +247,9 @@ function checkDurable(state: CheckState, raft: Raft, index: number, fail: (what:
   for (const half of [incoming, outgoing]) {
     const holders = half.filter(id => hasDurable(state.durable.get(id) ?? emptyDurableLog(), index, term));
     if (half.length > 0 && holders.length * 2 <= half.length) {
-      fail(`leader ${raft.id} committed ${index}.${term}, which is on the disks of ${holders.join(', ') || 'nobody'} of ${half.join(', ')}`);
+      fail(
+        `leader ${raft.id} committed ${index}.${term}, which is on the disks of ${holders.join(', ') || 'nobody'} of ${half.join(', ')}`,
+      );
     }
   }
 }

@@ -21,7 +21,13 @@ export type Fault =
   | { readonly kind: 'clock'; readonly member: number; readonly rate: number }
   | { readonly kind: 'burst'; readonly member: number; readonly ticks: number }
   | { readonly kind: 'slow-apply'; readonly member: number; readonly on: boolean }
-  | { readonly kind: 'quality'; readonly drop: number; readonly repeat: number; readonly delayMax: number; readonly veryLate: number }
+  | {
+      readonly kind: 'quality';
+      readonly drop: number;
+      readonly repeat: number;
+      readonly delayMax: number;
+      readonly veryLate: number;
+    }
   | { readonly kind: 'members'; readonly draw: number }
   | { readonly kind: 'transfer'; readonly member: number };
 
@@ -34,7 +40,8 @@ export function makeFaults(random: Random, length: number): TimedFault[] {
   const faults: TimedFault[] = [];
   const gap = random.pick([60, 120, 250]);
   const makers = random.shuffle(allMakers).slice(0, random.between(4, allMakers.length));
-  for (let at = random.between(50, 250); at < length; at += random.between(1, gap)) faults.push({ at, fault: random.pick(makers)(random) });
+  for (let at = random.between(50, 250); at < length; at += random.between(1, gap))
+    faults.push({ at, fault: random.pick(makers)(random) });
   return faults;
 }
 
@@ -42,7 +49,11 @@ const downFor = (random: Random) => random.between(10, 600);
 const member = (random: Random) => random.below(16);
 
 const allMakers: readonly ((random: Random) => Fault)[] = [
-  random => ({ kind: 'cut', shape: random.pick(['split', 'one-way', 'isolate', 'bridge'] as const), pick: random.below(2 ** 30) }),
+  random => ({
+    kind: 'cut',
+    shape: random.pick(['split', 'one-way', 'isolate', 'bridge'] as const),
+    pick: random.below(2 ** 30),
+  }),
   random => ({ kind: 'cut', shape: random.pick(['split', 'isolate'] as const), pick: random.below(2 ** 30) }),
   () => ({ kind: 'heal' }),
   () => ({ kind: 'heal' }),
@@ -53,7 +64,12 @@ const allMakers: readonly ((random: Random) => Fault)[] = [
   random => ({ kind: 'pause', member: member(random), units: random.between(20, 1500) }),
   random => ({ kind: 'stall-disk', member: member(random), units: random.between(20, 800) }),
   random => ({ kind: random.pick(['fail-sync', 'fail-write'] as const), member: member(random) }),
-  random => ({ kind: 'full-disk', member: member(random), freeBytes: random.below(6000), units: random.between(100, 800) }),
+  random => ({
+    kind: 'full-disk',
+    member: member(random),
+    freeBytes: random.below(6000),
+    units: random.between(100, 800),
+  }),
   random => ({ kind: 'flip', member: member(random), place: random.below(2 ** 30), bit: random.below(8) }),
   random => ({ kind: 'clock', member: member(random), rate: random.pick([0.25, 0.5, 1, 2, 4]) }),
   random => ({ kind: 'burst', member: member(random), ticks: random.between(2, 30) }),

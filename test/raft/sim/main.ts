@@ -36,7 +36,9 @@ function runMany(from: number, count: number): number {
     console.log(`seed ${seed}: ${result.violation}\n  replay: npm run sim -- --replay ${seed} --shrink`);
   }
   const seconds = (performance.now() - begin) / 1000;
-  console.log(`${count} seeds from ${from}: ${events} events, ${commits} entries committed, ${operations} operations answered, ${terms} terms, ${seconds.toFixed(1)} s`);
+  console.log(
+    `${count} seeds from ${from}: ${events} events, ${commits} entries committed, ${operations} operations answered, ${terms} terms, ${seconds.toFixed(1)} s`,
+  );
   console.log(`${count - failed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
@@ -44,8 +46,12 @@ function runMany(from: number, count: number): number {
 function replay(seed: number, options: { readonly trace: boolean; readonly shrink: boolean }): number {
   const result = runSeed(seed, options.trace ? { record: line => console.log(line) } : {});
   const again = runSeed(seed);
-  console.log(`seed ${seed}: trace hash ${result.hash}, again ${again.hash}${result.hash === again.hash ? '' : ' (DIFFERENT)'}`);
-  console.log(`${result.events} events, ${JSON.stringify(result.counts)}, ${result.commits} committed, term ${result.leaderTerms}`);
+  console.log(
+    `seed ${seed}: trace hash ${result.hash}, again ${again.hash}${result.hash === again.hash ? '' : ' (DIFFERENT)'}`,
+  );
+  console.log(
+    `${result.events} events, ${JSON.stringify(result.counts)}, ${result.commits} committed, term ${result.leaderTerms}`,
+  );
   console.log(result.violation === undefined ? 'no violation' : `violation: ${result.violation}`);
   const faults = options.shrink && result.violation !== undefined ? shrink(result) : result.faults;
   for (const { at, fault } of faults) console.log(`  ${at} ${JSON.stringify(fault)}`);

@@ -64,7 +64,10 @@ export class Member {
     this.#options = options;
     this.id = options.id;
     this.#random = createRandom(options.seed, `member ${options.id}`);
-    this.disk = new SimDisk({ random: createRandom(options.seed, `disk ${options.id}`), beforeWrite: () => this.#beforeWrite() });
+    this.disk = new SimDisk({
+      random: createRandom(options.seed, `disk ${options.id}`),
+      beforeWrite: () => this.#beforeWrite(),
+    });
   }
 
   get isUp(): boolean {
@@ -76,7 +79,10 @@ export class Member {
     const confState = { voters, learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false };
     const server = openStorage(this.#storageOptions());
     const name = { index: 1, term: 1 };
-    const marker = encodeForWal({ hardState: { term: 1, vote: 0, commit: 1 }, marker: { ...name, replaces: true }, entries: [] }, true);
+    const marker = encodeForWal(
+      { hardState: { term: 1, vote: 0, commit: 1 }, marker: { ...name, replaces: true }, entries: [] },
+      true,
+    );
     server.handle([{ id: 1, kind: 'snapshot-begin', meta: { ...name, confState } }]);
     server.handle([{ id: 2, kind: 'snapshot-chunk', ...name, offset: 0, bytes: emptyState() }]);
     server.handle([{ id: 3, kind: 'snapshot-finish', ...name }]);
@@ -188,7 +194,11 @@ export class Member {
         return undefined;
       }
       if (error instanceof CoveyError && (error.code === 'no-space' || error.code === 'log-failed')) return undefined;
-      if (this.wasFlipped && error instanceof CoveyError && (error.code === 'log-damaged' || error.code === 'snapshot-missing')) {
+      if (
+        this.wasFlipped &&
+        error instanceof CoveyError &&
+        (error.code === 'log-damaged' || error.code === 'snapshot-missing')
+      ) {
         this.lost = true;
         this.#options.world.note(`${this.id} is damaged`);
         return undefined;
@@ -201,7 +211,9 @@ export class Member {
 
   #storageOptions(): StorageOptions {
     const random = createRandom(this.#options.seed, `nonce ${this.id} ${this.incarnation}`);
-    const keyring: Keyring = this.#options.encrypted ? { currentId: 1, keys: new Map([[1, new Uint8Array(32).fill(this.id)]]) } : clearKeyring;
+    const keyring: Keyring = this.#options.encrypted
+      ? { currentId: 1, keys: new Map([[1, new Uint8Array(32).fill(this.id)]]) }
+      : clearKeyring;
     return {
       disk: this.disk,
       folder,

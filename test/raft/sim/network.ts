@@ -50,7 +50,11 @@ export function createNetwork({ world, random, deliver, onSend }: NetworkOptions
   };
   /** The far end of a snapshot's way: each call and each answer is a message of its own. */
   const farEnd = (from: PeerId, to: PeerId): Arrivals => {
-    const ask = <Answer>(what: string, call: (arrivals: Arrivals, answer: (value: Answer | undefined) => void) => void, answered: (value: Answer | undefined) => void) => {
+    const ask = <Answer>(
+      what: string,
+      call: (arrivals: Arrivals, answer: (value: Answer | undefined) => void) => void,
+      answered: (value: Answer | undefined) => void,
+    ) => {
       let open = true;
       const finish = (value: Answer | undefined) => {
         if (open) answered(value);
@@ -66,9 +70,16 @@ export function createNetwork({ world, random, deliver, onSend }: NetworkOptions
     return {
       receive: () => undefined,
       unreachable: () => undefined,
-      beginSnapshot: (message, answer) => ask<number>('snapshot-begin', (arrivals, back) => arrivals.beginSnapshot(message, back), answer),
-      snapshotChunk: (message, chunk, answer) => ask<number>('snapshot-chunk', (arrivals, back) => arrivals.snapshotChunk(message, chunk, back), answer),
-      finishSnapshot: (message, answer) => ask<boolean>('snapshot-finish', (arrivals, back) => arrivals.finishSnapshot(message, back), value => answer(value === true)),
+      beginSnapshot: (message, answer) =>
+        ask<number>('snapshot-begin', (arrivals, back) => arrivals.beginSnapshot(message, back), answer),
+      snapshotChunk: (message, chunk, answer) =>
+        ask<number>('snapshot-chunk', (arrivals, back) => arrivals.snapshotChunk(message, chunk, back), answer),
+      finishSnapshot: (message, answer) =>
+        ask<boolean>(
+          'snapshot-finish',
+          (arrivals, back) => arrivals.finishSnapshot(message, back),
+          value => answer(value === true),
+        ),
     };
   };
   return {
@@ -80,7 +91,8 @@ export function createNetwork({ world, random, deliver, onSend }: NetworkOptions
       send(message) {
         onSend(message);
         carry(id, message.to, describe(message), arrivals => arrivals.receive(message));
-        if (random.chance(quality.repeat)) carry(id, message.to, `${describe(message)} again`, arrivals => arrivals.receive(message));
+        if (random.chance(quality.repeat))
+          carry(id, message.to, `${describe(message)} again`, arrivals => arrivals.receive(message));
       },
       sendSnapshot(message: SnapshotRequest, source, done) {
         onSend(message);

@@ -75,7 +75,10 @@ export function runSeed(seed: number, options: RunOptions = {}): RunResult {
   if (!checks.violation()) heal(cluster);
   if (!checks.violation()) {
     const verdict = checkLinearizable(registerModel, workload.history());
-    if (verdict.kind === 'illegal') checks.fail(`not linearizable: key ${verdict.key}, ${verdict.longest.length} of ${verdict.operations} operations can be put in order`);
+    if (verdict.kind === 'illegal')
+      checks.fail(
+        `not linearizable: key ${verdict.key}, ${verdict.longest.length} of ${verdict.operations} operations can be put in order`,
+      );
   }
   const terms = [...members.values()].map(member => member.node?.status().term ?? 0);
   return {
@@ -157,9 +160,12 @@ function supervise(cluster: Cluster, id: PeerId, event: NodeEvent): void {
   const member = cluster.members.get(id)!;
   const { error } = event;
   if (!['log-failed', 'no-space', 'snapshot-missing', 'cancelled'].includes(error.code)) {
-    cluster.checks.fail(`member ${id}: ${error.message}${error.state ? `: ${error.state}` : ''}${error.cause instanceof Error ? `: ${error.cause.stack}` : ''}`);
+    cluster.checks.fail(
+      `member ${id}: ${error.message}${error.state ? `: ${error.state}` : ''}${error.cause instanceof Error ? `: ${error.cause.stack}` : ''}`,
+    );
   }
-  if (error.code === 'snapshot-missing' && !member.wasFlipped) cluster.checks.fail(`member ${id}: ${error.message}: ${error.state}`);
+  if (error.code === 'snapshot-missing' && !member.wasFlipped)
+    cluster.checks.fail(`member ${id}: ${error.message}: ${error.state}`);
   cluster.world.after(50, '', () => {
     if (!member.node?.isHalted) return;
     member.kill();
@@ -185,7 +191,12 @@ function carryOut(cluster: Cluster, fault: Fault): void {
     case 'heal':
       return network.healAll();
     case 'quality':
-      Object.assign(network.quality, { drop: fault.drop, repeat: fault.repeat, delayMax: fault.delayMax, veryLate: fault.veryLate });
+      Object.assign(network.quality, {
+        drop: fault.drop,
+        repeat: fault.repeat,
+        delayMax: fault.delayMax,
+        veryLate: fault.veryLate,
+      });
       return;
     case 'crash-all':
       for (const member of members.values()) {
@@ -201,7 +212,11 @@ function carryOut(cluster: Cluster, fault: Fault): void {
 }
 
 /** Faults of one machine. */
-function strike(cluster: Cluster, member: Member, fault: Exclude<Fault, { readonly kind: 'cut' | 'heal' | 'quality' | 'crash-all' | 'members' }>): void {
+function strike(
+  cluster: Cluster,
+  member: Member,
+  fault: Exclude<Fault, { readonly kind: 'cut' | 'heal' | 'quality' | 'crash-all' | 'members' }>,
+): void {
   const { world } = cluster;
   const { disk } = member;
   switch (fault.kind) {
@@ -245,7 +260,8 @@ function strike(cluster: Cluster, member: Member, fault: Exclude<Fault, { readon
       member.slowApply = fault.on;
       return;
     case 'transfer':
-      for (const other of cluster.members.values()) if (other.node?.status().role === 'leader') other.node.transferTo(member.id);
+      for (const other of cluster.members.values())
+        if (other.node?.status().role === 'leader') other.node.transferTo(member.id);
   }
 }
 
@@ -270,7 +286,10 @@ function cutLinks(cluster: Cluster, shape: 'split' | 'one-way' | 'isolate' | 'br
 function flipBit(cluster: Cluster, member: Member, fault: Fault & { readonly kind: 'flip' }): void {
   const voters = [...cluster.members.values()].map(one => one.node?.status().confState.voters.length ?? 0);
   if (cluster.flipped || Math.max(...voters) < 3) return;
-  const files = [...member.disk.list('/raft/wal').map(name => `/raft/wal/${name}`), ...member.disk.list('/raft/snap').map(name => `/raft/snap/${name}`)];
+  const files = [
+    ...member.disk.list('/raft/wal').map(name => `/raft/wal/${name}`),
+    ...member.disk.list('/raft/snap').map(name => `/raft/snap/${name}`),
+  ];
   if (files.length === 0) return;
   const path = files[fault.place % files.length]!;
   const size = member.disk.contentOf(path).length;
@@ -304,7 +323,14 @@ function heal(cluster: Cluster): void {
   network.healAll();
   Object.assign(network.quality, { drop: 0, repeat: 0, delayMax: 3, veryLate: 0 });
   for (const member of members.values()) {
-    Object.assign(member, { rate: 1, diskDelayMax: 2, stalledUntil: 0, pausedUntil: 0, slowApply: false, crashAfterWrites: undefined });
+    Object.assign(member, {
+      rate: 1,
+      diskDelayMax: 2,
+      stalledUntil: 0,
+      pausedUntil: 0,
+      slowApply: false,
+      crashAfterWrites: undefined,
+    });
     Object.assign(member.disk, { capacityBytes: Number.POSITIVE_INFINITY, failSyncs: 0, failWrites: 0 });
     member.start();
   }
@@ -316,7 +342,8 @@ function heal(cluster: Cluster): void {
   for (let round = 0; round < 20 && !cluster.checks.violation(); round += 1) {
     runUntil(cluster, world.now() + election);
     const leader = findLeader(cluster);
-    if (leader && isJoint(configOf(leader.node!.status().confState))) leader.node!.changeMembers({ transition: 'auto', changes: [], context: new Uint8Array(0) }, () => undefined);
+    if (leader && isJoint(configOf(leader.node!.status().confState)))
+      leader.node!.changeMembers({ transition: 'auto', changes: [], context: new Uint8Array(0) }, () => undefined);
     if (leader && isSettled(cluster, leader)) {
       if (term === leader.node!.status().term) return proveAlive(cluster, leader);
       term = leader.node!.status().term;
@@ -333,7 +360,12 @@ function isSettled(cluster: Cluster, leader: Member): boolean {
     const member = cluster.members.get(id)!;
     if (member.lost) return true;
     const status = member.node?.status();
-    return status?.applied === applied && status.leader === leader.id && (status.role === 'leader') === (id === leader.id) && member.machine!.chain() === leader.machine!.chain();
+    return (
+      status?.applied === applied &&
+      status.leader === leader.id &&
+      (status.role === 'leader') === (id === leader.id) &&
+      member.machine!.chain() === leader.machine!.chain()
+    );
   });
 }
 
@@ -346,7 +378,10 @@ function proveAlive(cluster: Cluster, leader: Member): void {
     });
   });
   runUntil(cluster, cluster.world.now() + 300);
-  if (!written || !readBack) cluster.checks.fail(`liveness: after healing a write was ${written ? '' : 'not '}taken, a read ${readBack ? '' : 'not '}answered`);
+  if (!written || !readBack)
+    cluster.checks.fail(
+      `liveness: after healing a write was ${written ? '' : 'not '}taken, a read ${readBack ? '' : 'not '}answered`,
+    );
 }
 
 function showMember(member: Member): string {

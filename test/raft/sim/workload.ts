@@ -17,7 +17,12 @@ import type { World } from './world.js';
 
 export interface Workload {
   readonly history: () => HistoryOperation<RegisterAction>[];
-  readonly counts: () => { readonly ok: number; readonly unknown: number; readonly refused: number; readonly reads: number };
+  readonly counts: () => {
+    readonly ok: number;
+    readonly unknown: number;
+    readonly refused: number;
+    readonly reads: number;
+  };
   /** Clients finish what they do and begin nothing more. */
   readonly stop: () => void;
 }
@@ -79,13 +84,20 @@ export function startWorkload(options: WorkloadOptions): Workload {
     const done = waitFor<{ readonly value: number | undefined }>(answer => {
       if (answer) {
         counts.reads += 1;
-        history.push({ process: client, key, calledAt, returnedAt: tick(), action: { kind: 'read', value: answer.value, unknown: false } });
+        history.push({
+          process: client,
+          key,
+          calledAt,
+          returnedAt: tick(),
+          action: { kind: 'read', value: answer.value, unknown: false },
+        });
       }
       think(client);
     });
     member.node!.read(outcome => {
       if (outcome.kind !== 'ready') return done(undefined);
-      if (outcome.index < committed) checks.fail(`read of member ${member.id} at ${outcome.index}, but ${committed} was committed before it began`);
+      if (outcome.index < committed)
+        checks.fail(`read of member ${member.id} at ${outcome.index}, but ${committed} was committed before it began`);
       done({ value: member.machine?.get(key) });
     });
   };
@@ -103,7 +115,11 @@ export function startWorkload(options: WorkloadOptions): Workload {
     });
     member.node!.propose(data, done);
   };
-  const record = (client: number, call: { readonly operation: Operation; readonly calledAt: number }, outcome: NodeProposeOutcome | undefined) => {
+  const record = (
+    client: number,
+    call: { readonly operation: Operation; readonly calledAt: number },
+    outcome: NodeProposeOutcome | undefined,
+  ) => {
     const { operation, calledAt } = call;
     const returnedAt = outcome?.kind === 'committed' ? tick() : Number.POSITIVE_INFINITY;
     if (outcome?.kind === 'committed') counts.ok += 1;
@@ -115,7 +131,12 @@ export function startWorkload(options: WorkloadOptions): Workload {
     const action: RegisterAction =
       operation.kind === 'write'
         ? { kind: 'write', value: operation.value }
-        : { kind: 'cas', from: operation.from, to: operation.to, outcome: outcome?.kind !== 'committed' ? 'unknown' : outcome.result === true ? 'swapped' : 'differed' };
+        : {
+            kind: 'cas',
+            from: operation.from,
+            to: operation.to,
+            outcome: outcome?.kind !== 'committed' ? 'unknown' : outcome.result === true ? 'swapped' : 'differed',
+          };
     history.push({ process: client, key: operation.key, calledAt, returnedAt, action });
   };
   for (let client = 0; client < clients; client += 1) think(client);
@@ -139,7 +160,8 @@ export function chooseChange(state: ConfState, random: Random, wish: ChangeWish)
   const { fresh, votersMin } = wish;
   const context = new Uint8Array(0);
   if (isJoint(configOf(state))) return { transition: 'auto', changes: [], context };
-  const single = (change: ConfChangeSingle) => (random.chance(0.5) ? { change, context } : ({ transition: 'auto', changes: [change], context } as const));
+  const single = (change: ConfChangeSingle) =>
+    random.chance(0.5) ? { change, context } : ({ transition: 'auto', changes: [change], context } as const);
   const learner = state.learners[0];
   switch (random.below(5)) {
     case 0:
