@@ -112,6 +112,7 @@ export interface Files {
   /** Calls back when something in the directory changed; only a hint. */
   readonly watch: (path: string, onChange: (name: string | undefined) => void) => AsyncDisposable;
   readonly syncDirectory: (path: string) => Promise<void>;
+  readonly openAppend: OpenAppendFile;
   /** For reading at offsets; stays with the file when it is renamed. undefined when there is none. */
   readonly openReader: (path: string) => Promise<FileReader | undefined>;
   /** Writes to a FIFO without waiting. False when nobody reads from it. */

@@ -18,11 +18,11 @@ import type { Handlers } from '../grpc.js';
 import { asId } from '../ids.js';
 import type { ImageStore } from '../tasks/image/index.js';
 import { version } from '../version.js';
-import { logLevels, type LogLevel, type Settings } from './config.js';
-import type { Doctor } from './doctor/doctor.js';
 import { joinHostPort } from './addresses.js';
-import type { MembershipFlows } from './membership/index.js';
+import { type LogLevel, logLevels, type Settings } from './config.js';
+import type { Doctor } from './doctor/doctor.js';
 import type { MemberNode } from './member-node.js';
+import type { MembershipFlows } from './membership/index.js';
 
 export interface LocalParts {
   readonly settings: Settings;
@@ -33,7 +33,10 @@ export interface LocalParts {
   readonly images: ImageStore;
   readonly membership: MembershipFlows;
   readonly doctor: Doctor;
-  readonly describe: (asked: { readonly advertiseAddress: string; readonly dataPathAddress: string }) => Promise<NodeDescription>;
+  readonly describe: (asked: {
+    readonly advertiseAddress: string;
+    readonly dataPathAddress: string;
+  }) => Promise<NodeDescription>;
   /** What runs while this machine is a node. */
   readonly findNode: () => MemberNode | undefined;
   /** Ends the node's parts and undoes what they changed on the host; a line for each thing undone. */
@@ -49,10 +52,17 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     leaveCluster: (request, context) => {
       const node = parts.findNode();
       if (node === undefined) {
-        throw new CoveyError('not-in-cluster', 'Cannot leave: this daemon is not a node of any cluster', { hint: 'covey init or covey join' });
+        throw new CoveyError('not-in-cluster', 'Cannot leave: this daemon is not a node of any cluster', {
+          hint: 'covey init or covey join',
+        });
       }
       return membership.leave(
-        { identity: node.identity(), otherManagers: node.otherManagers, stopTasks: node.stopTasks, stop: parts.dismantle },
+        {
+          identity: node.identity(),
+          otherManagers: node.otherManagers,
+          stopTasks: node.stopTasks,
+          stop: parts.dismantle,
+        },
         request,
         context.signal,
       );
@@ -68,7 +78,8 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     removeImage: request => images.remove(request.image),
     setLogLevel: async ({ level }) => {
       const known = logLevels.find(name => name === level);
-      if (known === undefined) throw new CoveyError('bad-argument', `Cannot log at level "${level}"`, { hint: logLevels.join(', ') });
+      if (known === undefined)
+        throw new CoveyError('bad-argument', `Cannot log at level "${level}"`, { hint: logLevels.join(', ') });
       parts.setLogLevel(known);
       return {};
     },
@@ -76,10 +87,9 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
 }
 
 /** What the request leaves open is taken from the daemon's settings. */
-function withSettings<Request extends { readonly name: string; readonly advertiseAddress: string; readonly dataPathAddress: string }>(
-  request: Request,
-  settings: Settings,
-): Request {
+function withSettings<
+  Request extends { readonly name: string; readonly advertiseAddress: string; readonly dataPathAddress: string },
+>(request: Request, settings: Settings): Request {
   return {
     ...request,
     name: request.name === '' ? (settings.name ?? '') : request.name,
@@ -126,7 +136,8 @@ async function describeLeniently(parts: LocalParts, node: MemberNode | undefined
   try {
     return await parts.describe(asked);
   } catch (error) {
-    if (error instanceof CoveyError && error.code === 'bad-argument') return await parts.describe({ advertiseAddress: '127.0.0.1', dataPathAddress: '127.0.0.1' });
+    if (error instanceof CoveyError && error.code === 'bad-argument')
+      return await parts.describe({ advertiseAddress: '127.0.0.1', dataPathAddress: '127.0.0.1' });
     throw error;
   }
 }
@@ -149,7 +160,8 @@ async function* dataOf(iterator: AsyncIterator<ImportImageRequest>): AsyncGenera
   for (;;) {
     const next = await iterator.next();
     if (next.done === true) return;
-    if (next.value.body.kind !== 'data') throw new CoveyError('bad-argument', 'Cannot take a second start of an import');
+    if (next.value.body.kind !== 'data')
+      throw new CoveyError('bad-argument', 'Cannot take a second start of an import');
     const { data, eof }: BulkData = next.value.body;
     if (data.length > 0) yield data;
     if (eof) return;

@@ -20,7 +20,7 @@ const defaultConfigFile = '/etc/covey/covey.yaml';
 async function main(argv: readonly string[]): Promise<void> {
   if (argv[0] === unpackArgument) {
     const { runUnpackChild } = await import('../tasks/image/index.js');
-    await runUnpackChild(argv.slice(1));
+    await runUnpackChild((await import('../host-linux/jail.js')).linuxJail);
     return;
   }
   const flags = parseFlags(argv);
@@ -96,6 +96,8 @@ async function serve(settings: Settings): Promise<void> {
     host: linuxHost,
     log,
     unpackCommand: unpackCommand(),
+    nodeVersion: process.versions.node,
+    onBroken: error => endBroken(log, error),
     signal: stop.signal,
   });
   process.on('uncaughtException', error => endBroken(log, error));

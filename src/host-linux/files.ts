@@ -10,6 +10,7 @@ import * as fsp from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CoveyError, type ErrorCode, errnoOf } from '../errors.js';
 import type { FileReader, FileStat, Files } from '../host.js';
+import { openAppendFile } from './append-file.js';
 
 const codes: Readonly<Record<string, ErrorCode>> = {
   ENOENT: 'not-found',
@@ -128,6 +129,7 @@ export const linuxFiles: Files = {
     return { [Symbol.asyncDispose]: async () => watcher.close() };
   },
   syncDirectory: path => attempt('sync', path, () => syncDirectory(path)),
+  openAppend: openAppendFile,
   openReader: path => attempt('read', path, () => openReader(path)),
   writePipe: (path, content) => attemptSync('write to', path, () => writePipe(path, content)),
   listSync: path => {

@@ -5,7 +5,7 @@
  * Called by recover.ts and solo-log.ts. Not here: what a snapshot holds (store/machine.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { Clock, Files, OpenAppendFile } from '../../host.js';
+import type { Clock, Files } from '../../host.js';
 import { encodeFrame, scanFrames } from './frame.js';
 
 export type SoloFiles = Pick<

@@ -1,0 +1,245 @@
+/**
+ * What runs while this machine is a node: the agent, the session to the managers, the certificate's renewal, and on a
+ * manager the parts of the cluster.
+ *
+ * Keeps true: the network is configured before tables are applied to it; containers of an earlier daemon are adopted before
+ * the first assignment; ending it stops no container.
+ *
+ * Called by node.ts at start, and by the flows of init and join. Not here: becoming or ceasing to be a node (membership/).
+ */
+
+import { CoveyError } from '../errors.js';
+import type { Services } from '../gen/services.js';
+import type {
+  ManagerAddress,
+  NodeDescription,
+  ObjectCounts,
+  RenewRequest,
+  RenewResponse,
+  TableItem,
+} from '../gen/types.js';
+import type { Handlers } from '../grpc.js';
+import type { Host } from '../host.js';
+import type { Lifetime } from '../lifetime.js';
+import { type NetworkStack, vnisOf } from '../netns/index.js';
+import type { Write } from '../raft/store.js';
+import { type Agent, openAgent, type RuntimeChoice, type TaskImages, type TaskVolumes } from '../tasks/index.js';
+import type { Telemetry } from '../telemetry.js';
+import type { Wire } from '../wire.js';
+import { holdIdentity, type IdentityHolder, type NodeIdentity } from './ca/identity.js';
+import { openRenewal } from './ca/renewal.js';
+import { type ClusterParts, openClusterParts } from './cluster-parts.js';
+import type { Settings } from './config.js';
+import { type Member, type Membership, saveIdentity } from './membership/index.js';
+import { connectToManager } from './rpc/client.js';
+import { makeDial, targetsOf } from './session/dial.js';
+import { openSessionMemory } from './session/memory.js';
+import { openSession } from './session/session.js';
+import type { Session } from './session/types.js';
+
+export interface MemberNodeOptions {
+  readonly settings: Settings;
+  readonly host: Host;
+  readonly wire: Wire;
+  readonly telemetry: Telemetry;
+  readonly lifetime: Lifetime;
+  readonly member: Member;
+  readonly bootstrap: readonly Write[];
+  readonly images: TaskImages;
+  readonly volumes: TaskVolumes;
+  readonly network: NetworkStack;
+  readonly runtime: RuntimeChoice;
+  readonly describe: (asked: {
+    readonly advertiseAddress: string;
+    readonly dataPathAddress: string;
+  }) => Promise<NodeDescription>;
+  readonly onStoreFailed: (error: Error) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface MemberNode {
+  readonly membership: Membership;
+  readonly identity: () => NodeIdentity;
+  readonly otherManagers: () => readonly { readonly address: string; readonly nodeId: string }[];
+  readonly stopTasks: (signal: AbortSignal) => Promise<number>;
+  readonly isLeader: () => boolean;
+  readonly isConnected: () => boolean;
+  readonly managers: () => readonly ManagerAddress[];
+  readonly tasksRunning: () => number;
+  readonly counts: () => ObjectCounts | undefined;
+  /** undefined on a worker. */
+  readonly control: Handlers<Services['Control']> | undefined;
+  /** Resolves when a manager has welcomed this node and what it sent is in effect. */
+  readonly ready: (signal: AbortSignal) => Promise<void>;
+}
+
+export async function openMemberNode(options: MemberNodeOptions): Promise<MemberNode> {
+  const { host, telemetry, lifetime, member, settings } = options;
+  const { membership } = member;
+  const identity = holdIdentity(member.identity);
+  const agent = openAgent({
+    host,
+    dataDir: settings.dataDir,
+    runDir: settings.runDir,
+    prefix: settings.prefix,
+    runtime: options.runtime,
+    images: options.images,
+    network: options.network,
+    volumes: options.volumes,
+    log: telemetry.log.with({ part: 'agent' }),
+    lifetime: lifetime.child('agent'),
+  });
+  await agent.recover(options.signal);
+  const cluster =
+    membership.role === 'manager'
+      ? await openClusterParts({
+          ...options,
+          lifetime,
+          dataDir: settings.dataDir,
+          listen: settings.listen,
+          identity,
+          agent,
+        })
+      : undefined;
+  const session = await connect(options, { identity, agent, cluster });
+  keepRenewed(options, { identity, session });
+  const managers = (): readonly ManagerAddress[] => cluster?.managers() ?? session.managers();
+  return {
+    membership,
+    identity: identity.current,
+    otherManagers: () =>
+      [...managers()]
+        .sort((a, b) => Number(b.leader) - Number(a.leader))
+        .filter(manager => manager.nodeId !== membership.nodeId)
+        .flatMap(({ addresses, nodeId }) => addresses.map(address => ({ address, nodeId }))),
+    stopTasks: signal => agent.stopAll(signal),
+    isLeader: () => cluster !== undefined,
+    isConnected: () => session.state().kind === 'connected',
+    managers,
+    tasksRunning: () => agent.reports().filter(report => report.status.state === 'running').length,
+    counts: () => countsOf(cluster),
+    control: cluster?.control,
+    ready: session.ready,
+  };
+}
+
+function connect(
+  options: MemberNodeOptions,
+  parts: { readonly identity: IdentityHolder; readonly agent: Agent; readonly cluster: ClusterParts | undefined },
+): Promise<Session> {
+  const { host, wire, telemetry, settings, member } = options;
+  const lifetime = options.lifetime.child('session');
+  const log = telemetry.log.with({ part: 'session' });
+  const open = async (): Promise<Session> =>
+    openSession({
+      clock: host.clock,
+      random: host.random,
+      log,
+      lifetime,
+      dial: makeDial({
+        identity: parts.identity,
+        wire,
+        clock: host.clock,
+        random: host.random,
+        findLocal: () => parts.cluster?.dispatcher,
+      }),
+      agent: parts.agent,
+      tables: { applyTables: (items, signal) => showTables(options, items, signal) },
+      memory: await openSessionMemory({
+        files: host.files,
+        clock: host.clock,
+        log,
+        wire,
+        dataDir: settings.dataDir,
+        lifetime,
+      }),
+      describe: () => options.describe(member.membership),
+      bootId: host.processes.bootId(),
+    });
+  return open();
+}
+
+/** The node's own row among the tables says which tunnel addresses are its own. */
+async function showTables(
+  options: MemberNodeOptions,
+  items: ReadonlyMap<string, TableItem>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { membership } = options.member;
+  const own = items.get(`node/${membership.nodeId}`)?.value;
+  if (own?.kind === 'node') {
+    const { overlay, ingress } = vnisOf(membership.clusterId);
+    await options.network.configure({
+      nodeId: membership.nodeId,
+      tunnelIndex: own.tunnelIndex,
+      dataAddress: own.dataAddresses[0] ?? '',
+      dataPort: own.dataPort,
+      vniOverlay: overlay,
+      vniIngress: ingress,
+    });
+  }
+  await options.network.applyTables(items, signal);
+}
+
+function keepRenewed(
+  options: MemberNodeOptions,
+  parts: { readonly identity: IdentityHolder; readonly session: Session },
+): void {
+  const { host, wire, telemetry, settings } = options;
+  openRenewal({
+    clock: host.clock,
+    random: host.random,
+    log: telemetry.log.with({ part: 'renewal' }),
+    lifetime: options.lifetime.child('renewal'),
+    identity: parts.identity,
+    renew: (request, signal) =>
+      askForRenewal({ wire, host, identity: parts.identity, managers: parts.session.managers() }, request, signal),
+    save: identity => saveIdentity({ files: host.files, dataDir: settings.dataDir }, identity),
+  });
+}
+
+/** The first manager that answers gives the new certificate. */
+async function askForRenewal(
+  parts: {
+    readonly wire: Wire;
+    readonly host: Host;
+    readonly identity: IdentityHolder;
+    readonly managers: readonly ManagerAddress[];
+  },
+  request: RenewRequest,
+  signal: AbortSignal,
+): Promise<RenewResponse> {
+  const { clusterId, root, certificate, key } = parts.identity.current();
+  let failure: unknown = new CoveyError('no-connection', 'Cannot find a manager', {
+    state: 'no address of one is known',
+  });
+  for (const target of targetsOf(parts.managers, parts.host.random.fraction)) {
+    try {
+      await using manager = await connectToManager({
+        ...target,
+        clusterId,
+        root,
+        client: { certificate, key },
+        wire: parts.wire,
+        clock: parts.host.clock,
+        timeoutMs: 2_000,
+        signal,
+      });
+      return await manager.calls('Ca').renew(request, { signal, timeoutMs: 10_000 });
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+function countsOf(cluster: ClusterParts | undefined): ObjectCounts | undefined {
+  if (cluster === undefined) return undefined;
+  const view = cluster.store.view();
+  return {
+    nodes: view.count('node'),
+    services: view.count('service'),
+    tasks: view.count('task'),
+    networks: view.count('network'),
+  };
+}

@@ -1,0 +1,280 @@
+/**
+ * The composition root: the only place that knows all parts of a daemon and hands them to one another.
+ *
+ * Keeps true: one daemon a data directory (lock); the socket answers once the parts of this machine are found again; ending
+ * the daemon ends everything in reverse order and stops no container.
+ *
+ * Called by main.ts. Not here: what runs while the machine is a node (member-node.ts), what each part does.
+ */
+import { CoveyError } from '../errors.js';
+import type { Services } from '../gen/services.js';
+import type { NodeDescription } from '../gen/types.js';
+import type { Handlers } from '../grpc.js';
+import type { Host } from '../host.js';
+import { type Lifetime, openLifetime } from '../lifetime.js';
+import { type NetworkStack, openNetworkStack, tryLink, vnisOf } from '../netns/index.js';
+import type { Write } from '../raft/store.js';
+import { type ImageStore, openImageStore } from '../tasks/image/index.js';
+import { probeRuntime, type RuntimeProbe } from '../tasks/index.js';
+import { openVolumes } from '../tasks/volumes.js';
+import { makeTelemetry, type Telemetry } from '../telemetry.js';
+import { version } from '../version.js';
+import { openWire, type Wire } from '../wire.js';
+import { chooseAddress, defaultRouteInterface } from './addresses.js';
+import { defaultPort, parseHostPort, type Settings } from './config.js';
+import { gateControl } from './control-gate.js';
+import { makeDoctor } from './doctor/doctor.js';
+import { localHandlers } from './local.js';
+import type { AdjustableLogger } from './logger.js';
+import { type MemberNode, openMemberNode } from './member-node.js';
+import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
+import { openLocalServer } from './rpc/local-server.js';
+
+export interface DaemonOptions {
+  readonly settings: Settings;
+  readonly host: Host;
+  readonly log: AdjustableLogger;
+  /** Argv of the child that unpacks images. */
+  readonly unpackCommand: readonly string[];
+  readonly nodeVersion: string;
+  /** The daemon can't go on and has to be started anew. */
+  readonly onBroken: (error: Error) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Parts of this machine, with or without a cluster. */
+interface Machine extends DaemonOptions {
+  readonly wire: Wire;
+  readonly telemetry: Telemetry;
+  readonly lifetime: Lifetime;
+  readonly images: ImageStore;
+  readonly network: NetworkStack;
+  readonly probe: RuntimeProbe;
+}
+
+/** The node that this machine is at the moment, and the scope of its parts. */
+interface Running {
+  readonly node: MemberNode;
+  readonly lifetime: Lifetime;
+}
+
+export async function openDaemon(options: DaemonOptions): Promise<AsyncDisposable> {
+  const { host, settings, log } = options;
+  const startedAtMs = host.clock.wallMs();
+  for (const directory of [settings.dataDir, settings.runDir])
+    await host.files.makeDirectory(directory, { mode: 0o711 });
+  if (!host.kernel.lockFile(`${settings.dataDir}/lock`)) {
+    throw new CoveyError('daemon-running', `Cannot start a second daemon on "${settings.dataDir}"`, {
+      hint: 'covey info; another --data-dir, --run-dir and --prefix make a second daemon possible',
+    });
+  }
+  const telemetry = makeTelemetry(log);
+  const lifetime = openLifetime('daemon', { onFailure: (name, error) => log.error('work failed', { name, error }) });
+  try {
+    const machine = await openMachine(options, { telemetry, lifetime });
+    await serve(machine, startedAtMs);
+  } catch (error) {
+    await lifetime[Symbol.asyncDispose]();
+    throw error;
+  }
+  return lifetime;
+}
+
+async function openMachine(
+  options: DaemonOptions,
+  parts: { readonly telemetry: Telemetry; readonly lifetime: Lifetime },
+): Promise<Machine> {
+  const { host, settings, log } = options;
+  const { dataDir, runDir, prefix } = settings;
+  const [images, probe] = await Promise.all([
+    openImageStore({
+      directory: `${dataDir}/images`,
+      host,
+      log: log.with({ part: 'images' }),
+      unpackCommand: options.unpackCommand,
+    }),
+    probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),
+  ]);
+  const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
+  await network.recover();
+  return { ...options, ...parts, wire: openWire(), images, network, probe };
+}
+
+async function serve(machine: Machine, startedAtMs: number): Promise<void> {
+  const { host, settings, lifetime } = machine;
+  let running: Running | undefined;
+  const describe = (asked: Asked): Promise<NodeDescription> => describeNode(machine, asked);
+  const stop = async (): Promise<void> => {
+    const ending = running;
+    running = undefined;
+    await ending?.lifetime[Symbol.asyncDispose]();
+  };
+  const start = async (member: Member, bootstrap: readonly Write[], signal: AbortSignal): Promise<MemberNode> => {
+    running = await openRunning(machine, { member, bootstrap, describe, signal });
+    return running.node;
+  };
+  const membership = openMembership({
+    host,
+    dataDir: settings.dataDir,
+    wire: machine.wire,
+    log: machine.log.with({ part: 'membership' }),
+    describe,
+    vnisOf,
+    dataPort: settings.dataPathPort,
+    portDefault: defaultPort,
+    start: async (member, { bootstrap, signal }) => {
+      try {
+        await (await start(member, bootstrap, signal)).ready(signal);
+      } catch (error) {
+        await stop();
+        throw error;
+      }
+    },
+  });
+  await resume(membership, async member => void (await start(member, [], lifetime.signal)));
+  const dismantle = async (): Promise<readonly string[]> => {
+    await stop();
+    return [...(await machine.network.removeEverything()), ...(await machine.probe.undo())];
+  };
+  const findNode = (): MemberNode | undefined => running?.node;
+  const local = makeLocal(machine, { startedAtMs, membership, describe, findNode, dismantle });
+  lifetime.own(
+    await openLocalServer({
+      path: settings.socket,
+      files: host.files,
+      kernel: host.kernel,
+      clock: host.clock,
+      random: host.random,
+      log: machine.log.with({ part: 'socket' }),
+      wire: machine.wire,
+      services: { Local: local, Control: gateControl(() => controlOf(findNode())) },
+    }),
+  );
+}
+
+/** Goes on as the node that the files say; a daemon without them waits for init or join. */
+async function resume(membership: MembershipFlows, start: (member: Member) => Promise<void>): Promise<void> {
+  const member = await membership.find();
+  if (member !== undefined) await start(member);
+}
+
+async function openRunning(
+  machine: Machine,
+  parts: {
+    readonly member: Member;
+    readonly bootstrap: readonly Write[];
+    readonly describe: (asked: Asked) => Promise<NodeDescription>;
+    readonly signal: AbortSignal;
+  },
+): Promise<Running> {
+  const { probe, settings, host } = machine;
+  if (probe.choice === undefined)
+    throw new CoveyError('no-runtime', 'Cannot be a node: no container runtime works on this host', {
+      hint: 'covey doctor',
+    });
+  const lifetime = machine.lifetime.child('node');
+  try {
+    const volumes = openVolumes({
+      directory: `${settings.dataDir}/volumes`,
+      host,
+      log: machine.log.with({ part: 'volumes' }),
+    });
+    const node = await openMemberNode({
+      ...machine,
+      ...parts,
+      lifetime,
+      volumes,
+      runtime: probe.choice,
+      onStoreFailed: machine.onBroken,
+    });
+    return { node, lifetime };
+  } catch (error) {
+    await lifetime[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+interface Asked {
+  readonly advertiseAddress: string;
+  readonly dataPathAddress: string;
+}
+
+async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescription> {
+  const { settings, host, probe, images } = machine;
+  const facts = await host.machine.facts();
+  const addresses = host.machine.addresses().filter(entry => entry.interfaceName !== `${settings.prefix}0`);
+  const address = chooseAddress({
+    asked: asked.advertiseAddress,
+    listen: settings.listen,
+    addresses,
+    defaultInterface: defaultRouteInterface(host.files),
+  });
+  const data = asked.dataPathAddress === '' ? parseHostPort(address, defaultPort).host : asked.dataPathAddress;
+  return {
+    hostname: facts.hostname,
+    os: facts.os,
+    architecture: facts.architecture,
+    kernel: facts.kernel,
+    cpuNanos: facts.cpuNanos,
+    memoryBytes: facts.memoryBytes,
+    addresses: [address],
+    dataAddresses: [data],
+    dataPort: settings.dataPathPort,
+    runtime: probe.choice === undefined ? '' : `${probe.choice.name} ${probe.choice.version}`,
+    cgroup: probe.cgroup,
+    version,
+    labels: {},
+    images: images
+      .list()
+      .flatMap(image => image.names)
+      .slice(0, 200),
+  };
+}
+
+function makeLocal(
+  machine: Machine,
+  parts: {
+    readonly startedAtMs: number;
+    readonly membership: MembershipFlows;
+    readonly describe: (asked: Asked) => Promise<NodeDescription>;
+    readonly findNode: () => MemberNode | undefined;
+    readonly dismantle: () => Promise<readonly string[]>;
+  },
+): Handlers<Services['Local']> {
+  const { host, settings, telemetry, network, probe } = machine;
+  const doctor = makeDoctor({
+    host,
+    dataDir: settings.dataDir,
+    tryLink: kind => tryLink(host.kernel, kind),
+    telemetry,
+    runtimeFindings: () => probe.findings,
+    changes: () => [
+      ...network.changes().map(change => `${change.kind} ${change.name}: ${change.detail}`),
+      ...probe.changes(),
+    ],
+  });
+  return localHandlers({
+    ...parts,
+    settings,
+    pid: host.processes.pid,
+    nodeVersion: machine.nodeVersion,
+    runtime: () => (probe.choice === undefined ? '' : `${probe.choice.name} ${probe.choice.version}`),
+    images: machine.images,
+    doctor,
+    setLogLevel: machine.log.setLevel,
+  });
+}
+
+function controlOf(node: MemberNode | undefined): Handlers<Services['Control']> {
+  if (node === undefined) {
+    throw new CoveyError('not-in-cluster', 'Cannot answer: this daemon is not a node of any cluster', {
+      hint: 'covey init makes a cluster, covey join enters one',
+    });
+  }
+  if (node.control !== undefined) return node.control;
+  const managers = node.managers().flatMap(manager => manager.addresses);
+  throw new CoveyError('not-manager', 'Cannot answer: this node is a worker', {
+    state: managers.length === 0 ? 'no manager is known' : `managers: ${managers.join(', ')}`,
+    hint: 'run the command on a manager',
+  });
+}
