@@ -13,7 +13,6 @@
  * Try it: `sudo npm run test:real -- tasks/image` (writes below /tmp; cleans up after itself).
  */
 
-export { makeImageCalls } from './calls.js';
 export { findInRoot } from './root-path.js';
 export { openImageStore } from './store.js';
 
