@@ -2,9 +2,16 @@
  * Bugs that other implementations had in linearizable reads (numbers as in test/raft/bugs.md).
  */
 import t from 'tap';
-import { proposeConfChange, readIndex, stepNode } from '../../../src/raft/core/rawnode.js';
+import {
+  campaign,
+  createRawNode,
+  proposeConfChange,
+  readIndex,
+  ready,
+  stepNode,
+} from '../../../src/raft/core/rawnode.js';
 import { heartbeatReply } from './messages.js';
-import { change, freshNetwork } from './network.js';
+import { change, configFor, diskWith, freshNetwork } from './network.js';
 
 t.test('B1: late answers to an earlier heartbeat confirm no later read, even with the same request number', async t => {
   const net = freshNetwork(3);
@@ -104,6 +111,24 @@ t.test('reads on a follower go through the leader and come back to it', async t 
   t.same(net.peer(3).reads, [{ request: 77, index: 2 }]);
   t.same(net.peer(1).reads, []);
 });
+
+t.test(
+  'B2: a leader alone waits for its first commit too: after a restart it may not know what it had committed',
+  async t => {
+    const storage = diskWith({ voters: [1], terms: [1, 1, 1], term: 1, vote: 1, commit: 1 });
+    const node = createRawNode(configFor(1, storage, { asyncStorage: true }));
+    campaign(node);
+    const stored = () => {
+      for (const response of ready(node).storageAppend?.responses ?? []) stepNode(node, response);
+    };
+    stored();
+    t.equal(node.raft.role, 'leader');
+    readIndex(node, 8);
+    t.same(node.raft.readStates, []);
+    stored();
+    t.same(node.raft.readStates, [{ request: 8, index: 4 }]);
+  },
+);
 
 t.test('a leader alone answers at once', async t => {
   const net = freshNetwork(1);
