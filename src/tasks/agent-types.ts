@@ -33,6 +33,8 @@ export interface RuntimeChoice {
   readonly path: string;
   readonly version: string;
   readonly conmonPath: string;
+  /** It takes a compiled system call filter (crun's annotation run.oci.seccomp_bpf_data): tried, not assumed. */
+  readonly takesFilter: boolean;
 }
 
 export interface Agent {

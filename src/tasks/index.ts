@@ -10,6 +10,7 @@
  *
  * Try it: `sudo npm run test:real -- tasks` (a busybox root file system, no network; cleans up after itself).
  */
+export { openAgent } from './agent.js';
 export type { Agent, AgentOptions, RuntimeChoice } from './agent-types.js';
 export type {
   ImageHealthcheck,

@@ -42,6 +42,7 @@ export interface OciProcess {
 export interface OciRlimit {
   /** "RLIMIT_NOFILE" and the like. */
   readonly type: string;
+  /** Infinity: unlimited. */
   readonly soft: number;
   readonly hard: number;
 }
@@ -77,4 +78,13 @@ export interface OciDeviceRule {
   readonly type?: 'c' | 'b';
   readonly major?: number;
   readonly minor?: number;
+}
+
+/** RLIM_INFINITY, which no JavaScript number can hold. */
+const unlimited = '18446744073709551615';
+
+export function renderConfig(value: OciConfig | OciProcess): string {
+  const text = JSON.stringify(value, (_key, part: unknown) => (part === Number.POSITIVE_INFINITY ? 'unlimited' : part));
+  // Quotes inside of a string are escaped, so this can only be a key and its value.
+  return text.replaceAll(/"(soft|hard)":"unlimited"/g, `"$1":${unlimited}`);
 }

@@ -14,8 +14,6 @@ export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /** Where the small init is mounted in a container: in the runtime's own /dev, so that nothing stays in the root file system. */
 export const initPath = '/dev/init';
 const argsMaxBytes = 2 * 2 ** 20;
-/** RLIM_INFINITY as the runtimes read it. */
-const unlimited = 18446744073709551615;
 
 /** What the machine allows at most, read once at start. */
 export interface HostLimits {
@@ -129,8 +127,8 @@ function planLimit(ulimit: Ulimit, host: HostLimits): OciRlimit {
   const ceiling = host.mayRaise ? Number.POSITIVE_INFINITY : (host.hardLimits.get(name) ?? Number.POSITIVE_INFINITY);
   return {
     type: `RLIMIT_${name.toUpperCase()}`,
-    soft: Math.min(wanted.soft, ceiling, unlimited),
-    hard: Math.min(wanted.hard, ceiling, unlimited),
+    soft: Math.min(wanted.soft, ceiling),
+    hard: Math.min(wanted.hard, ceiling),
   };
 }
 

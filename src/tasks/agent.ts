@@ -1,0 +1,125 @@
+/**
+ * The agent of a node: the worker, plus logs and exec of its tasks. Opened by daemon/node.ts.
+ *
+ * Not here: the session with the managers (daemon/session), choosing the runtime (runtime/probe.ts).
+ */
+import { CoveyError } from '../errors.js';
+import type { BulkFrame, ExecStart, LogsStart, Task } from '../gen/types.js';
+import type { TaskId } from '../ids.js';
+import type { Agent, AgentOptions } from './agent-types.js';
+import type { TaskController } from './controller.js';
+import { type Engine, openEngine } from './engine.js';
+import { execInside } from './exec.js';
+import { readLogs } from './logs.js';
+import { removeSmallTree } from './small-tree.js';
+import { openWorker, type Worker } from './worker.js';
+
+export function openAgent(options: AgentOptions): Agent {
+  const engine = openEngine(options);
+  const worker = openWorker(engine, options.lifetime);
+  return {
+    recover: () => worker.recover(),
+    assign: update => worker.assign(update),
+    reports: worker.reports,
+    onReport: worker.onReport,
+    exec: (frames, start, signal) => exec(engine, worker, { frames, start, signal }),
+    logs: (start, signal) => logs(engine, worker, { start, signal }),
+    sweep: worker.sweep,
+    stopAll: signal => stopAll(engine, worker, signal),
+  };
+}
+
+interface ExecRequest {
+  readonly frames: AsyncIterable<BulkFrame>;
+  readonly start: ExecStart;
+  readonly signal: AbortSignal;
+}
+
+async function* exec(engine: Engine, worker: Worker, request: ExecRequest): AsyncIterable<BulkFrame> {
+  const { start } = request;
+  const controller = getTask(worker, start.taskId);
+  const index = getContainer(controller.task, start.container);
+  const container = controller.containers[index];
+  if (container?.phase !== 'running') {
+    throw new CoveyError('task-not-running', `Cannot run a program in task ${start.taskId}: it does not run`, {
+      state: `its state is ${controller.report.status.state}`,
+    });
+  }
+  const { paths } = engine;
+  const place = {
+    taskId: start.taskId,
+    containerId: container.containerId,
+    bundle: paths.bundle(start.taskId, index),
+    rootPath: `${paths.root(start.taskId, index)}/merged`,
+  };
+  yield* execInside(engine, place, request);
+}
+
+async function* logs(
+  engine: Engine,
+  worker: Worker,
+  request: { readonly start: LogsStart; readonly signal: AbortSignal },
+): AsyncIterable<BulkFrame> {
+  const { start, signal } = request;
+  const { task } = getTask(worker, start.taskId);
+  const index = getContainer(task, start.container);
+  const folder = engine.paths.task(start.taskId);
+  let wake: (() => void) | undefined;
+  let changed = false;
+  const notice = (): void => {
+    changed = true;
+    wake?.();
+  };
+  await using _watch = start.follow ? engine.host.files.watch(folder, notice) : undefined;
+  using _reports = worker.onReport(notice);
+  const grown = async (): Promise<void> => {
+    if (!changed) {
+      await new Promise<void>(resolve => {
+        wake = resolve;
+        signal.addEventListener('abort', notice, { once: true });
+      });
+      signal.removeEventListener('abort', notice);
+    }
+    changed = false;
+  };
+  yield* readLogs(engine.host.files, {
+    path: engine.paths.log(start.taskId, index),
+    tail: start.tail,
+    sinceMs: start.sinceMs,
+    follow: start.follow,
+    isEnded: () => worker.find(start.taskId)?.ended ?? true,
+    grown,
+    signal,
+  });
+  yield { body: { kind: 'end' } };
+}
+
+function getTask(worker: Worker, id: TaskId): TaskController {
+  const controller = worker.find(id);
+  if (controller !== undefined) return controller;
+  throw new CoveyError('not-found', `Cannot find task ${id} on this node`);
+}
+
+function getContainer(task: Task, name: string): number {
+  if (name === '') return 0;
+  const index = task.spec.containers.findIndex(container => container.name === name);
+  if (index >= 0) return index;
+  throw new CoveyError('not-found', `Cannot find container "${name}" in task ${task.id}`, {
+    state: `it has ${task.spec.containers.map(container => `"${container.name}"`).join(', ')}`,
+  });
+}
+
+async function stopAll(engine: Engine, worker: Worker, signal: AbortSignal): Promise<number> {
+  const count = await worker.clear(signal);
+  await worker.sweep();
+  const stuck = engine.cgroups.removeAll();
+  if (stuck.length > 0) engine.log.warn('cannot remove all cgroups', { stuck });
+  await engine.secrets.close();
+  const { files } = engine.host;
+  removeSmallTree(files, engine.paths.exits);
+  removeSmallTree(files, engine.paths.bundles);
+  removeSmallTree(files, engine.place.root);
+  files.removeDirectorySync(engine.place.root.slice(0, engine.place.root.lastIndexOf('/')));
+  files.removeDirectorySync(engine.paths.tasks);
+  return count;
+}

@@ -1,0 +1,132 @@
+/**
+ * One container of a task as it is seen from here: which processes it has, whether they live, how it ended. Processes are
+ * known by pid and start time, and by the cgroup or command line that bears the task's id, so that a pid that was given to
+ * somebody else is never signalled.
+ *
+ * Used by controller.ts and recover.ts. Not here: making and starting (prepare.ts, runtime/).
+ */
+import type { Task } from '../gen/types.js';
+import type { Engine } from './engine.js';
+import { findExit, findPid, isMonitorOf, type Monitored } from './runtime/conmon.js';
+import { waitsForStart } from './runtime/crun.js';
+import { isDeafTo, type ThreadLook } from './runtime/signals.js';
+
+export interface ContainerSeen {
+  readonly containerId: string;
+  readonly phase: 'none' | 'created' | 'running' | 'ended';
+  readonly pid: number;
+  /** Of that pid, in ticks since boot. */
+  readonly startTicks: number;
+  readonly monitorPid: number;
+  /** undefined: nobody saw its end. */
+  readonly exitCode: number | undefined;
+  readonly outOfMemory: boolean;
+}
+
+export function noContainer(containerId: string): ContainerSeen {
+  return {
+    containerId,
+    phase: 'none',
+    pid: 0,
+    startTicks: 0,
+    monitorPid: 0,
+    exitCode: undefined,
+    outOfMemory: false,
+  };
+}
+
+export function createdContainer(engine: Engine, containerId: string, monitored: Monitored): ContainerSeen {
+  return {
+    ...noContainer(containerId),
+    phase: 'created',
+    pid: monitored.pid,
+    startTicks: engine.host.processes.findStart(monitored.pid)?.startTicks ?? 0,
+    monitorPid: monitored.monitorPid,
+  };
+}
+
+/** Whether process 1 of the container is still that process, and no zombie. */
+export function isAlive(engine: Engine, container: ContainerSeen): boolean {
+  const start = engine.host.processes.findStart(container.pid);
+  return start !== undefined && start.startTicks === container.startTicks && start.state !== 'Z' && start.state !== 'X';
+}
+
+/** Looks at a container that was made: has it ended? */
+export function refreshContainer(
+  engine: Engine,
+  container: ContainerSeen,
+  place: { readonly task: Task; readonly index: number },
+): ContainerSeen {
+  if (container.phase === 'none' || container.phase === 'ended') return container;
+  const { paths } = engine;
+  const exit = findExit(engine.host, {
+    bundle: paths.bundle(place.task.id, place.index),
+    exitFile: paths.exit(container.containerId),
+  });
+  if (exit !== undefined) return { ...container, phase: 'ended', ...exit };
+  if (isAlive(engine, container)) return container;
+  // Dead, and nobody left who could still write down how.
+  return isMonitorOf(engine.host, container.monitorPid, container.containerId)
+    ? container
+    : { ...container, phase: 'ended', exitCode: undefined };
+}
+
+/**
+ * What an earlier daemon left of a container. `stray` says that something is there which cannot be gone on with: created
+ * without a monitor, half made, or running without a monitor.
+ */
+export type Adoption =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'stray' }
+  | { readonly kind: 'orphan'; readonly container: ContainerSeen }
+  | { readonly kind: 'found'; readonly container: ContainerSeen };
+
+export function adoptContainer(engine: Engine, place: { readonly task: Task; readonly index: number }): Adoption {
+  const { host, paths } = engine;
+  const bundle = paths.bundle(place.task.id, place.index);
+  const containerId = paths.containerId(place.task.id, place.index);
+  const pid = findPid(host, `${bundle}/pidfile`);
+  const monitorPid = findPid(host, `${bundle}/conmon.pid`);
+  const exit = findExit(host, { bundle, exitFile: paths.exit(containerId) });
+  if (exit !== undefined) {
+    const container = { ...noContainer(containerId), pid: pid ?? 0, monitorPid: monitorPid ?? 0, ...exit };
+    return { kind: 'found', container: { ...container, phase: 'ended' } };
+  }
+  if (pid === undefined || monitorPid === undefined) {
+    return host.files.listSync(bundle).length === 0 ? { kind: 'none' } : { kind: 'stray' };
+  }
+  const monitored = isMonitorOf(host, monitorPid, containerId);
+  const lives = engine.cgroups.members(place.task.id).includes(pid);
+  if (!lives) return { kind: 'stray' };
+  const created = createdContainer(engine, containerId, { pid, monitorPid });
+  if (waitsForStart(host, engine.place, containerId)) {
+    return monitored ? { kind: 'found', container: created } : { kind: 'stray' };
+  }
+  const container: ContainerSeen = { ...created, phase: 'running' };
+  return { kind: monitored ? 'found' : 'orphan', container };
+}
+
+/** Kills monitors and runtimes at work for a container: what is left when a creation was given up in the middle. */
+export function killHelpers(engine: Engine, containerId: string): void {
+  const roundsMax = 5;
+  for (let round = 0; round < roundsMax; round += 1) {
+    const helpers = [...engine.cgroups.monitors()].filter(pid => {
+      const args = engine.host.files.findTextSync(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
+      return args.includes(containerId);
+    });
+    if (helpers.length === 0) return;
+    for (const pid of helpers) engine.host.processes.kill(pid, 9);
+  }
+}
+
+/** Whether process 1 would surely not notice the signal, so that waiting for it is in vain. */
+export function isDeaf(engine: Engine, container: ContainerSeen, signal: number): boolean {
+  const { files } = engine.host;
+  const folder = `/proc/${container.pid}/task`;
+  const read = (thread: string, name: string): string => files.findTextSync(`${folder}/${thread}/${name}`) ?? '';
+  const threads = files.listSync(folder).map((thread): ThreadLook => {
+    const syscallBefore = read(thread, 'syscall');
+    return { syscallBefore, status: read(thread, 'status'), syscallAfter: read(thread, 'syscall') };
+  });
+  return isDeafTo(signal, threads, process.arch);
+}

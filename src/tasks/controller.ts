@@ -1,0 +1,408 @@
+/**
+ * Carries one task through its life: looks, asks `step` for the next action, does it, until there is nothing to do but wait.
+ * `advance` may be called at any time and as often as one likes; one call at a time (worker.ts sees to that).
+ *
+ * Written down durably: the task as assigned (worker.ts), and how it ended, before anything is given back. All between is
+ * seen again from the kernel and the run directory after a restart.
+ *
+ * Not here: deciding (task.ts), making and releasing (prepare.ts), many tasks (worker.ts).
+ */
+import { CoveyError, codeOf, messageOf } from '../errors.js';
+import type { Task, TaskReport, TaskState, TaskStatus } from '../gen/types.js';
+import type { Timer } from '../host.js';
+import { isCancellation, type Lifetime } from '../lifetime.js';
+import {
+  type ContainerSeen,
+  createdContainer,
+  isAlive,
+  isDeaf,
+  killHelpers,
+  noContainer,
+  refreshContainer,
+} from './containers.js';
+import type { Engine } from './engine.js';
+import type { Gate } from './gate.js';
+import type { HealthState } from './health.js';
+import { type HealthWatch, watchHealth } from './health-watch.js';
+import { forgetTask, prepareTask, releaseTask } from './prepare.js';
+import { startContainer } from './runtime/crun.js';
+import { parseSignal } from './runtime/signals.js';
+import { isFinal, judge, rankOf, step, type TaskAction, type TaskView } from './task.js';
+import { renderTaskFile, type TaskFile } from './task-file.js';
+
+export interface ControllerParts {
+  readonly engine: Engine;
+  readonly lifetime: Lifetime;
+  /** Of creations at work on this node at once. */
+  readonly creations: Gate;
+  readonly bootId: string;
+  /** Look again soon. */
+  readonly touch: () => void;
+  /** The status changed. */
+  readonly onStatus: () => void;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What recover found of an earlier daemon's work. */
+export interface Found {
+  readonly containers: readonly ContainerSeen[];
+  readonly failure: Failure | undefined;
+  /** The state that was last told, when higher than what is written down. */
+  readonly told: TaskState | undefined;
+}
+
+const graceDefaultMs = 10_000;
+/** How often a killed task is looked at that does not go away (a process in an uninterruptible call). */
+const killedLookMs = 200;
+
+export class TaskController {
+  readonly #parts: ControllerParts;
+  #task: Task;
+  #status: TaskStatus;
+  #unwanted: boolean;
+  #containers: readonly ContainerSeen[];
+  #failure: Failure | undefined;
+  #health: HealthState | undefined;
+  #healthWatch: HealthWatch | undefined;
+  #stopping: TaskView['stopping'] = 'no';
+  #graceOver = false;
+  #held = true;
+  #gone = false;
+  #monitorLost = false;
+  #preparing: AbortController | undefined;
+  readonly #timers = new Set<Timer>();
+
+  constructor(parts: ControllerParts, file: TaskFile, found: Found | undefined) {
+    this.#parts = parts;
+    this.#task = file.task;
+    this.#unwanted = file.unwanted;
+    this.#failure = found?.failure;
+    this.#status = found?.told === undefined ? file.status : { ...file.status, state: found.told };
+    this.#containers =
+      found?.containers ??
+      file.task.spec.containers.map((_container, index) =>
+        noContainer(parts.engine.paths.containerId(file.task.id, index)),
+      );
+    if (this.#containers[0]?.phase === 'running') this.#watchHealth();
+  }
+
+  get task(): Task {
+    return this.#task;
+  }
+
+  get unwanted(): boolean {
+    return this.#unwanted;
+  }
+
+  /** Nothing is left of it: the worker forgets it. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  get report(): TaskReport {
+    return { taskId: this.#task.id, status: this.#status };
+  }
+
+  get file(): TaskFile {
+    return { task: this.#task, status: this.#status, bootId: this.#parts.bootId, unwanted: this.#unwanted };
+  }
+
+  get containers(): readonly ContainerSeen[] {
+    return this.#containers;
+  }
+
+  get ended(): boolean {
+    return isFinal(this.#status.state);
+  }
+
+  /** A newer wish for the same task; the caller has written it down. */
+  want(wish: { readonly task: Task; readonly unwanted: boolean }): void {
+    this.#task = wish.task;
+    this.#unwanted = wish.unwanted;
+    if (wish.unwanted || wish.task.desired === 'shutdown' || wish.task.desired === 'remove') {
+      this.#preparing?.abort(new CoveyError('cancelled', 'Cannot go on: not wanted any more'));
+    }
+    this.#parts.touch();
+  }
+
+  /** Looks at the monitors; `alive` are the processes in their group. */
+  checkMonitors(alive: ReadonlySet<number>): void {
+    const lost = this.#containers.some(
+      ({ phase, monitorPid }) => (phase === 'created' || phase === 'running') && !alive.has(monitorPid),
+    );
+    if (!lost || this.ended) return;
+    this.#monitorLost = true;
+    this.#parts.touch();
+  }
+
+  async advance(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      this.#refresh();
+      const action = step(this.#view());
+      if (action.kind === 'wait') {
+        this.#note(action.because);
+        return;
+      }
+      await this.#perform(action, signal);
+      if (this.#gone) return;
+    }
+  }
+
+  #refresh(): void {
+    this.#containers = this.#containers.map((container, index) =>
+      refreshContainer(this.#parts.engine, container, { task: this.#task, index }),
+    );
+    // A monitor that ends because its container did has left the exit code: only then is it lost when there is none.
+    const orphaned = this.#containers.some(({ phase }) => phase === 'created' || phase === 'running');
+    const unseen = this.#containers.some(({ phase, exitCode }) => phase === 'ended' && exitCode === undefined);
+    if (this.#monitorLost && (orphaned || unseen) && this.#stopping === 'no') {
+      this.#failure ??= { code: 'monitor-lost', message: 'Cannot watch the task: its monitor (conmon) died' };
+    }
+    this.#monitorLost = false;
+  }
+
+  #view(): TaskView {
+    const { engine } = this.#parts;
+    const missing = engine.secrets.findMissing(this.#task);
+    return {
+      desired: this.#task.desired,
+      unwanted: this.#unwanted,
+      state: this.#status.state,
+      main: this.#containers[0]?.phase ?? 'none',
+      alive: this.#containers.some(({ phase }) => phase === 'created' || phase === 'running'),
+      failed: this.#failure !== undefined,
+      health: this.#health?.health ?? 'none',
+      stopping: this.#stopping,
+      graceOver: this.#graceOver,
+      held: this.#held,
+      waitsFor: missing === undefined ? undefined : `waits for secret or config ${missing} from the managers`,
+    };
+  }
+
+  /** What it waits for, for people; no state changes by it. */
+  #note(because: string): void {
+    if (isFinal(this.#status.state) || this.#status.state === 'running' || this.#status.message === because) return;
+    this.#status = { ...this.#status, message: because };
+    this.#parts.onStatus();
+  }
+
+  async #perform(action: Exclude<TaskAction, { kind: 'wait' }>, signal: AbortSignal): Promise<void> {
+    switch (action.kind) {
+      case 'tell':
+        return this.#tell(action.state);
+      case 'prepare':
+        return await this.#prepare(signal);
+      case 'start':
+        return await this.#start(signal);
+      case 'stop':
+        return this.#stop();
+      case 'kill':
+        return this.#kill();
+      case 'finish':
+        return await this.#finish();
+      case 'release':
+        return await this.#release();
+      case 'forget':
+        return await this.#forget();
+    }
+  }
+
+  #tell(state: TaskState): void {
+    const { engine } = this.#parts;
+    const main = this.#containers[0];
+    this.#status = {
+      ...this.#status,
+      state,
+      sinceMs: engine.host.clock.wallMs(),
+      message: '',
+      health: this.#health === undefined ? '' : this.#health.health,
+      pid: main === undefined || main.phase === 'none' ? undefined : main.pid,
+    };
+    if (rankOf(state) >= rankOf('starting')) writeTold(engine, this.#task.id, state);
+    this.#parts.onStatus();
+  }
+
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const { engine, creations } = this.#parts;
+    const preparing = new AbortController();
+    this.#preparing = preparing;
+    const either = AbortSignal.any([signal, preparing.signal]);
+    try {
+      const monitored = await creations.pass(either, () => prepareTask(engine, this.#task, either));
+      this.#containers = monitored.map((one, index) =>
+        createdContainer(engine, engine.paths.containerId(this.#task.id, index), one),
+      );
+    } catch (error) {
+      if (signal.aborted) throw error; // the daemon ends: the next one finds what is there
+      for (const { containerId } of this.#containers) killHelpers(engine, containerId);
+      engine.cgroups.killAll(this.#task.id);
+      if (!(preparing.signal.aborted && isCancellation(error))) this.#fail(error);
+    } finally {
+      this.#preparing = undefined;
+    }
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const { engine } = this.#parts;
+    try {
+      for (const [index, container] of this.#containers.entries()) {
+        if (container.phase !== 'created') continue;
+        await startContainer(engine.host, engine.place, { containerId: container.containerId, signal });
+        this.#containers = this.#containers.with(index, { ...container, phase: 'running' });
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.#fail(error);
+      return;
+    }
+    this.#watchHealth();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { code: codeOf(error), message: messageOf(error) };
+    this.#parts.engine.log.warn('a task failed', { task: this.#task.id, error });
+  }
+
+  #watchHealth(): void {
+    const { engine, lifetime, touch, onStatus } = this.#parts;
+    this.#healthWatch = watchHealth(engine, {
+      task: this.#task,
+      lifetime,
+      onChange: state => {
+        this.#health = state;
+        if (!isFinal(this.#status.state)) this.#status = { ...this.#status, health: state.health };
+        onStatus();
+        touch();
+      },
+    });
+    this.#health = this.#healthWatch?.first;
+  }
+
+  #stop(): void {
+    const { engine } = this.#parts;
+    this.#healthWatch?.end();
+    this.#stopping = 'asked';
+    let graceMs = 0;
+    for (const [index, container] of this.#containers.entries()) {
+      if (container.phase !== 'running' || !isAlive(engine, container)) continue;
+      const spec = this.#task.spec.containers[index];
+      const signal = this.#stopSignal(index);
+      if (signal === 9 || isDeaf(engine, container, signal)) {
+        engine.host.processes.kill(container.pid, 9);
+      } else {
+        engine.host.processes.kill(container.pid, signal);
+        graceMs = Math.max(graceMs, spec?.stopGraceMs ?? graceDefaultMs);
+      }
+    }
+    this.#after(graceMs === 0 ? killedLookMs : graceMs, () => {
+      this.#graceOver = true;
+    });
+  }
+
+  #stopSignal(index: number): number {
+    const spec = this.#task.spec.containers[index];
+    const image = spec === undefined ? undefined : this.#parts.engine.images.find(spec.image);
+    const text = spec?.stopSignal || image?.config.stopSignal || 'SIGTERM';
+    try {
+      return parseSignal(text);
+    } catch (error) {
+      this.#parts.engine.log.warn('a stop signal is unknown; SIGTERM is used', { task: this.#task.id, error });
+      return 15;
+    }
+  }
+
+  #kill(): void {
+    const { engine } = this.#parts;
+    this.#healthWatch?.end();
+    this.#stopping = 'killed';
+    engine.cgroups.killAll(this.#task.id);
+    this.#lookAgain();
+  }
+
+  /** Until the killed are gone. Mostly the exit files tell first. */
+  #lookAgain(): void {
+    this.#after(killedLookMs, () => {
+      if (this.ended || this.#stopping !== 'killed') return;
+      this.#parts.engine.cgroups.killAll(this.#task.id);
+      this.#lookAgain();
+    });
+  }
+
+  #after(ms: number, call: () => void): void {
+    const timer = this.#parts.engine.host.clock.after(ms, () => {
+      this.#timers.delete(timer);
+      call();
+      this.#parts.touch();
+    });
+    this.#timers.add(timer);
+  }
+
+  #clearTimers(): void {
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
+  }
+
+  async #finish(): Promise<void> {
+    const { engine } = this.#parts;
+    this.#healthWatch?.end();
+    const main = this.#containers[0];
+    const counted = engine.cgroups.countOomKills(this.#task.id) > 0;
+    const verdict = judge({
+      state: this.#status.state,
+      failure: this.#failure,
+      exitCode: main?.exitCode,
+      stopped: this.#stopping !== 'no' && this.#failure === undefined && this.#health?.health !== 'unhealthy',
+      outOfMemory: counted || main?.outOfMemory === true,
+      memoryLimitBytes: this.#task.spec.limits?.memoryBytes ?? 0,
+      unhealthy: this.#health?.health === 'unhealthy' ? this.#health.output || 'its check failed' : undefined,
+    });
+    this.#status = {
+      ...this.#status,
+      ...verdict,
+      sinceMs: engine.host.clock.wallMs(),
+      message: '',
+      exitCode: main?.exitCode,
+      pid: undefined,
+      health: this.#health?.health ?? '',
+    };
+    this.#clearTimers();
+    await this.save();
+    await this.#release().catch((error: unknown) => {
+      engine.log.warn('cannot give back all of a task yet', { task: this.#task.id, error });
+    });
+    this.#parts.onStatus();
+  }
+
+  /** Writes the task down. A full disk must not keep a task from ending: what is not written is found out again. */
+  async save(): Promise<void> {
+    const { engine } = this.#parts;
+    try {
+      await engine.host.files.replace(engine.paths.taskFile(this.#task.id), renderTaskFile(this.file));
+    } catch (error) {
+      engine.log.error('cannot write a task down', { task: this.#task.id, error });
+    }
+  }
+
+  async #release(): Promise<void> {
+    await releaseTask(this.#parts.engine, this.#task);
+    this.#held = false;
+  }
+
+  async #forget(): Promise<void> {
+    const { engine } = this.#parts;
+    this.#clearTimers();
+    await forgetTask(engine, this.#task.id);
+    this.#gone = true;
+  }
+}
+
+/** Remembers in the run directory, which a reboot empties, how far a task was reported. */
+function writeTold(engine: Engine, taskId: Task['id'], state: TaskState): void {
+  const folder = engine.paths.taskBundles(taskId);
+  engine.host.files.makeDirectorySync(folder);
+  engine.host.files.writeSync(`${folder}/told`, state);
+}

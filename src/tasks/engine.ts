@@ -1,0 +1,86 @@
+/**
+ * What carrying out a task needs, gathered once: the machine, the runtime that works on it, cgroups, limits of the daemon
+ * itself, compiled system call filters. Handed to prepare, controller, health, exec, recover and sweep.
+ *
+ * Not here: anything about one task.
+ */
+import type { Host, SeccompProfile } from '../host.js';
+import type { Logger } from '../telemetry.js';
+import type { AgentOptions } from './agent-types.js';
+import { type Cgroups, openCgroups } from './cgroup/index.js';
+import type { TaskImages, TaskVolumes } from './images.js';
+import type { TaskNetwork } from './network.js';
+import { type Paths, pathsOf } from './paths.js';
+import { parseCapabilityMask } from './runtime/capabilities.js';
+import type { RuntimePlace } from './runtime/crun.js';
+import { type HostLimits, parseHardLimits } from './runtime/process.js';
+import { planSeccomp } from './runtime/seccomp.js';
+import { openSecrets, type Secrets } from './secrets.js';
+
+export interface Engine {
+  readonly host: Host;
+  readonly paths: Paths;
+  readonly place: RuntimePlace;
+  readonly cgroups: Cgroups;
+  readonly images: TaskImages;
+  readonly network: TaskNetwork;
+  readonly volumes: TaskVolumes | undefined;
+  readonly secrets: Secrets;
+  readonly limits: HostLimits;
+  readonly filterFor: (capabilities: readonly string[]) => SystemCallFilter;
+  readonly prefix: string;
+  readonly log: Logger;
+}
+
+/** Compiled for a runtime that takes it so, as a profile for one that does not, neither where the kernel has no seccomp. */
+export interface SystemCallFilter {
+  readonly profile: SeccompProfile | undefined;
+  readonly compiled: Uint8Array | undefined;
+}
+
+/** Sets of capabilities differ little: more than these are compiled anew each time. */
+const filtersMax = 32;
+
+export function openEngine(options: AgentOptions): Engine {
+  const { host, prefix, runtime } = options;
+  const paths = pathsOf(options);
+  return {
+    host,
+    paths,
+    place: { runtime, root: paths.runtimeRoot(runtime.name) },
+    cgroups: openCgroups(host, prefix),
+    images: options.images,
+    network: options.network,
+    volumes: options.volumes,
+    secrets: openSecrets(host, paths),
+    limits: readHostLimits(host),
+    filterFor: filterCache(options),
+    prefix,
+    log: options.log,
+  };
+}
+
+function readHostLimits(host: Pick<Host, 'files'>): HostLimits {
+  const status = host.files.findTextSync('/proc/self/status') ?? '';
+  const capabilities = parseCapabilityMask(status, 'CapEff');
+  return {
+    hardLimits: parseHardLimits(host.files.findTextSync('/proc/self/limits') ?? ''),
+    mayRaise: capabilities.includes('CAP_SYS_RESOURCE'),
+    capabilities,
+  };
+}
+
+function filterCache({ host, runtime }: AgentOptions): Engine['filterFor'] {
+  const filters = new Map<string, SystemCallFilter>();
+  const hasSeccomp = host.files.findTextSync('/proc/sys/kernel/seccomp/actions_avail') !== undefined;
+  return capabilities => {
+    const key = capabilities.join();
+    const known = filters.get(key);
+    if (known !== undefined) return known;
+    const profile = hasSeccomp ? planSeccomp(capabilities, process.arch) : undefined;
+    const compiled = profile !== undefined && runtime.takesFilter ? host.kernel.compileSeccomp(profile) : undefined;
+    const filter = { profile: compiled === undefined ? profile : undefined, compiled };
+    if (filters.size < filtersMax) filters.set(key, filter);
+    return filter;
+  };
+}

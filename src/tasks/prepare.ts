@@ -1,0 +1,286 @@
+/**
+ * Makes the containers of a task, up to the point where each waits to be started: network, root file systems, users,
+ * volumes, secrets, bundles, monitors. And gives all of it back.
+ *
+ * Every step is named by the task's id and may be done again; `releaseTask` undoes whatever there is, in whatever state the
+ * daemon died.
+ *
+ * Called by controller.ts. Not here: when (task.ts), the content of the bundle (runtime/bundle.ts).
+ */
+import { CoveyError } from '../errors.js';
+import type { ContainerSpec, Task } from '../gen/types.js';
+import type { Engine } from './engine.js';
+import type { ImageRecord } from './images.js';
+import type { NetworkAttached } from './network.js';
+import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
+import { planCapabilities } from './runtime/capabilities.js';
+import { createMonitored, type Monitored } from './runtime/conmon.js';
+import { forgetContainer } from './runtime/crun.js';
+import { type BoundFile, parseTarget } from './runtime/mounts.js';
+import { renderConfig } from './runtime/oci.js';
+import { defaultPath, initPath, planArgs, planDirectory } from './runtime/process.js';
+import { planLimits, type TaskLimits } from './runtime/resources.js';
+import {
+  checkCommand,
+  checkMountPoints,
+  makeWorkingDirectory,
+  nestedMountPoints,
+  runtimeMountPoints,
+} from './runtime/rootfs.js';
+import { removeSmallTree } from './small-tree.js';
+
+/** Small inits that need no libraries of the image they are mounted into. */
+const initPrograms = ['docker-init', 'tini-static', 'catatonit'];
+
+export async function prepareTask(engine: Engine, task: Task, signal: AbortSignal): Promise<readonly Monitored[]> {
+  const images = task.spec.containers.map(container => findImage(engine, task, container));
+  const limits = planLimits(task.spec, { countsSwap: engine.cgroups.countsSwap });
+  if (images.length > 1) engine.cgroups.makeTask(task.id, limits);
+  const attaching = engine.network.attach(task, signal);
+  const mounting = images.map((image, index) => engine.images.mountRoot(image, engine.paths.root(task.id, index)));
+  await Promise.allSettled([attaching, ...mounting]); // nothing goes on behind the back of a clean-up
+  const attached = await attaching;
+  const roots = await Promise.all(mounting);
+  const monitored: Monitored[] = [];
+  for (const [index, root] of roots.entries()) {
+    signal.throwIfAborted();
+    const place: ContainerPlace = { task, index, image: images[index]!, rootPath: root.rootPath, attached, limits };
+    await writeBundle(engine, place);
+    monitored.push(await createContainer(engine, { task, index, signal }));
+  }
+  return monitored;
+}
+
+function findImage(engine: Engine, task: Task, container: ContainerSpec): ImageRecord {
+  const image = engine.images.find(container.image);
+  if (image === undefined) {
+    throw new CoveyError('image-not-found', `Cannot find image "${container.image}" on this node`, {
+      hint: 'covey image import FILE',
+    });
+  }
+  engine.images.acquire(task.id, image.digest);
+  return image;
+}
+
+interface ContainerPlace {
+  readonly task: Task;
+  readonly index: number;
+  readonly image: ImageRecord;
+  readonly rootPath: string;
+  readonly attached: NetworkAttached;
+  readonly limits: TaskLimits;
+}
+
+async function writeBundle(engine: Engine, place: ContainerPlace): Promise<void> {
+  const { task, index } = place;
+  const { files } = engine.host;
+  const bundle = engine.paths.bundle(task.id, index);
+  files.makeDirectorySync(`${bundle}/persist`);
+  const input = await gatherBundle(engine, place);
+  files.writeSync(`${bundle}/config.json`, renderConfig(planBundle(input)));
+}
+
+async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<BundleInput> {
+  const { task, index, image, rootPath } = place;
+  const container = task.spec.containers[index]!;
+  await checkSources(engine, container);
+  const userText = container.user === '' ? image.config.user : container.user;
+  const user = await engine.images.resolveUser(rootPath, userText, container.groups);
+  const volumes = await prepareVolumes(engine, place);
+  const secrets = await engine.secrets.write(task, index);
+  await checkRoot(engine, place, volumes);
+  const capabilities = planCapabilities(container, engine.limits.capabilities);
+  const filter = engine.filterFor(capabilities);
+  return {
+    task,
+    index,
+    container,
+    image: image.config,
+    user,
+    rootPath,
+    networkPath: place.attached.namespacePath,
+    cgroupPath: engine.cgroups.containerPath(task.id, index, task.spec.containers.length),
+    cgroupNamespace: engine.cgroups.version === 'v2',
+    mounts: {
+      mounts: volumes.mounts,
+      volumePaths: volumes.paths,
+      files: [...writeEtc(engine, place), ...initFile(engine, container), ...secrets],
+      shmBytes: container.shmBytes,
+    },
+    limits: task.spec.containers.length === 1 ? place.limits : { ...unlimited, pidsMax: place.limits.pidsMax },
+    host: engine.limits,
+    capabilities,
+    seccomp: filter.profile,
+    seccompBpf: filter.compiled,
+  };
+}
+
+/** Of a container that shares the group and the limits of its task with others. */
+const unlimited: TaskLimits = {
+  memoryBytes: 0,
+  limitSwap: false,
+  cpuQuotaUs: undefined,
+  cpuShares: undefined,
+  pidsMax: 0,
+};
+
+interface PreparedVolumes {
+  /** Those of the spec, and an anonymous one for each VOLUME of the image that the spec does not cover. */
+  readonly mounts: ContainerSpec['mounts'];
+  readonly paths: ReadonlyMap<string, string>;
+}
+
+async function prepareVolumes(engine: Engine, place: ContainerPlace): Promise<PreparedVolumes> {
+  const { mounts } = place.task.spec.containers[place.index]!;
+  const covered = new Set(mounts.map(mount => parseTarget(mount.target)));
+  const inherited = place.image.config.volumes
+    .filter(target => !covered.has(parseTarget(target)))
+    .map(target => ({ ...anonymous, target }));
+  const all = [...mounts, ...inherited];
+  const wanted = all.filter(mount => mount.kind === 'volume');
+  const { volumes } = engine;
+  if (wanted.length === 0) return { mounts: all, paths: new Map() };
+  if (volumes === undefined) throw new CoveyError('mount-source', 'Cannot mount a volume: this node keeps none');
+  const paths = new Map<string, string>();
+  for (const { source, target, noCopy } of wanted) {
+    const request = { taskId: place.task.id, name: source, rootPath: place.rootPath, target, noCopy };
+    paths.set(target, (await volumes.prepare(request)).path);
+  }
+  return { mounts: all, paths };
+}
+
+const anonymous = {
+  kind: 'volume',
+  source: '',
+  readOnly: false,
+  tmpfsBytes: 0,
+  tmpfsMode: 0,
+  propagation: '',
+  noCopy: false,
+} as const;
+
+async function checkSources(engine: Engine, container: ContainerSpec): Promise<void> {
+  for (const mount of container.mounts) {
+    if (mount.kind !== 'bind') continue;
+    if (!mount.source.startsWith('/')) {
+      throw new CoveyError('mount-source', `Cannot mount "${mount.source}": a bind source is an absolute path`);
+    }
+    if ((await engine.host.files.findStat(mount.source)) !== undefined) continue;
+    throw new CoveyError('mount-source', `Cannot mount "${mount.source}" at "${mount.target}": it is not on this node`);
+  }
+}
+
+async function checkRoot(engine: Engine, place: ContainerPlace, volumes: PreparedVolumes): Promise<void> {
+  const { files } = engine.host;
+  const { rootPath, image, task, index } = place;
+  const container = task.spec.containers[index]!;
+  const mountTargets = volumes.mounts.map(mount => parseTarget(mount.target));
+  const cwd = planDirectory(container, image.config);
+  const [command = ''] = planArgs(container, image.config);
+  await checkMountPoints(files, rootPath, runtimeMountPoints);
+  await checkMountPoints(files, rootPath, nestedMountPoints);
+  await makeWorkingDirectory(files, rootPath, { path: cwd, mountTargets });
+  const env = [`PATH=${defaultPath}`, ...image.config.env, ...container.env].toReversed();
+  await checkCommand(files, rootPath, { command, env, cwd, mountTargets });
+}
+
+/** hosts, hostname, resolv.conf: of the host where the container is on its network. */
+function writeEtc(engine: Engine, place: ContainerPlace): readonly BoundFile[] {
+  const { task, index, attached } = place;
+  const container = task.spec.containers[index]!;
+  const bundle = engine.paths.bundle(task.id, index);
+  const hostname = hostnameOf(task, container);
+  const contents = [
+    ['hosts', renderHosts(hostname, task.endpoints, container.extraHosts)],
+    ['hostname', `${hostname}\n`],
+    ['resolv.conf', renderResolvConf(container, attached)],
+  ] as const;
+  const own = attached.namespacePath !== undefined || attached.nameservers.length > 0 || container.dns.length > 0;
+  return contents.map(([name, content]) => {
+    if (name === 'resolv.conf' && !own)
+      return { source: '/etc/resolv.conf', target: '/etc/resolv.conf', readOnly: true };
+    engine.host.files.writeSync(`${bundle}/${name}`, content, { mode: 0o644 });
+    return { source: `${bundle}/${name}`, target: `/etc/${name}`, readOnly: false };
+  });
+}
+
+function initFile(engine: Engine, container: ContainerSpec): readonly BoundFile[] {
+  if (!container.init) return [];
+  const source = initPrograms.map(name => engine.host.processes.findOnPath(name)).find(path => path !== undefined);
+  if (source !== undefined) return [{ source, target: initPath, readOnly: true }];
+  throw new CoveyError('bad-bundle', 'Cannot start with an init: none is installed on this node', {
+    state: `looked for ${initPrograms.join(', ')}`,
+    hint: 'apt-get install tini',
+  });
+}
+
+interface CreateRequest {
+  readonly task: Task;
+  readonly index: number;
+  readonly signal: AbortSignal;
+}
+
+function createContainer(engine: Engine, { task, index, signal }: CreateRequest): Promise<Monitored> {
+  const container = task.spec.containers[index]!;
+  return createMonitored(engine.host, engine.place, {
+    containerId: engine.paths.containerId(task.id, index),
+    bundle: engine.paths.bundle(task.id, index),
+    exits: engine.paths.exits,
+    log: engine.paths.log(task.id, index),
+    tty: container.tty,
+    stdin: container.stdin,
+    adopt: engine.cgroups.adoptMonitor,
+    signal,
+  });
+}
+
+/**
+ * Gives back all that a task holds but its directory with the log. Its processes have to be dead or dying. Goes on past
+ * failures; calling it again does the rest.
+ */
+export async function releaseTask(engine: Engine, task: Task): Promise<void> {
+  const { files } = engine.host;
+  const { paths } = engine;
+  const failures: unknown[] = [];
+  const attempt = async (work: () => Promise<void> | void): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  await attempt(() => removeGroups(engine, task));
+  const indexes = task.spec.containers.map((_container, index) => index);
+  await Promise.all([
+    attempt(() => engine.network.detach(task.id)),
+    ...indexes.map(index => attempt(() => engine.images.unmountRoot(paths.root(task.id, index)))),
+  ]);
+  for (const index of indexes) {
+    const containerId = paths.containerId(task.id, index);
+    await attempt(() => forgetContainer(engine.host, engine.place, containerId));
+    await attempt(() => files.removeFileSync(paths.exit(containerId)));
+  }
+  await attempt(() => removeSmallTree(files, paths.taskBundles(task.id)));
+  await attempt(() => engine.secrets.remove(task));
+  await attempt(async () => await engine.volumes?.release(task.id));
+  await attempt(() => engine.images.release(task.id));
+  if (failures.length > 0) throw new AggregateError(failures, `Cannot give back all of task ${task.id}`);
+}
+
+function removeGroups(engine: Engine, task: Task): void {
+  if (engine.cgroups.killAll(task.id) && engine.cgroups.remove(task.id)) return;
+  throw new CoveyError('internal', `Cannot remove the cgroup of task ${task.id}: processes are still in it`, {
+    state: `processes ${engine.cgroups.members(task.id).join(', ')}`,
+  });
+}
+
+/** Deletes what `releaseTask` leaves: task.json, the logs. Never goes into a root file system that is still mounted. */
+export async function forgetTask(engine: Engine, taskId: Task['id']): Promise<void> {
+  const { files } = engine.host;
+  const folder = engine.paths.task(taskId);
+  for (const name of files.listSync(folder)) {
+    if (/^\d+$/.test(name)) files.removeDirectorySync(`${folder}/${name}`);
+    else files.removeFileSync(`${folder}/${name}`);
+  }
+  if (files.removeDirectorySync(folder) === 'busy') await files.removeTree(folder);
+}

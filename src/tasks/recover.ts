@@ -1,0 +1,102 @@
+/**
+ * At the start of the daemon: reads every task that was written down, looks at what is left of it on the machine, and says
+ * with what its controller goes on. What cannot be gone on with is taken away first.
+ *
+ *   monitor lives, container made or running   adopted
+ *   exit file                                  ended, with that code
+ *   runs without a monitor                     adopted as failed (monitor-lost), then killed
+ *   made without a monitor, half made          taken away; made anew
+ *   another boot                               failed (node-rebooted) if it had been started, else made anew
+ *
+ * Not here: what no task owns (sweep.ts).
+ */
+import { codeOf, messageOf } from '../errors.js';
+import type { TaskState } from '../gen/types.js';
+import { asId, isId, type TaskId } from '../ids.js';
+import { adoptContainer, type ContainerSeen, killHelpers, noContainer } from './containers.js';
+import type { Found } from './controller.js';
+import type { Engine } from './engine.js';
+import { releaseTask } from './prepare.js';
+import { isFinal, rankOf, taskStates } from './task.js';
+import { parseTaskFile, type TaskFile } from './task-file.js';
+
+export interface Recovered {
+  readonly file: TaskFile;
+  readonly found: Found;
+}
+
+export async function recoverTasks(engine: Engine, bootId: string): Promise<readonly Recovered[]> {
+  const names = await engine.host.files.list(engine.paths.tasks);
+  const recovered: Recovered[] = [];
+  for (const name of names.filter(isId)) {
+    const file = await readTask(engine, asId<TaskId>(name));
+    if (file !== undefined) recovered.push({ file, found: await findTask(engine, file, bootId) });
+  }
+  return recovered;
+}
+
+/** A task that cannot be read is left to the sweep: the managers assign it again if they still want it. */
+async function readTask(engine: Engine, id: TaskId): Promise<TaskFile | undefined> {
+  const path = engine.paths.taskFile(id);
+  try {
+    const text = await engine.host.files.findText(path);
+    return text === undefined ? undefined : parseTaskFile(path, text);
+  } catch (error) {
+    engine.log.error('cannot read a task; it is taken away', {
+      task: id,
+      code: codeOf(error),
+      error: messageOf(error),
+    });
+    return undefined;
+  }
+}
+
+async function findTask(engine: Engine, file: TaskFile, bootId: string): Promise<Found> {
+  const { task } = file;
+  const blank = task.spec.containers.map((_container, index) => noContainer(engine.paths.containerId(task.id, index)));
+  if (isFinal(file.status.state)) return { containers: blank, failure: undefined, told: undefined };
+  const image = task.spec.containers.map(container => engine.images.find(container.image));
+  for (const found of image) if (found !== undefined) engine.images.acquire(task.id, found.digest);
+  if (file.bootId !== bootId) return await findRebooted(engine, file, blank);
+  return await findAlive(engine, file, blank);
+}
+
+async function findRebooted(engine: Engine, file: TaskFile, blank: readonly ContainerSeen[]): Promise<Found> {
+  await releaseTask(engine, file.task);
+  const started = rankOf(file.status.state) >= rankOf('starting') || file.task.desired !== 'ready';
+  const failure = started
+    ? { code: 'node-rebooted', message: 'Cannot keep the task: the machine was started anew' }
+    : undefined;
+  return { containers: blank, failure, told: failure === undefined ? undefined : 'starting' };
+}
+
+async function findAlive(engine: Engine, file: TaskFile, blank: readonly ContainerSeen[]): Promise<Found> {
+  const { task } = file;
+  const told = readTold(engine, task.id);
+  const adoptions = blank.map((_container, index) => adoptContainer(engine, { task, index }));
+  if (adoptions.some(({ kind }) => kind === 'orphan')) {
+    const containers = adoptions.map((adoption, index) =>
+      'container' in adoption ? adoption.container : blank[index]!,
+    );
+    const failure = { code: 'monitor-lost', message: 'Cannot watch the task: its monitor (conmon) died' };
+    return { containers, failure, told: told ?? 'starting' };
+  }
+  if (adoptions.every(({ kind }) => kind === 'found')) {
+    const containers = adoptions.flatMap(adoption => ('container' in adoption ? [adoption.container] : []));
+    const begun = containers.some(({ phase }) => phase === 'running' || phase === 'ended');
+    return { containers, failure: undefined, told: told ?? (begun ? 'starting' : 'preparing') };
+  }
+  // Something is missing, so the task never was whole: away with it, and from the beginning.
+  for (const { containerId } of blank) killHelpers(engine, containerId);
+  if (adoptions.some(({ kind }) => kind !== 'none') || told !== undefined) await releaseTask(engine, task);
+  const failure =
+    told === undefined
+      ? undefined
+      : { code: 'monitor-lost', message: 'Cannot find the container of the task: it and its monitor are gone' };
+  return { containers: blank, failure, told };
+}
+
+function readTold(engine: Engine, taskId: TaskId): TaskState | undefined {
+  const text = engine.host.files.findTextSync(`${engine.paths.taskBundles(taskId)}/told`)?.trim();
+  return taskStates.find(state => state === text);
+}

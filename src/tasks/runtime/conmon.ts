@@ -1,0 +1,175 @@
+/**
+ * The monitor: one conmon per container holds its output, its exit code and its terminal, and outlives the daemon.
+ *
+ *   daemon                               conmon
+ *   spawn, with two pipes  ------------> waits for a byte on the start pipe
+ *   moves it to its own cgroup
+ *   one byte               ------------> forks away, runs `<runtime> create`
+ *   reads one line         <------------ {"data": PID}, or {"data": -1, "message": …}
+ *   ...                                  container ends: exit code to persist/exit, then to exits/<container id>
+ *
+ * A conmon whose line nobody reads dies and leaves a created container without a monitor: `recover` deletes those.
+ *
+ * Not here: the bundle (bundle.ts), starting (crun.ts), what an exit means (task.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Files, Host, SpawnedProcess } from '../../host.js';
+import { globalArgs, type RuntimePlace, runtimeError } from './crun.js';
+
+export interface MonitorRequest {
+  readonly containerId: string;
+  readonly bundle: string;
+  readonly exits: string;
+  readonly log: string;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+}
+
+export interface Monitored {
+  /** Process 1 of the container, as the host sees it. */
+  readonly pid: number;
+  readonly monitorPid: number;
+}
+
+const createTimeoutMs = 60_000;
+const wordsMaxBytes = 16_384;
+const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Creates the container: it exists, and waits to be started. On failure the caller removes what is left of it. */
+export async function createMonitored(
+  host: Pick<Host, 'clock' | 'files' | 'processes'>,
+  place: RuntimePlace,
+  request: MonitorRequest & { readonly adopt: (pid: number) => void; readonly signal: AbortSignal },
+): Promise<Monitored> {
+  request.signal.throwIfAborted();
+  const child = await host.processes.spawn(monitorArgv(place, request), {
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
+    env: { PATH: systemPath, TZ: 'UTC', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
+    detached: true,
+  });
+  try {
+    request.adopt(child.pid);
+    child.pipes.get(4)?.end('\0');
+    const pid = parseSync(await readSync(host, child, request.signal));
+    return { pid, monitorPid: readPid(host, `${request.bundle}/conmon.pid`) };
+  } finally {
+    for (const pipe of child.pipes.values()) pipe.destroy();
+  }
+}
+
+function monitorArgv(place: RuntimePlace, request: MonitorRequest): readonly string[] {
+  const { containerId, bundle } = request;
+  return [
+    place.runtime.conmonPath,
+    ...['--api-version', '1', '-c', containerId, '-u', containerId, '-n', containerId],
+    ...['-r', place.runtime.path, '-b', bundle, '-p', `${bundle}/pidfile`, '-P', `${bundle}/conmon.pid`],
+    ...['--exit-dir', request.exits, '--persist-dir', `${bundle}/persist`, '--full-attach'],
+    ...['-l', `k8s-file:${request.log}`, '--log-level', 'warning', '--no-sync-log'],
+    ...(request.tty ? ['-t'] : []),
+    ...(request.stdin ? ['-i', '--leave-stdin-open'] : []),
+    ...globalArgs(place).flatMap(arg => ['--runtime-arg', arg]),
+  ];
+}
+
+interface SyncEnd {
+  /** The line, or what came before the pipe ended. */
+  readonly line: string;
+  /** What conmon said on stderr. */
+  readonly words: string;
+}
+
+function readSync(host: Pick<Host, 'clock'>, child: SpawnedProcess, signal: AbortSignal): Promise<SyncEnd> {
+  const sync = child.pipes.get(3);
+  const errors = child.pipes.get(2);
+  return new Promise((resolve, reject) => {
+    let line = '';
+    let words = '';
+    const timer = host.clock.after(createTimeoutMs, () => {
+      done();
+      reject(
+        new CoveyError('timeout', `Cannot create the container: the runtime took more than ${createTimeoutMs} ms`),
+      );
+    });
+    const onAbort = (): void => {
+      done();
+      reject(new CoveyError('cancelled', 'Cannot create the container: not wanted any more', { cause: signal.reason }));
+    };
+    const done = (): void => {
+      timer.cancel();
+      signal.removeEventListener('abort', onAbort);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    errors?.on('data', (chunk: Buffer) => {
+      if (words.length < wordsMaxBytes) words += chunk.toString('utf8');
+    });
+    sync?.on('data', (chunk: Buffer) => {
+      if (line.length < wordsMaxBytes) line += chunk.toString('utf8');
+      if (!line.includes('\n')) return;
+      done();
+      resolve({ line, words });
+    });
+    const onEnd = (): void => {
+      done();
+      resolve({ line, words });
+    };
+    sync?.on('end', onEnd);
+    sync?.on('error', onEnd);
+    errors?.on('error', () => undefined); // its words are a help, not a need
+    child.pipes.get(4)?.on('error', () => undefined); // conmon is gone: the sync pipe says so too
+  });
+}
+
+function parseSync({ line, words }: SyncEnd): number {
+  const data = /"data":\s*(-?\d+)/.exec(line)?.[1];
+  const pid = data === undefined ? -1 : Number(data);
+  if (pid > 0) return pid;
+  throw runtimeError(parseMessage(line) ?? (line.trim() === '' ? words : line), 'create');
+}
+
+function parseMessage(line: string): string | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    if (typeof value !== 'object' || value === null || !('message' in value)) return undefined;
+    return typeof value.message === 'string' ? value.message : undefined;
+  } catch {
+    return undefined; // conmon does not escape all that a runtime may say: take the line as it is
+  }
+}
+
+function readPid(host: Pick<Host, 'files'>, path: string): number {
+  const pid = findPid(host, path);
+  if (pid === undefined) throw new CoveyError('container-create', `Cannot create the container: no pid in "${path}"`);
+  return pid;
+}
+
+export function findPid(host: Pick<Host, 'files'>, path: string): number | undefined {
+  const text = host.files.findTextSync(path)?.trim();
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+/** Whether that process is the monitor of that container and lives: ids are unique, so its command line is proof. */
+export function isMonitorOf(host: Pick<Host, 'files' | 'processes'>, pid: number, containerId: string): boolean {
+  const start = host.processes.findStart(pid);
+  if (start === undefined || start.state === 'Z' || start.state === 'X') return false;
+  const args = (host.files.findTextSync(`/proc/${pid}/cmdline`) ?? '').split('\0');
+  const at = args.indexOf('-c');
+  return at > 0 && args[at + 1] === containerId && (args[0] ?? '').endsWith('conmon');
+}
+
+/** The exit code that conmon left behind, if the container has ended. */
+export function findExit(
+  host: Pick<Host, 'files'>,
+  place: { readonly bundle: string; readonly exitFile: string },
+): { readonly exitCode: number; readonly outOfMemory: boolean } | undefined {
+  const text = host.files.findTextSync(place.exitFile) ?? host.files.findTextSync(`${place.bundle}/persist/exit`);
+  if (text === undefined || !/^\d+\s*$/.test(text)) return undefined;
+  return {
+    exitCode: Number(text),
+    outOfMemory: host.files.findTextSync(`${place.bundle}/persist/oom`) !== undefined,
+  };
+}
+
+/** Asks the monitor to open its log anew, after the old one was renamed. False when it is gone. */
+export function reopenLog(files: Pick<Files, 'writePipe'>, bundle: string): boolean {
+  return files.writePipe(`${bundle}/ctl`, '2 0 0\n');
+}

@@ -1,0 +1,87 @@
+/**
+ * How crun and runc are asked to do things, and what their messages mean. Both speak the same command line.
+ *
+ * Starting and removing crun's containers needs no exec of it: its init waits at a FIFO, and its state is a directory of
+ * small files; that saves 8 ms of CPU a container. Everything else goes through its command line.
+ *
+ * Not here: who watches the container (conmon.ts), which runtime is used (probe.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Host } from '../../host.js';
+import type { RuntimeChoice } from '../agent-types.js';
+import { removeSmallTree } from '../small-tree.js';
+
+export interface RuntimePlace {
+  readonly runtime: RuntimeChoice;
+  /** Its --root: one per runtime and daemon. */
+  readonly root: string;
+}
+
+/** Arguments before the verb. */
+export function globalArgs(place: RuntimePlace): readonly string[] {
+  return place.runtime.name === 'crun' ? ['--root', place.root, '--cgroup-manager=cgroupfs'] : ['--root', place.root];
+}
+
+const startTimeoutMs = 30_000;
+
+/** Lets the created container go. Nothing when it was let go already. */
+export async function startContainer(
+  host: Pick<Host, 'files' | 'processes'>,
+  place: RuntimePlace,
+  { containerId, signal }: { readonly containerId: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const fifo = `${place.root}/${containerId}/exec.fifo`;
+  if (place.runtime.name === 'crun' && host.files.writePipe(fifo, '\0')) {
+    host.files.removeFileSync(fifo);
+    return;
+  }
+  const argv = [place.runtime.path, ...globalArgs(place), 'start', containerId];
+  const result = await host.processes.run(argv, { signal, timeoutMs: startTimeoutMs });
+  if (result.exitCode !== 0) throw runtimeError(result.stderr, 'start');
+}
+
+/** Whether a created container still waits to be let go: the FIFO goes when it is. */
+export function waitsForStart(host: Pick<Host, 'files'>, place: RuntimePlace, containerId: string): boolean {
+  return host.files.listSync(`${place.root}/${containerId}`).includes('exec.fifo');
+}
+
+/** Deletes what the runtime remembers. Its processes and cgroups have to be gone. */
+export function forgetContainer(host: Pick<Host, 'files'>, place: RuntimePlace, containerId: string): void {
+  removeSmallTree(host.files, `${place.root}/${containerId}`);
+}
+
+/** Containers the runtime remembers. */
+export function listContainers(host: Pick<Host, 'files'>, place: RuntimePlace): readonly string[] {
+  return host.files.listSync(place.root).filter(name => !name.startsWith('.'));
+}
+
+const meanings: readonly (readonly [RegExp, 'command-not-found' | 'mount-source' | 'user-not-found' | 'no-space'])[] = [
+  [
+    /executable file .*not found|no such file or directory: .*exec|exec(?:vp?)?[: ].*(?:not found|permission denied)/i,
+    'command-not-found',
+  ],
+  [/open executable|executable file .*permission denied/i, 'command-not-found'],
+  [/(?:mount|bind).*no such file or directory/i, 'mount-source'],
+  [/unable to find (?:user|group)/i, 'user-not-found'],
+  [/no space left on device/i, 'no-space'],
+];
+
+/** What the runtime said, as an error with the code that fits best. */
+export function runtimeError(output: string, verb: string): CoveyError {
+  const text = lastWords(output);
+  const code = meanings.find(([pattern]) => pattern.test(text))?.[1] ?? 'container-create';
+  return new CoveyError(code, `Cannot ${verb} the container: ${text}`);
+}
+
+export function isHybridRefusal(error: unknown): boolean {
+  return error instanceof Error && error.message.includes('cgroups in hybrid mode not supported');
+}
+
+/** The message of the last line: plain, or the "msg" of a log line in JSON or logfmt. */
+function lastWords(output: string): string {
+  const line = output.trim().split('\n').at(-1) ?? '';
+  const json = /"msg":\s*"((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
+  const logfmt = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
+  const text = (json ?? logfmt ?? line).replaceAll('\\"', '"').trim();
+  return text === '' ? 'the runtime said nothing' : text.slice(0, 1_000);
+}

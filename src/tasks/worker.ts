@@ -1,0 +1,271 @@
+/**
+ * All tasks of this node: one controller each, woken by what happens (an exit file, a monitor that died, an assignment), and
+ * their reports gathered for about 10 ms.
+ *
+ * Not here: one task (controller.ts), the front (agent.ts).
+ */
+import { CoveyError } from '../errors.js';
+import type { Assignments, Task, TaskReport } from '../gen/types.js';
+import type { Timer } from '../host.js';
+import { asId, type TaskId } from '../ids.js';
+import type { Lifetime } from '../lifetime.js';
+import { type Loop, openLoop } from '../loop.js';
+import { type ControllerParts, TaskController } from './controller.js';
+import type { Engine } from './engine.js';
+import { openGate } from './gate.js';
+import { type LogLook, logMaxBytes, planLook, rotateLog } from './log-rotation.js';
+import { findTaskOf } from './paths.js';
+import { recoverTasks } from './recover.js';
+import { sweepStrays } from './sweep.js';
+import { isFinal, laterDesired, laterStatus, rankOf } from './task.js';
+import { renderTaskFile } from './task-file.js';
+
+/** Creations side by side: with more, each takes longer and none is done sooner. */
+const creationsMax = 4;
+/** Controllers at work at once; most of them wait for something. */
+const concurrencyMax = 64;
+const coalesceMs = 10;
+const tickMs = 1_000;
+const rescanTicks = 5;
+const sweepTicks = 300;
+
+export interface Worker {
+  readonly recover: () => Promise<void>;
+  readonly assign: (update: Assignments) => Promise<void>;
+  readonly find: (id: TaskId) => TaskController | undefined;
+  readonly reports: () => readonly TaskReport[];
+  readonly onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
+  readonly sweep: () => Promise<readonly string[]>;
+  /** Stops and removes all; resolves when none is left. */
+  readonly clear: (signal: AbortSignal) => Promise<number>;
+}
+
+interface State {
+  readonly engine: Engine;
+  readonly lifetime: Lifetime;
+  readonly bootId: string;
+  readonly controllers: Map<TaskId, TaskController>;
+  readonly loop: Loop<TaskId>;
+  readonly parts: Omit<ControllerParts, 'touch' | 'onStatus'>;
+  readonly changed: Set<TaskId>;
+  readonly listeners: Set<(reports: readonly TaskReport[]) => void>;
+  readonly looks: Map<string, LogLook & { readonly dueMs: number }>;
+  reporting: Timer | undefined;
+  ticks: number;
+}
+
+export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
+  const bootId = engine.host.processes.bootId();
+  const controllers = new Map<TaskId, TaskController>();
+  const loop = openLoop<TaskId>({
+    name: 'tasks',
+    clock: engine.host.clock,
+    lifetime,
+    concurrency: concurrencyMax,
+    reconcile: (id, signal) => reconcile(state, id, signal),
+    onFailure: (id, error, retryInMs) => engine.log.warn('cannot go on with a task', { task: id, retryInMs, error }),
+  });
+  const state: State = {
+    engine,
+    lifetime,
+    bootId,
+    controllers,
+    loop,
+    parts: { engine, lifetime, creations: openGate(creationsMax), bootId },
+    changed: new Set(),
+    listeners: new Set(),
+    looks: new Map(),
+    reporting: undefined,
+    ticks: 0,
+  };
+  lifetime.defer('reports', () => state.reporting?.cancel());
+  return {
+    recover: () => recover(state),
+    assign: update => assign(state, update),
+    find: id => controllers.get(id),
+    reports: () => [...controllers.values()].map(controller => controller.report),
+    onReport: listener => {
+      state.listeners.add(listener);
+      return { [Symbol.dispose]: () => void state.listeners.delete(listener) };
+    },
+    sweep: () => sweepStrays(engine, new Set(controllers.keys())),
+    clear: signal => clear(state, signal),
+  };
+}
+
+async function reconcile(state: State, id: TaskId, signal: AbortSignal): Promise<void> {
+  const controller = state.controllers.get(id);
+  if (controller === undefined) return;
+  await controller.advance(signal);
+  if (controller.gone) state.controllers.delete(id);
+}
+
+async function recover(state: State): Promise<void> {
+  const { engine, lifetime } = state;
+  const { files } = engine.host;
+  await files.makeDirectory(engine.paths.tasks, { mode: 0o700 });
+  await files.makeDirectory(engine.paths.bundles, { mode: 0o700 });
+  await files.makeDirectory(engine.paths.exits, { mode: 0o700 });
+  await files.makeDirectory(engine.place.root, { mode: 0o700 });
+  for (const { file, found } of await recoverTasks(engine, state.bootId)) {
+    state.controllers.set(file.task.id, makeController(state, file, found));
+  }
+  await sweepStrays(engine, new Set(state.controllers.keys()));
+  lifetime.own(files.watch(engine.paths.exits, name => onExitFile(state, name)));
+  tick(state);
+  for (const id of state.controllers.keys()) state.loop.touch(id);
+}
+
+function makeController(
+  state: State,
+  file: ConstructorParameters<typeof TaskController>[1],
+  found?: ConstructorParameters<typeof TaskController>[2],
+): TaskController {
+  const { id } = file.task;
+  const parts = { ...state.parts, touch: () => state.loop.touch(id), onStatus: () => reportSoon(state, id) };
+  return new TaskController(parts, file, found);
+}
+
+function onExitFile(state: State, name: string | undefined): void {
+  const owner = name === undefined ? undefined : findTaskOf(name, state.engine.prefix);
+  if (owner !== undefined) state.loop.touch(asId<TaskId>(owner.taskId));
+  else rescanExits(state);
+}
+
+function rescanExits(state: State): void {
+  for (const name of state.engine.host.files.listSync(state.engine.paths.exits)) {
+    const owner = findTaskOf(name, state.engine.prefix);
+    if (owner !== undefined) state.loop.touch(asId<TaskId>(owner.taskId));
+  }
+}
+
+function reportSoon(state: State, id: TaskId): void {
+  state.changed.add(id);
+  state.reporting ??= state.engine.host.clock.after(coalesceMs, () => {
+    state.reporting = undefined;
+    const reports = [...state.changed].flatMap(changed => state.controllers.get(changed)?.report ?? []);
+    state.changed.clear();
+    if (reports.length > 0) for (const listener of state.listeners) listener(reports);
+  });
+}
+
+async function assign(state: State, update: Assignments): Promise<void> {
+  const { engine } = state;
+  engine.secrets.take(update.secrets, update.configs);
+  const named = new Set(update.tasks.map(task => task.id));
+  const dropped = new Set(update.removedTasks);
+  if (update.full) for (const id of state.controllers.keys()) if (!named.has(id)) dropped.add(id);
+  await Promise.all([
+    ...update.tasks.map(task => takeTask(state, task)),
+    ...[...dropped].map(async id => {
+      const controller = state.controllers.get(id);
+      if (controller !== undefined) await changeWish(controller, { task: controller.task, unwanted: true });
+    }),
+  ]);
+  await engine.host.files.syncDirectory(engine.paths.tasks);
+  engine.secrets.keepFor([...state.controllers.values()].map(controller => controller.task));
+  for (const id of [...named, ...dropped]) state.loop.touch(id);
+}
+
+async function takeTask(state: State, task: Task): Promise<void> {
+  const known = state.controllers.get(task.id);
+  if (known !== undefined) {
+    const desired = laterDesired(known.task.desired, task.desired);
+    await changeWish(known, { task: { ...task, desired }, unwanted: false });
+    return;
+  }
+  if (isFinal(task.status.state)) return;
+  const status = {
+    ...task.status,
+    state: rankOf(task.status.state) < rankOf('accepted') ? ('accepted' as const) : task.status.state,
+    sinceMs: state.engine.host.clock.wallMs(),
+    message: '',
+  };
+  const file = { task, status: laterStatus(task.status, status), bootId: state.bootId, unwanted: false };
+  const { files } = state.engine.host;
+  let failure: CoveyError | undefined;
+  try {
+    await files.makeDirectory(state.engine.paths.task(task.id), { mode: 0o700 });
+    await files.replace(state.engine.paths.taskFile(task.id), renderTaskFile(file));
+  } catch (error) {
+    // Not written down, so nothing may be done about it: it is rejected, and the reason says why.
+    failure =
+      error instanceof CoveyError ? error : new CoveyError('internal', 'Cannot accept the task', { cause: error });
+  }
+  const found =
+    failure === undefined
+      ? undefined
+      : { containers: [], failure: { code: failure.code, message: failure.message }, told: undefined };
+  state.controllers.set(task.id, makeController(state, file, found));
+  reportSoon(state, task.id);
+}
+
+/** Written down before it is acted upon. */
+async function changeWish(
+  controller: TaskController,
+  wish: { readonly task: Task; readonly unwanted: boolean },
+): Promise<void> {
+  const same = controller.task.desired === wish.task.desired && controller.unwanted === wish.unwanted;
+  controller.want(wish);
+  if (!same) await controller.save();
+}
+
+async function clear(state: State, signal: AbortSignal): Promise<number> {
+  const running = [...state.controllers.values()].filter(controller => !controller.ended).length;
+  await Promise.all(
+    [...state.controllers.values()].map(controller =>
+      changeWish(controller, { task: controller.task, unwanted: true }),
+    ),
+  );
+  while (state.controllers.size > 0) {
+    signal.throwIfAborted();
+    for (const id of state.controllers.keys()) state.loop.touch(id);
+    await state.engine.host.clock.sleep(20, signal);
+  }
+  return running;
+}
+
+/** Once a second: monitors that died, logs that grew; now and then exit files that no notice came for, and strays. */
+function tick(state: State): void {
+  const { engine, lifetime } = state;
+  state.ticks += 1;
+  const running = [...state.controllers.values()].filter(controller => !controller.ended);
+  if (running.length > 0) {
+    const monitors = engine.cgroups.monitors();
+    for (const controller of running) controller.checkMonitors(monitors);
+    lifetime.run('rotate logs', () => rotateLogs(state, running));
+  }
+  if (state.ticks % rescanTicks === 0) rescanExits(state);
+  if (state.ticks % sweepTicks === 0) lifetime.run('sweep', async () => void (await sweepAndTell(state)));
+  const timer = engine.host.clock.after(tickMs, () => {
+    if (!lifetime.signal.aborted) tick(state);
+  });
+  if (state.ticks === 1) lifetime.defer('tick', () => timer.cancel());
+}
+
+async function sweepAndTell(state: State): Promise<void> {
+  const removed = await sweepStrays(state.engine, new Set(state.controllers.keys()));
+  if (removed.length > 0) state.engine.log.warn('took away what belonged to no task', { removed });
+}
+
+async function rotateLogs(state: State, running: readonly TaskController[]): Promise<void> {
+  const { engine, looks } = state;
+  const nowMs = engine.host.clock.monotonicMs();
+  const paths = new Set<string>();
+  for (const { task, containers } of running) {
+    for (const [index, { phase }] of containers.entries()) {
+      if (phase !== 'running') continue;
+      const path = engine.paths.log(task.id, index);
+      paths.add(path);
+      const before = looks.get(path);
+      if (before !== undefined && before.dueMs > nowMs) continue;
+      const sizeBytes = (await engine.host.files.findStat(path))?.sizeBytes ?? 0;
+      const look = planLook(before, sizeBytes);
+      looks.set(path, { ...look, dueMs: nowMs + look.waitMs });
+      if (sizeBytes < logMaxBytes) continue;
+      await rotateLog(engine.host.files, { path, bundle: engine.paths.bundle(task.id, index) });
+      looks.delete(path);
+    }
+  }
+  for (const path of looks.keys()) if (!paths.has(path)) looks.delete(path);
+}
