@@ -1,0 +1,213 @@
+/**
+ * Nodes: listed, inspected, labelled, drained, removed.
+ *
+ * Not here: joining and leaving (cluster.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Availability, ListNodesResponse, Node } from '../../gen/types.js';
+import { bad, ok } from '../../tasks/spec/values.js';
+import { confirm } from '../confirm.js';
+import type { CliContext } from '../context.js';
+import {
+  type CommandDefinition,
+  formatOption,
+  type Invocation,
+  listOptions,
+  waitOptions,
+  yesOption,
+} from '../definition.js';
+import { stateColour } from '../output/colours.js';
+import { exitCodes } from '../output/errors.js';
+import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
+import { plural, renderAge, renderBytes, renderCpus } from '../output/values.js';
+import { type CountedNode, hostOf, nodeRecord } from '../records.js';
+import { waitForDrain } from '../wait.js';
+import { labelsOf } from './cluster.js';
+
+export const nodeCommands: readonly CommandDefinition[] = [
+  {
+    path: ['node', 'ls'],
+    says: 'List the nodes of the cluster',
+    args: [],
+    options: listOptions,
+    examples: [
+      { says: 'all nodes; the star marks the one that answers', line: 'covey node ls' },
+      {
+        says: 'names of the workers that are ready',
+        line: 'covey node ls -f role=worker -f state=ready --format name',
+      },
+    ],
+    run: runList,
+  },
+  {
+    path: ['node', 'inspect'],
+    says: 'Show all about nodes',
+    args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
+    options: [formatOption],
+    examples: [
+      { says: 'one node; "self" is the one that answers', line: 'covey node inspect rack1' },
+      { says: 'where another reaches it', line: "covey node inspect --format '{{.address}}' rack1" },
+    ],
+    run: runInspect,
+  },
+  {
+    path: ['node', 'update'],
+    says: 'Change labels and availability of nodes',
+    about: 'With --availability drain it waits until the tasks of the node run elsewhere.',
+    args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
+    options: [
+      {
+        flags: '--availability <availability>',
+        says: 'active, pause (no new tasks) or drain (its tasks go elsewhere)',
+        completes: ['active', 'pause', 'drain'],
+      },
+      { flags: '--label-add <label>', says: 'Add or change a label, KEY=VALUE', many: true },
+      { flags: '--label-rm <key>', says: 'Remove a label', many: true },
+      ...waitOptions,
+    ],
+    examples: [
+      { says: 'empty a machine before its repair', line: 'covey node update --availability drain rack2' },
+      { says: 'label two machines', line: 'covey node update --label-add disk=ssd rack1 rack2' },
+    ],
+    run: runUpdate,
+  },
+  {
+    path: ['node', 'rm'],
+    says: 'Remove nodes from the cluster',
+    about:
+      'Meant for nodes that are lost for good. One that is alive leaves by "covey leave" on it; --force removes it anyway.',
+    args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
+    options: [{ flags: '-f, --force', says: 'Even when it is alive: its tasks are ended' }, yesOption],
+    examples: [
+      { says: 'a machine that will not come back', line: 'covey node rm rack3' },
+      { says: 'a machine that is alive, from a script', line: 'covey node rm --force --yes rack3' },
+    ],
+    run: runRemove,
+  },
+];
+
+export async function listNodes(context: CliContext, objects: readonly string[]): Promise<readonly CountedNode[]> {
+  const { control, local } = await context.connect();
+  const info = await local.info({}, { signal: context.signal });
+  const named = objects.map(object => (object === 'self' ? info.nodeId : object));
+  const answer = await control.listNodes({ objects: named, stack: '' }, { signal: context.signal });
+  return answer.nodes
+    .map(node => countedNode(node, answer, info.nodeId))
+    .sort((a, b) => compareNames(a.node.spec.name, b.node.spec.name));
+}
+
+function countedNode(node: Node, answer: ListNodesResponse, own: string): CountedNode {
+  return { node, leader: node.id === answer.leaderId, tasks: answer.tasks[node.id] ?? 0, own: node.id === own };
+}
+
+export function nodeView(nowMs: number): ListView<CountedNode> {
+  return {
+    columns: [
+      { header: 'NODE', cutTo: 12 },
+      { header: 'ROLE' },
+      { header: 'STATE' },
+      { header: 'AVAILABILITY' },
+      { header: 'ADDRESS' },
+      { header: 'CPU', align: 'right' },
+      { header: 'MEMORY', align: 'right' },
+      { header: 'TASKS', align: 'right' },
+      { header: 'AGE' },
+      { header: '', cutTo: 10 },
+    ],
+    row: ({ node, leader, tasks, own }) => [
+      own ? `${node.spec.name} *` : node.spec.name,
+      leader ? `${node.role} (leader)` : node.role,
+      { text: node.status.state, colour: stateColour(node.status.state) },
+      { text: availabilityWord(node.spec.availability), colour: stateColour(availabilityWord(node.spec.availability)) },
+      hostOf(node.description.addresses[0] ?? ''),
+      renderCpus(node.description.cpuNanos),
+      renderBytes(node.description.memoryBytes),
+      String(tasks),
+      renderAge(nowMs - node.meta.createdAtMs),
+      noteOf(node, tasks, nowMs),
+    ],
+    record: nodeRecord,
+    id: ({ node }) => node.id,
+    name: ({ node }) => node.spec.name,
+  };
+}
+
+function availabilityWord(availability: Availability): string {
+  return availability === 'drain' ? 'draining' : availability === 'pause' ? 'paused' : 'active';
+}
+
+function noteOf(node: Node, tasks: number, nowMs: number): string {
+  if (node.status.message !== '') return node.status.message;
+  if (node.status.state === 'lost') return `for ${renderAge(nowMs - node.status.sinceMs)}`;
+  if (node.spec.availability === 'drain' && tasks > 0) return `${plural(tasks, 'task')} still here`;
+  return '';
+}
+
+async function runList({ flags }: Invocation, context: CliContext): Promise<number> {
+  await printList(context, flags, {
+    view: nodeView(context.console.clock.wallMs()),
+    items: await listNodes(context, []),
+  });
+  return exitCodes.done;
+}
+
+async function runInspect({ args, flags }: Invocation, context: CliContext): Promise<number> {
+  const nodes = await listNodes(context, args);
+  await printInspection(
+    context,
+    flags,
+    nodes.map(one => ({ record: nodeRecord(one), name: one.node.spec.name })),
+  );
+  return exitCodes.done;
+}
+
+async function runUpdate({ args, flags }: Invocation, context: CliContext): Promise<number> {
+  const { control } = await context.connect();
+  const startedMs = context.console.clock.monotonicMs();
+  const availability = flags.parsed<Availability>('availability', text =>
+    text === 'active' || text === 'pause' || text === 'drain' ? ok(text) : bad('active, pause or drain'),
+  );
+  const labelsAdd = labelsOf(flags, 'label-add');
+  const labelsRemove = flags.list('label-rm');
+  if (availability === undefined && Object.keys(labelsAdd).length === 0 && labelsRemove.length === 0) {
+    throw new CoveyError('bad-argument', 'Cannot update a node without a change', {
+      hint: '--availability, --label-add or --label-rm',
+    });
+  }
+  for (const { node } of await listNodes(context, args)) {
+    await control.updateNode(
+      { node: node.id, version: node.meta.version, availability, labelsAdd, labelsRemove },
+      { signal: context.signal },
+    );
+    const { name } = node.spec;
+    if (availability === 'drain' && !flags.isOn('detach')) {
+      const code = await waitForDrain(context, {
+        request: { tables: ['task', 'node'], service: '', stack: '' },
+        what: name,
+        look: `covey node ls -f name=${name}`,
+        flags,
+        startedMs,
+        nodeId: node.id,
+      });
+      if (code !== exitCodes.done) return code;
+    }
+    await context.print(name);
+  }
+  return exitCodes.done;
+}
+
+async function runRemove({ args, flags }: Invocation, context: CliContext): Promise<number> {
+  const { control } = await context.connect();
+  for (const { node, tasks } of await listNodes(context, args)) {
+    const alive = node.status.state === 'ready';
+    if (alive && flags.isOn('force')) {
+      await confirm(context, flags, {
+        what: `remove node ${node.spec.name}`,
+        losses: [`${node.spec.name} is alive and runs ${plural(tasks, 'task')}; they are ended.`],
+      });
+    }
+    await control.removeNode({ node: node.id, force: flags.isOn('force') }, { signal: context.signal });
+    await context.print(node.spec.name);
+  }
+  return exitCodes.done;
+}

@@ -1,0 +1,117 @@
+/**
+ * Services: made, listed, looked at, changed, removed.
+ *
+ * How it goes: options.ts (the flags) -> spec-flags.ts and list-flags.ts (flags to spec, pure) -> actions.ts (calls and waits);
+ * logs.ts by itself.
+ */
+import { type CommandDefinition, formatOption, listOptions, waitOptions } from '../../definition.js';
+import { runCreate, runInspect, runList, runRemove, runScale, runTasks, runUpdate } from './actions.js';
+import { logsOptions, runLogs } from './logs.js';
+import { createOptions, updateOptions } from './options.js';
+
+export const serviceCommands: readonly CommandDefinition[] = [
+  {
+    path: ['service', 'create'],
+    says: 'Make a service and wait until it runs',
+    about: 'What follows the image replaces its command.',
+    args: [
+      { name: 'IMAGE', needed: true, completes: 'image' },
+      { name: 'COMMAND', needed: false },
+      { name: 'ARG', needed: false, many: true },
+    ],
+    options: createOptions,
+    passThrough: true,
+    examples: [
+      {
+        says: 'three tasks behind port 8080 of every node',
+        line: 'covey service create --name web --replicas 3 -p 8080:80 hello:1',
+      },
+      {
+        says: 'one task on every node with a fast disk',
+        line: 'covey service create --name cache --mode global --constraint node.labels.disk==ssd hello:1 sleep inf',
+      },
+    ],
+    run: runCreate,
+  },
+  {
+    path: ['service', 'ls'],
+    says: 'List services',
+    args: [],
+    options: listOptions,
+    examples: [
+      { says: 'all services', line: 'covey service ls' },
+      {
+        says: 'those of one stack, with their ports',
+        line: "covey service ls -f stack=shop --format '{{.name}} {{.ports.0.published}}'",
+      },
+    ],
+    run: runList,
+  },
+  {
+    path: ['service', 'ps'],
+    says: 'List the tasks of services, with what they wait for and why they ended',
+    args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
+    options: listOptions,
+    examples: [
+      { says: 'tasks and their history', line: 'covey service ps web' },
+      { says: 'only those that should run', line: 'covey service ps -f desired-state=running web' },
+    ],
+    run: runTasks,
+  },
+  {
+    path: ['service', 'inspect'],
+    says: 'Show all about services',
+    args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
+    options: [formatOption],
+    examples: [
+      { says: 'one service', line: 'covey service inspect web' },
+      { says: 'its virtual address', line: "covey service inspect --format '{{.vips.0}}' web" },
+    ],
+    run: runInspect,
+  },
+  {
+    path: ['service', 'update'],
+    says: 'Change a service and wait until the change runs',
+    about: 'Only what is named changes. Lists change by …-add and …-rm.',
+    args: [{ name: 'SERVICE', needed: true, completes: 'service' }],
+    options: updateOptions,
+    examples: [
+      { says: 'roll a new image out', line: 'covey service update --image hello:2 web' },
+      { says: 'a variable more, a port less', line: 'covey service update --env-add LEVEL=debug --publish-rm 80 web' },
+    ],
+    run: runUpdate,
+  },
+  {
+    path: ['service', 'scale'],
+    says: 'Set the number of tasks of services',
+    args: [{ name: 'SERVICE=REPLICAS', needed: true, many: true, completes: 'service' }],
+    options: waitOptions,
+    examples: [
+      { says: 'one service', line: 'covey service scale web=5' },
+      { says: 'two, without waiting', line: 'covey service scale -d web=5 worker=2' },
+    ],
+    run: runScale,
+  },
+  {
+    path: ['service', 'rm'],
+    says: 'Remove services and wait until their tasks are gone',
+    args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
+    options: waitOptions,
+    examples: [
+      { says: 'one service', line: 'covey service rm web' },
+      { says: 'several, without waiting', line: 'covey service rm -d web worker' },
+    ],
+    run: runRemove,
+  },
+  {
+    path: ['service', 'logs'],
+    says: 'Show what the tasks of a service have written',
+    args: [{ name: 'SERVICE|TASK', needed: true, many: true, completes: 'service' }],
+    options: logsOptions,
+    examples: [
+      { says: 'the last lines, and on', line: 'covey service logs -f -n 20 web' },
+      { says: 'one task, with times', line: 'covey service logs -t --since 10m web.2' },
+    ],
+    run: runLogs,
+  },
+];

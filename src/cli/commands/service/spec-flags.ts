@@ -1,0 +1,190 @@
+/**
+ * From flags to a service spec: `createdSpec` for `service create`, `changedSpec` for `service update`. Pure; files and
+ * variables come in as functions.
+ *
+ * Not here: which flags there are (options.ts), values of lists (list-flags.ts).
+ */
+import { CoveyError } from '../../../errors.js';
+import type {
+  ContainerSpec,
+  EndpointMode,
+  Healthcheck,
+  Resources,
+  RestartCondition,
+  RestartPolicy,
+  ServiceSpec,
+} from '../../../gen/types.js';
+import { bad, ok, type Parsed, parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/values.js';
+import type { Flags } from '../../flags.js';
+import { changedLists, type FlagWorld } from './list-flags.js';
+import { emptyContainer, withContainer, withTask } from './spec-edit.js';
+
+const countMax = 100_000;
+const anyCount = { min: 0, max: countMax };
+
+export interface CreateArguments {
+  readonly image: string;
+  readonly command: readonly string[];
+}
+
+export function createdSpec(flags: Flags, args: CreateArguments, world: FlagWorld): ServiceSpec {
+  const isGlobal = flags.parsed('mode', oneOf<'replicated' | 'global'>('replicated', 'global')) === 'global';
+  if (isGlobal && flags.has('replicas')) {
+    throw new CoveyError('bad-argument', 'Cannot use --replicas with --mode global', {
+      state: 'a global service runs one task on every node',
+    });
+  }
+  const spec: ServiceSpec = {
+    name: flags.text('name') ?? nameFromImage(args.image),
+    labels: {},
+    stack: '',
+    task: {
+      containers: [{ ...emptyContainer, image: args.image, command: args.command }],
+      limits: undefined,
+      reservations: undefined,
+      restart: { condition: 'any', delayMs: undefined, delayMaxMs: undefined, attemptsMax: 0, windowMs: 0 },
+      placement: { constraints: [], perNodeMax: 0 },
+      networks: [],
+      runtime: '',
+      force: 0,
+    },
+    ports: [],
+    endpointMode: 'vip',
+    mode: isGlobal ? { kind: 'global' } : { kind: 'replicated', replicas: 1 },
+  };
+  return changedLists(changedValues(spec, flags), flags, { ...world, adds: '' });
+}
+
+/** "registry.site:5000/team/web:2" is called web. */
+export function nameFromImage(image: string): string {
+  const last = image.replace(/@.*$/u, '').split('/').at(-1) ?? '';
+  return last.replace(/:.*$/u, '').replaceAll(/[^a-zA-Z0-9-]+/gu, '-');
+}
+
+export function changedSpec(spec: ServiceSpec, flags: Flags, world: FlagWorld): ServiceSpec {
+  const values = changedValues(spec, flags);
+  const image = flags.text('image');
+  const args = flags.parsed('args', parseWords);
+  const changed = withContainer(values, container => ({
+    ...container,
+    image: image ?? container.image,
+    command: args ?? container.command,
+  }));
+  const listed = changedLists(changed, flags, { ...world, adds: '-add' });
+  return flags.isOn('force') ? withTask(listed, task => ({ ...task, force: task.force + 1 })) : listed;
+}
+
+export function oneOf<Choice extends string>(...choices: readonly Choice[]): (text: string) => Parsed<Choice> {
+  return text => {
+    const found = choices.find(choice => choice === text);
+    return found === undefined ? bad(choices.join(' or ')) : ok(found);
+  };
+}
+
+/** Every flag that sets one field. */
+function changedValues(spec: ServiceSpec, flags: Flags): ServiceSpec {
+  const replicas = flags.integer('replicas', anyCount);
+  if (replicas !== undefined && spec.mode.kind === 'global') {
+    throw new CoveyError('bad-argument', `Cannot use --replicas with "${spec.name}"`, {
+      state: 'it is global: one task on every node',
+    });
+  }
+  const endpointMode = flags.parsed('endpoint-mode', oneOf<EndpointMode>('vip', 'dnsrr'));
+  const changed: ServiceSpec = {
+    ...spec,
+    mode: replicas === undefined ? spec.mode : { kind: 'replicated', replicas },
+    endpointMode: endpointMode ?? spec.endpointMode,
+  };
+  const perNodeMax = flags.integer('replicas-max-per-node', anyCount);
+  return withContainer(
+    withTask(changed, task => ({
+      ...task,
+      limits: changedResources(task.limits, flags, 'limit'),
+      reservations: changedResources(task.reservations, flags, 'reserve'),
+      restart: changedRestart(task.restart, flags),
+      placement: perNodeMax === undefined ? task.placement : { ...task.placement, perNodeMax },
+    })),
+    container => changedContainer(container, flags),
+  );
+}
+
+function changedResources(
+  resources: Resources | undefined,
+  flags: Flags,
+  prefix: 'limit' | 'reserve',
+): Resources | undefined {
+  const cpuNanos = flags.parsed(`${prefix}-cpu`, parseCpuNanos) ?? resources?.cpuNanos ?? 0;
+  const memoryBytes = flags.parsed(`${prefix}-memory`, parseBytes) ?? resources?.memoryBytes ?? 0;
+  const pids =
+    (prefix === 'limit' ? flags.integer('limit-pids', { min: 0, max: 4_194_304 }) : undefined) ?? resources?.pids ?? 0;
+  return cpuNanos === 0 && memoryBytes === 0 && pids === 0 ? undefined : { cpuNanos, memoryBytes, pids };
+}
+
+function changedRestart(restart: RestartPolicy, flags: Flags): RestartPolicy {
+  return {
+    ...restart,
+    condition:
+      flags.parsed('restart-condition', oneOf<RestartCondition>('any', 'on-failure', 'none')) ?? restart.condition,
+    delayMs: flags.durationMs('restart-delay') ?? restart.delayMs,
+    attemptsMax: flags.integer('restart-max-attempts', { min: 0, max: 1_000_000 }) ?? restart.attemptsMax,
+    windowMs: flags.durationMs('restart-window') ?? restart.windowMs,
+  };
+}
+
+function changedContainer(container: ContainerSpec, flags: Flags): ContainerSpec {
+  const upper = (name: string): readonly string[] => flags.list(name).map(capability => capability.toUpperCase());
+  return {
+    ...container,
+    entrypoint: flags.parsed('entrypoint', parseWords) ?? container.entrypoint,
+    user: flags.text('user') ?? container.user,
+    workingDir: flags.text('workdir') ?? container.workingDir,
+    hostname: flags.text('hostname') ?? container.hostname,
+    init: flags.onOff('init') ?? container.init,
+    tty: flags.onOff('tty') ?? container.tty,
+    readOnly: flags.onOff('read-only') ?? container.readOnly,
+    stopSignal: flags.text('stop-signal') ?? container.stopSignal,
+    stopGraceMs: flags.durationMs('stop-grace-period') ?? container.stopGraceMs,
+    oomScoreAdj: flags.integer('oom-score-adj', { min: -1000, max: 1000 }) ?? container.oomScoreAdj,
+    healthcheck: changedHealthcheck(container.healthcheck, flags),
+    // One list gains what the other loses, so that the later word counts.
+    capAdd: united(without(container.capAdd, upper('cap-drop')), upper('cap-add')),
+    capDrop: united(without(container.capDrop, upper('cap-add')), upper('cap-drop')),
+  };
+}
+
+function without(list: readonly string[], removed: readonly string[]): readonly string[] {
+  return list.filter(item => !removed.includes(item));
+}
+
+function united(list: readonly string[], added: readonly string[]): readonly string[] {
+  return [...new Set([...list, ...added])];
+}
+
+function changedHealthcheck(healthcheck: Healthcheck | undefined, flags: Flags): Healthcheck | undefined {
+  const command = flags.text('health-cmd');
+  const disabled = flags.isOn('no-healthcheck');
+  const values: Partial<Record<keyof Healthcheck, number | readonly string[] | undefined>> = {
+    test: disabled ? ['NONE'] : command === undefined ? undefined : ['CMD-SHELL', command],
+    intervalMs: flags.durationMs('health-interval'),
+    timeoutMs: flags.durationMs('health-timeout'),
+    retries: flags.integer('health-retries', { min: 0, max: 1_000_000 }),
+    startPeriodMs: flags.durationMs('health-start-period'),
+    startIntervalMs: flags.durationMs('health-start-interval'),
+  };
+  const given = Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as Partial<Healthcheck>;
+  if (disabled && Object.keys(given).length > 1) {
+    throw new CoveyError('bad-argument', 'Cannot use --no-healthcheck together with --health-…');
+  }
+  if (Object.keys(given).length === 0) return healthcheck;
+  const empty: Healthcheck = {
+    test: [],
+    intervalMs: 0,
+    timeoutMs: 0,
+    startPeriodMs: 0,
+    startIntervalMs: 0,
+    retries: 0,
+  };
+  return disabled ? { ...empty, ...given } : { ...empty, ...healthcheck, ...given };
+}

@@ -1,0 +1,40 @@
+/**
+ * How a list of services looks.
+ *
+ * Not here: the records for programs (records.ts).
+ */
+import type { PortSpec } from '../../../gen/types.js';
+import { stateColour } from '../../output/colours.js';
+import type { ListView } from '../../output/list.js';
+import { renderAge } from '../../output/values.js';
+import { type CountedService, portsOf, serviceRecord } from '../../records.js';
+
+export function serviceView(nowMs: number): ListView<CountedService> {
+  return {
+    columns: [
+      { header: 'SERVICE', cutTo: 16 },
+      { header: 'MODE' },
+      { header: 'RUNNING', align: 'right' },
+      { header: 'IMAGE', cutTo: 16 },
+      { header: 'PORTS', cutTo: 12 },
+      { header: 'AGE' },
+    ],
+    row: ({ service, running, wanted }) => [
+      service.spec.name,
+      service.removing ? 'going' : service.spec.mode.kind,
+      { text: `${running} of ${wanted}`, colour: stateColour(running >= wanted ? 'running' : 'pending') },
+      service.spec.task.containers.map(container => container.image).join(', '),
+      portsOf(service).map(portText).join(', '),
+      renderAge(nowMs - service.meta.createdAtMs),
+    ],
+    record: serviceRecord,
+    id: ({ service }) => service.id,
+    name: ({ service }) => service.spec.name,
+  };
+}
+
+/** "8080->80", "53->53/udp", "80 (host)". */
+export function portText(port: PortSpec): string {
+  const published = port.published === 0 ? '?' : String(port.published);
+  return `${published}->${port.target}${port.protocol === 'tcp' ? '' : `/${port.protocol}`}${port.mode === 'host' ? ' (host)' : ''}`;
+}

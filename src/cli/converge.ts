@@ -1,0 +1,173 @@
+/**
+ * Whether what was asked is so: a pure look at a service, its tasks and the nodes, as the watch has shown them.
+ *
+ * A service has converged when as many tasks of its present spec run as are wanted and nothing else of it is alive. It has
+ * failed when waiting cannot help: a slot ended and its policy starts no other, or a slot was refused twice in a row for
+ * something that only a person can mend (no such image, no such command …).
+ *
+ * Not here: the watch and the clock (wait.ts), how it looks (output/progress.ts).
+ */
+import type { ErrorCode } from '../errors.js';
+import type { Service, Task, WatchEvent } from '../gen/types.js';
+import { compareNames } from './output/list.js';
+import { isLive, type NodeNames, taskName } from './records.js';
+
+/** Everything that the watch has told so far. */
+export interface Seen {
+  readonly services: Map<string, Service>;
+  readonly tasks: Map<string, Task>;
+  readonly nodes: Record<string, string>;
+  synced: boolean;
+}
+
+export function emptySeen(): Seen {
+  return { services: new Map(), tasks: new Map(), nodes: {}, synced: false };
+}
+
+export function applyEvent(seen: Seen, event: WatchEvent['event']): void {
+  switch (event.kind) {
+    case 'task':
+      seen.tasks.set(event.id, event);
+      break;
+    case 'service':
+      seen.services.set(event.id, event);
+      break;
+    case 'node':
+      seen.nodes[event.id] = event.spec.name;
+      break;
+    case 'deletion':
+      if (event.table === 'task') seen.tasks.delete(event.id);
+      if (event.table === 'service') seen.services.delete(event.id);
+      break;
+    case 'synced':
+      seen.synced = true;
+      break;
+    default:
+  }
+}
+
+export interface TaskLine {
+  readonly id: string;
+  readonly name: string;
+  readonly node: string;
+  readonly state: string;
+  /** What it waits for or why it ended. */
+  readonly why: string;
+}
+
+export interface ServiceProgress {
+  readonly id: string;
+  readonly name: string;
+  readonly running: number;
+  readonly wanted: number;
+  readonly lines: readonly TaskLine[];
+  readonly outcome:
+    | { readonly kind: 'waiting' }
+    | { readonly kind: 'done' }
+    | { readonly kind: 'failed'; readonly task: string; readonly why: string; readonly code: ErrorCode };
+}
+
+export interface ProgressInput {
+  readonly service: Service;
+  readonly tasks: readonly Task[];
+  readonly nodes: NodeNames;
+  /** How many tasks there should be; for a global service as the managers count it. */
+  readonly wanted: number;
+}
+
+/** What nobody but a person mends. */
+const lastingCodes: ReadonlySet<string> = new Set([
+  'image-not-found',
+  'image-bad-name',
+  'command-not-found',
+  'user-not-found',
+  'mount-source',
+  'bad-bundle',
+  'secret-not-found',
+  'config-not-found',
+  'network-not-found',
+  'bad-argument',
+  'no-runtime',
+]);
+
+export function progressOf(input: ProgressInput): ServiceProgress {
+  const { service, tasks, nodes, wanted } = input;
+  const slots = slotsOf(tasks, service);
+  const alive = tasks.filter(isLive);
+  const running = alive.filter(task => isCurrent(task, service) && task.status.state === 'running').length;
+  const finished = slots.filter(slot => isFinished(slot, service)).length;
+  const failure = slots.flatMap(slot => findFailure(slot, service) ?? [])[0];
+  const others = alive.filter(task => !(isCurrent(task, service) && task.status.state === 'running')).length;
+  const base = { id: service.id, name: service.spec.name, running, wanted };
+  const lines = slots
+    .map(slot => lineOf(slot[0] as Task, nodes))
+    .concat(alive.filter(task => !slots.some(slot => slot[0] === task)).map(task => lineOf(task, nodes)))
+    .sort((a, b) => compareNames(a.name, b.name));
+  if (running + finished >= wanted && others === 0) return { ...base, lines, outcome: { kind: 'done' } };
+  if (failure === undefined) return { ...base, lines, outcome: { kind: 'waiting' } };
+  const { status } = failure;
+  const why = status.error || status.message || `the task is ${status.state}`;
+  return {
+    ...base,
+    lines,
+    outcome: {
+      kind: 'failed',
+      task: taskName(failure, nodes),
+      why,
+      code: (status.errorCode || 'container-exit') as ErrorCode,
+    },
+  };
+}
+
+function isCurrent(task: Task, service: Service): boolean {
+  return task.specVersion >= service.specVersion && (task.desired === 'running' || task.desired === 'ready');
+}
+
+/** Tasks of the present spec by slot (or node), the newest of each first. */
+function slotsOf(tasks: readonly Task[], service: Service): readonly (readonly Task[])[] {
+  const slots = new Map<string, Task[]>();
+  for (const task of tasks) {
+    if (task.specVersion < service.specVersion) continue;
+    const key = task.slot > 0 ? String(task.slot) : task.nodeId;
+    slots.set(key, [...(slots.get(key) ?? []), task]);
+  }
+  const limit = service.spec.mode.kind === 'replicated' ? service.spec.mode.replicas : Number.POSITIVE_INFINITY;
+  return [...slots.entries()]
+    .filter(([key]) => service.spec.mode.kind === 'global' || Number(key) <= limit)
+    .map(([, slot]) => slot.sort(newestFirst));
+}
+
+function newestFirst(a: Task, b: Task): number {
+  return (
+    Number(isLive(b)) - Number(isLive(a)) || b.meta.createdAtMs - a.meta.createdAtMs || b.meta.version - a.meta.version
+  );
+}
+
+/** Ended as it should, and nothing starts it again. */
+function isFinished(slot: readonly Task[], service: Service): boolean {
+  return slot[0]?.status.state === 'complete' && service.spec.task.restart.condition !== 'any';
+}
+
+function findFailure(slot: readonly Task[], service: Service): Task | undefined {
+  const { condition, attemptsMax } = service.spec.task.restart;
+  const failed = slot.filter(task => task.status.state === 'failed' || task.status.state === 'rejected');
+  const [newest] = slot;
+  const [last, before] = failed;
+  if (newest === undefined || last === undefined) return undefined;
+  const noMore = condition === 'none' || (attemptsMax > 0 && failed.length > attemptsMax);
+  if (newest === last && noMore) return last;
+  if (newest.status.state === 'running') return undefined;
+  const lasting = lastingCodes.has(last.status.errorCode) && before?.status.errorCode === last.status.errorCode;
+  return lasting ? last : undefined;
+}
+
+function lineOf(task: Task, nodes: NodeNames): TaskLine {
+  const { status } = task;
+  return {
+    id: task.id,
+    name: taskName(task, nodes),
+    node: nodes[task.nodeId] ?? '',
+    state: status.state,
+    why: status.error || status.message,
+  };
+}

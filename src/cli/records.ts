@@ -1,0 +1,180 @@
+/**
+ * Objects of the cluster as programs see them: flat JSON records whose field names are stable. Absent numbers are null, absent
+ * texts empty, times RFC 3339.
+ *
+ * Called by the views of all lists and by `inspect`, which adds the spec.
+ *
+ * Not here: how people see them (the views in commands/).
+ */
+import type { Image, Network, Node, PortSpec, Service, Task } from '../gen/types.js';
+import type { JsonRecord } from './output/format.js';
+import { renderTime } from './output/values.js';
+
+export type NodeNames = Readonly<Record<string, string>>;
+
+/** "web.1", or "web.rack1" for a task of a global service. */
+export function taskName(task: Task, nodes: NodeNames): string {
+  return `${task.serviceName}.${task.slot > 0 ? task.slot : (nodes[task.nodeId] ?? (task.nodeId || task.id.slice(0, 8)))}`;
+}
+
+/** Tasks that ended, and those that are to end soon, count no more. */
+export function isLive(task: Task): boolean {
+  return !endedStates.has(task.status.state);
+}
+
+const endedStates: ReadonlySet<string> = new Set(['complete', 'shutdown', 'failed', 'rejected', 'orphaned']);
+
+export function taskRecord(task: Task, nodes: NodeNames): JsonRecord {
+  const { status } = task;
+  return {
+    id: task.id,
+    name: taskName(task, nodes),
+    service: task.serviceName,
+    slot: task.slot,
+    node: nodes[task.nodeId] ?? task.nodeId,
+    state: status.state,
+    desiredState: task.desired,
+    addresses: task.endpoints.flatMap(endpoint => endpoint.addresses),
+    image: task.spec.containers[0]?.image ?? '',
+    error: status.error,
+    exitCode: status.exitCode ?? null,
+    errorCode: status.errorCode,
+    message: status.message,
+    health: status.health,
+    outOfMemory: status.outOfMemory,
+    attempt: status.attempt,
+    pid: status.pid ?? null,
+    ports: task.ports.map(portRecord),
+    serviceId: task.serviceId,
+    nodeId: task.nodeId,
+    stack: task.stack,
+    createdAt: renderTime(task.meta.createdAtMs),
+    updatedAt: renderTime(task.meta.updatedAtMs),
+    since: renderTime(status.sinceMs),
+  };
+}
+
+export function portRecord(port: PortSpec): JsonRecord {
+  return { published: port.published, target: port.target, protocol: port.protocol, mode: port.mode };
+}
+
+/** A service with how many of its tasks run and how many are wanted. */
+export interface CountedService {
+  readonly service: Service;
+  readonly running: number;
+  readonly wanted: number;
+}
+
+export function serviceRecord({ service, running, wanted }: CountedService): JsonRecord {
+  const { spec, meta } = service;
+  return {
+    id: service.id,
+    name: spec.name,
+    mode: spec.mode.kind,
+    replicas: wanted,
+    running,
+    image: spec.task.containers[0]?.image ?? '',
+    ports: portsOf(service).map(portRecord),
+    stack: spec.stack,
+    labels: spec.labels,
+    vips: service.vips.flatMap(vip => vip.addresses),
+    removing: service.removing,
+    version: meta.version,
+    owner: meta.owner,
+    createdAt: renderTime(meta.createdAtMs),
+    updatedAt: renderTime(meta.updatedAtMs),
+  };
+}
+
+/** With the published numbers that were given, as far as they were. */
+export function portsOf(service: Service): readonly PortSpec[] {
+  return service.ports.length > 0 ? service.ports : service.spec.ports;
+}
+
+export interface CountedNode {
+  readonly node: Node;
+  readonly leader: boolean;
+  readonly tasks: number;
+  /** The node of the daemon that answered. */
+  readonly own: boolean;
+}
+
+export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecord {
+  const { description, spec, status, meta } = node;
+  return {
+    id: node.id,
+    name: spec.name,
+    role: node.role,
+    state: status.state,
+    availability: spec.availability,
+    address: hostOf(description.addresses[0] ?? ''),
+    leader,
+    self: own,
+    tasks,
+    message: status.message,
+    labels: spec.labels,
+    hostname: description.hostname,
+    os: description.os,
+    architecture: description.architecture,
+    kernel: description.kernel,
+    cpus: description.cpuNanos / 1e9,
+    memoryBytes: description.memoryBytes,
+    addresses: description.addresses,
+    dataAddresses: description.dataAddresses,
+    dataPort: description.dataPort,
+    runtime: description.runtime,
+    cgroup: description.cgroup,
+    coveyVersion: description.version,
+    version: meta.version,
+    certificateExpiresAt: renderTime(node.certificateExpiresAtMs),
+    createdAt: renderTime(meta.createdAtMs),
+    since: renderTime(status.sinceMs),
+  };
+}
+
+/** The host of "10.0.0.11:7377" and of "[fd00::1]:7377". */
+export function hostOf(address: string): string {
+  return address.replace(/:\d+$/u, '').replace(/^\[(.*)\]$/u, '$1');
+}
+
+/** One image under one of its names. */
+export interface NamedImage {
+  readonly name: string;
+  readonly image: Image;
+}
+
+export function imageRecord({ name, image }: NamedImage): JsonRecord {
+  return {
+    name,
+    digest: image.digest,
+    size: image.sizeBytes,
+    architecture: image.architecture,
+    os: image.os,
+    layers: image.layers.length,
+    uses: image.uses,
+    createdAt: renderTime(image.createdAtMs),
+  };
+}
+
+export interface CountedNetwork {
+  readonly network: Network;
+  readonly used: number;
+}
+
+export function networkRecord({ network, used }: CountedNetwork): JsonRecord {
+  const { spec, meta } = network;
+  return {
+    id: network.id,
+    name: spec.name,
+    driver: spec.driver,
+    subnets: network.subnets,
+    internal: spec.internal,
+    attachable: spec.attachable,
+    used,
+    stack: spec.stack,
+    labels: spec.labels,
+    version: meta.version,
+    owner: meta.owner,
+    createdAt: renderTime(meta.createdAtMs),
+  };
+}

@@ -1,0 +1,29 @@
+/**
+ * All commands, in the order of `covey help all`.
+ *
+ * Not here: what they do (commands/).
+ */
+import { clusterCommands } from './commands/cluster.js';
+import { execCommands } from './commands/exec.js';
+import { generalCommands } from './commands/general.js';
+import { imageCommands } from './commands/image.js';
+import { networkCommands } from './commands/network.js';
+import { nodeCommands } from './commands/node.js';
+import { serviceCommands } from './commands/service/index.js';
+import { stackCommands } from './commands/stack.js';
+import { taskCommands } from './commands/task.js';
+import { tokenCommands } from './commands/token.js';
+import type { CommandDefinition } from './definition.js';
+
+export const commandTree: readonly CommandDefinition[] = [
+  ...clusterCommands,
+  ...execCommands,
+  ...generalCommands(() => commandTree),
+  ...tokenCommands,
+  ...nodeCommands,
+  ...serviceCommands,
+  ...taskCommands,
+  ...stackCommands,
+  ...imageCommands,
+  ...networkCommands,
+];

@@ -1,0 +1,121 @@
+/**
+ * The console of this process. Everything is opened when first used: `covey --help` touches the output only.
+ *
+ * Not here: pseudo terminals that we make ourselves (terminal.ts).
+ */
+import * as fs from 'node:fs';
+import { open } from 'node:fs/promises';
+import { connect } from 'node:net';
+import type { Console, Input, Output } from '../console.js';
+import { CoveyError, errnoOf } from '../errors.js';
+import { linuxClock } from './clock.js';
+
+const interrupts = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export function openConsole(): Console {
+  return {
+    args: process.argv.slice(2),
+    env: process.env,
+    directory: process.cwd(),
+    homeDirectory: process.env['HOME'],
+    clock: linuxClock,
+    stdin: openInput(),
+    stdout: openOutput(() => process.stdout),
+    stderr: openOutput(() => process.stderr),
+    findFile: path => attempt(path, () => fs.readFileSync(path)),
+    findKind: path => {
+      const stat = attempt(path, () => fs.statSync(path));
+      return stat === undefined ? undefined : stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : 'other';
+    },
+    openFile: async path => {
+      try {
+        const handle = await open(path, 'r');
+        const { size } = await handle.stat();
+        return { sizeBytes: size, chunks: handle.createReadStream({ highWaterMark: 256 * 1024 }) };
+      } catch (cause) {
+        throw readError(path, cause);
+      }
+    },
+    probeSocket: path =>
+      new Promise(resolve => {
+        const socket = connect({ path });
+        socket.once('connect', () => resolve(undefined));
+        socket.once('error', error => resolve(errnoOf(error) ?? 'EIO'));
+        socket.once('close', () => resolve('EIO'));
+        socket.once('connect', () => socket.destroy());
+      }),
+    onInterrupt: call => {
+      const listeners = interrupts.map(name => [name, () => call(name)] as const);
+      for (const [name, listener] of listeners) process.on(name, listener);
+      return {
+        [Symbol.dispose]: () => {
+          for (const [name, listener] of listeners) process.removeListener(name, listener);
+        },
+      };
+    },
+  };
+}
+
+function attempt<Result>(path: string, work: () => Result): Result | undefined {
+  try {
+    return work();
+  } catch (cause) {
+    if (errnoOf(cause) === 'ENOENT' || errnoOf(cause) === 'ENOTDIR') return undefined;
+    throw readError(path, cause);
+  }
+}
+
+function readError(path: string, cause: unknown): CoveyError {
+  const errno = errnoOf(cause);
+  const code = errno === 'ENOENT' ? 'not-found' : errno === 'EACCES' ? 'no-permission' : 'internal';
+  const why =
+    errno === 'EISDIR' ? 'it is a directory' : errno === 'ENOENT' ? 'there is no such file' : (errno ?? 'it failed');
+  return new CoveyError(code, `Cannot read "${path}": ${why}`, { cause });
+}
+
+function openInput(): Input {
+  return {
+    isTerminal: process.stdin.isTTY === true,
+    read: async function* () {
+      try {
+        for await (const chunk of process.stdin) yield chunk as Uint8Array;
+      } finally {
+        process.stdin.unref();
+      }
+    },
+    setRaw: raw => {
+      if (process.stdin.isTTY) process.stdin.setRawMode(raw);
+    },
+  };
+}
+
+function openOutput(stream: () => NodeJS.WriteStream): Output {
+  const gone = new AbortController();
+  let listening = false;
+  const listen = (): NodeJS.WriteStream => {
+    const out = stream();
+    if (!listening) {
+      listening = true;
+      out.on('error', error => gone.abort(error));
+    }
+    return out;
+  };
+  return {
+    isTerminal: stream().isTTY === true,
+    size: () => ({ rows: stream().rows || 24, columns: stream().columns || 80 }),
+    write: content =>
+      new Promise(resolve => {
+        if (gone.signal.aborted) return resolve();
+        listen().write(content, () => resolve());
+      }),
+    onResize: call => {
+      stream().on('resize', call);
+      return {
+        [Symbol.dispose]: () => {
+          stream().removeListener('resize', call);
+        },
+      };
+    },
+    gone: gone.signal,
+  };
+}
