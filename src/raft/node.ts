@@ -79,6 +79,10 @@ export class RaftNode implements Arrivals {
   #snapshotIndex: number;
   #removedTold = false;
   #snapshotWanted = false;
+  /** After a failure the next try waits until this tick. */
+  #snapshotNotBefore = 0;
+  /** Snapshots from the leader that are not installed yet. */
+  #applyHeld = 0;
   /** A snapshot from the leader whose content is being read back. */
   #installing: { readonly index: number; done: boolean } | undefined;
 
@@ -97,6 +101,10 @@ export class RaftNode implements Arrivals {
       machine: options.machine,
       onEvent: options.onEvent,
       onTaken: meta => this.#snapshotTaken(meta),
+      onGivenUp: () => {
+        this.#snapshotIndex = this.#log.snapshot()?.index ?? 0;
+        this.#snapshotNotBefore = this.#ticks + limits.electionTicks;
+      },
       onFailure: error => this.#fail(error),
     });
     this.#reads = createReadQueue({
@@ -323,7 +331,7 @@ export class RaftNode implements Arrivals {
     this.#proposeAll(node, apply);
     this.#reads.ask(node);
     this.#handleReady(node, apply);
-    const more = this.#installing ? false : apply.run();
+    const more = this.#applyHeld > 0 ? false : apply.run();
     this.#handleReady(node, apply);
     this.#reads.release(apply.applied());
     this.#announce(node, apply);
@@ -347,6 +355,8 @@ export class RaftNode implements Arrivals {
     const { hardState, snapshot, entries } = append;
     const marker = snapshot && { index: snapshot.index, term: snapshot.term, replaces: true };
     const mustSync = append.mustSync || snapshot !== undefined;
+    // The core stands at the snapshot from now on: what was committed before it must not be applied any more (bug B41).
+    if (snapshot) this.#applyHeld += 1;
     this.#storage.append({ hardState, marker, entries }, { mustSync, done: () => this.#stored(append) });
   }
 
@@ -369,6 +379,7 @@ export class RaftNode implements Arrivals {
     if (this.#installing?.index === snapshot.index) {
       if (!this.#installing.done) return false;
       this.#installing = undefined;
+      this.#applyHeld -= 1;
       return true;
     }
     const installing = { index: snapshot.index, done: false };
@@ -469,10 +480,10 @@ export class RaftNode implements Arrivals {
   #takeSnapshotIfDue(apply: ApplyQueue): void {
     const { limits } = this.#options;
     const index = apply.applied();
-    if (this.#snapshots.isTaking() || this.#installing || index === this.#snapshotIndex) return;
+    if (this.#snapshots.isTaking() || this.#applyHeld > 0 || index === this.#snapshotIndex) return;
     const grown =
       index - this.#snapshotIndex >= limits.snapshotEntries || apply.bytesSinceSnapshot() >= limits.snapshotBytes;
-    if (!grown && !this.#snapshotWanted) return;
+    if ((!grown && !this.#snapshotWanted) || this.#ticks < this.#snapshotNotBefore) return;
     const term = this.#log.term(index);
     if (term === undefined) return;
     apply.snapshotTaken();

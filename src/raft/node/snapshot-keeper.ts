@@ -37,6 +37,8 @@ export interface SnapshotKeeperOptions {
   readonly onEvent: (event: NodeEvent) => void;
   /** The own snapshot and its marker are on disk. */
   readonly onTaken: (meta: SnapshotMeta) => void;
+  /** The own snapshot could not be written; the old one is still there. */
+  readonly onGivenUp: () => void;
   readonly onFailure: (error: Error) => void;
 }
 
@@ -56,6 +58,7 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
   let taking: SnapshotMeta | undefined;
   const giveUp = (meta: SnapshotMeta) => {
     taking = undefined;
+    options.onGivenUp();
     onEvent({ kind: 'snapshot', index: meta.index, phase: 'given-up' });
   };
   const mark = (meta: SnapshotMeta) => {

@@ -8,6 +8,7 @@
  */
 import type { CoveyError } from '../../errors.js';
 import { fromProblem } from '../../errors.js';
+import type { Problem } from '../../gen/types.js';
 import type { Batch } from '../storage/batch.js';
 import type { StorageAnswer, StoragePort, StorageReply, StorageWork } from '../storage/storage-protocol.js';
 import { encodeForWal } from '../storage/wal.js';
@@ -52,6 +53,10 @@ export function createStorageQueue({ port, nowTick, wake, onFailure }: StorageQu
   let nextId = 1;
   let lowSpace = false;
   let failed = false;
+  const fail = (problem: Problem) => {
+    failed = true;
+    onFailure(fromProblem(problem));
+  };
   const waitingById = new Map<number, Waiting>();
   const drain = () => {
     while (!failed && first < waiting.length && waiting[first]!.stored && waiting[first]!.done()) first += 1;
@@ -89,8 +94,7 @@ export function createStorageQueue({ port, nowTick, wake, onFailure }: StorageQu
       const item = waitingById.get(reply.id);
       if (!item) return;
       if (reply.kind === 'failed') {
-        failed = true;
-        onFailure(fromProblem(reply.problem));
+        fail(reply.problem);
         return;
       }
       waitingById.delete(reply.id);
@@ -103,6 +107,7 @@ export function createStorageQueue({ port, nowTick, wake, onFailure }: StorageQu
     lookForSpace() {
       asked.set(nextId, answer => {
         if (answer.kind === 'stats') ({ lowSpace } = answer.stats);
+        if (answer.kind === 'failed') fail(answer.problem);
       });
       port.post({ id: nextId, kind: 'stats' });
       nextId += 1;

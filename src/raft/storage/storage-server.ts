@@ -162,6 +162,7 @@ function perform({ options, wal, snapshots, lowSpace }: Parts, work: StorageWork
       wal.rotate();
       return { kind: 'done', lowSpace: false };
     case 'stats': {
+      if (wal.failure) throw wal.failure;
       const keysInUse = [...new Set([...wal.stats().keysInUse, ...snapshots.keysInUse()])].sort((a, b) => a - b);
       return {
         kind: 'stats',

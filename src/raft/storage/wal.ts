@@ -230,6 +230,11 @@ export class Wal {
     };
   }
 
+  /** Set for ever by the first write that failed. */
+  get failure(): CoveyError | undefined {
+    return this.#failure;
+  }
+
   get hasSpare(): boolean {
     return this.#hasSpare;
   }

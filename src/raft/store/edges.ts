@@ -5,8 +5,8 @@
  * One transaction may lead a task over several edges at once (created and assigned in one write, or running although
  * "preparing" was never reported); it is legal when a path of edges exists and its principal owns each of them.
  *
- * Principals: "uid:<n>" a person, "node:<id>" the agent of that node, "system" a daemon, "system:<actor>+<actor>" a loop that
- * acts in those roles. Called by transaction.ts and by tests that check recorded histories. Not here: why (daemon/orchestrate).
+ * Principals: "uid:<n>" a person (who may remove a node), "node:<id>" the agent of that node, "system" a daemon,
+ * "system:<actor>+<actor>" a loop that acts in those roles. Called by transaction.ts and by tests that check recorded histories. Not here: why (daemon/orchestrate).
  */
 import type { DesiredState, Task, TaskState } from '../../gen/types.js';
 
@@ -72,6 +72,7 @@ export interface Actors {
 /** Whom a principal stands for where tasks are concerned. */
 export function actorsOf(principal: string): Actors {
   if (principal.startsWith('node:')) return { roles: new Set(['agent']), nodeId: principal.slice('node:'.length) };
+  if (principal.startsWith('uid:')) return { roles: new Set(['reconcile']), nodeId: undefined };
   const roles = principal.startsWith('system:') ? principal.slice('system:'.length).split('+') : [];
   return { roles: new Set(roles), nodeId: undefined };
 }

@@ -371,8 +371,10 @@ function isSettled(cluster: Cluster, leader: Member): boolean {
 
 function proveAlive(cluster: Cluster, leader: Member): void {
   let [written, readBack] = [false, false];
+  let answer = 'no answer';
   leader.node!.propose(Buffer.from(JSON.stringify({ kind: 'write', key: 'last', value: 1, id: 0 })), outcome => {
     written = outcome.kind === 'committed';
+    answer = JSON.stringify(outcome);
     leader.node?.read(read => {
       readBack = read.kind === 'ready' && leader.machine!.get('last') === 1;
     });
@@ -380,7 +382,7 @@ function proveAlive(cluster: Cluster, leader: Member): void {
   runUntil(cluster, cluster.world.now() + 300);
   if (!written || !readBack)
     cluster.checks.fail(
-      `liveness: after healing a write was ${written ? '' : 'not '}taken, a read ${readBack ? '' : 'not '}answered`,
+      `liveness: after healing a write was ${written ? 'taken' : `not taken (${answer}, lowSpace ${leader.node!.status().lowSpace})`}, a read ${readBack ? '' : 'not '}answered`,
     );
 }
 
