@@ -59,7 +59,7 @@ export function portKey({ published, protocol }: PortSpec): string {
 }
 
 /** Ports published by these services, given or asked for. */
-export function portsInUse(services: Iterable<Service>): Set<string> {
+export function portsInUse(services: Iterable<Pick<Service, 'ports' | 'spec'>>): Set<string> {
   return new Set([...services].flatMap(service => [...service.ports, ...service.spec.ports]).map(portKey));
 }
 

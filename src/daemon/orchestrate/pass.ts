@@ -12,6 +12,7 @@ import type { Node, Service, Task, TaskStatus } from '../../gen/types.js';
 import type { Random } from '../../host.js';
 import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
+import { findFullName } from '../../tasks/image/reference.js';
 import { freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { addTask, demandOf, type NodeUsage, surveyNodes } from '../schedule/filters.js';
@@ -226,8 +227,8 @@ function schedule(passing: Passing): void {
   const failures = failuresByNode(tasksOf(passing), specVersion, nowMs);
   for (const task of pending) {
     const candidates = task.nodeId === '' ? usages.values() : candidateOf(usages, task.nodeId);
-    const image = task.spec.containers[0]?.image ?? '';
-    const placement = planPlacement(candidates, demandOf(task), { failures, image });
+    const images = imageNames(task);
+    const placement = planPlacement(candidates, demandOf(task), { failures, images });
     if (placement.kind === 'none') {
       const change = { message: placement.message, errorCode: 'no-node-fits' };
       say(draft, task, { status: statusAfter(task.status, change, nowMs) });
@@ -239,6 +240,11 @@ function schedule(passing: Passing): void {
     const usage = usages.get(placement.node.id);
     if (usage !== undefined) addTask(usage, assigned);
   }
+}
+
+function imageNames(task: Task): readonly string[] {
+  const name = task.spec.containers[0]?.image ?? '';
+  return [name, findFullName(name) ?? name];
 }
 
 function candidateOf(usages: ReadonlyMap<string, NodeUsage>, nodeId: string): readonly NodeUsage[] {

@@ -15,7 +15,8 @@ export type Placement =
 export interface Preferences {
   /** Failures of this spec by node, lately. */
   readonly failures: ReadonlyMap<string, number>;
-  readonly image: string;
+  /** The forms in which a node may know the image's name. */
+  readonly images: readonly string[];
 }
 
 /** So many failures put a node behind all others. */
@@ -37,12 +38,12 @@ export function planPlacement(usages: Iterable<NodeUsage>, demand: Demand, prefe
   return { kind: 'none', message: renderRefusals(refusals, demand) };
 }
 
-function rankOf(usage: NodeUsage, demand: Demand, { failures, image }: Preferences): readonly number[] {
+function rankOf(usage: NodeUsage, demand: Demand, { failures, images }: Preferences): readonly number[] {
   const failed = failures.get(usage.node.id) ?? 0;
   return [
     failed >= failuresMax ? failed : 0,
     usage.services.get(demand.serviceId) ?? 0,
-    usage.node.description.images.includes(image) ? 0 : 1,
+    usage.node.description.images.some(image => images.includes(image)) ? 0 : 1,
     usage.tasks,
   ];
 }

@@ -1,0 +1,94 @@
+/**
+ * Networks, secrets and configs as people ask for them.
+ *
+ * Called by control.ts. Not here: those of a stack (stacks.ts), addresses (allocate/).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Config, Network, NetworkSpec, Secret } from '../../gen/types.js';
+import { type NetworkId, newId } from '../../ids.js';
+import { isEnded, type View } from '../../raft/store.js';
+import { openAddressPool } from '../allocate/ipam.js';
+import { findOverlap, planSubnets } from '../allocate/subnets.js';
+import { clusterSpecOf, fixedNetworks } from '../tables.js';
+import { getObject, selectObjects } from './find.js';
+import { type Change, type ControlHandlers, change, type Parts } from './parts.js';
+import { checkNetworkSpec } from './validate.js';
+
+type NetworkHandlers = Pick<
+  ControlHandlers,
+  'listNetworks' | 'createNetwork' | 'removeNetwork' | 'listSecrets' | 'listConfigs'
+>;
+
+export function networkHandlers(parts: Parts): NetworkHandlers {
+  const { store, random } = parts;
+  return {
+    listNetworks: async request => {
+      const view = store.view();
+      const networks = selectObjects(view, 'network', request);
+      const used = Object.fromEntries(networks.map(network => [network.id, openAddressPool(network, view).usedCount]));
+      return { networks, used };
+    },
+    createNetwork: async ({ spec }, context) => {
+      checkNetworkSpec(spec, 'spec');
+      const id = newId<NetworkId>(random.bytes);
+      await change(parts, context, view => [{ kind: 'put', table: 'network', object: planNetwork(view, spec, id) }]);
+      return getObject(store.view(), 'network', id);
+    },
+    removeNetwork: async ({ object }, context) => {
+      const { id } = getObject(store.view(), 'network', object);
+      await change(parts, context, view => {
+        checkUnused(view, getObject(view, 'network', id));
+        return [{ kind: 'delete', table: 'network', id }];
+      });
+      return { id };
+    },
+    listSecrets: async request => ({ secrets: selectObjects(store.view(), 'secret', request).map(withoutData) }),
+    listConfigs: async request => ({ configs: selectObjects(store.view(), 'config', request).map(withoutData) }),
+  };
+}
+
+/** A new network with its prefixes, or why there can't be one. */
+export function planNetwork(view: View, spec: NetworkSpec, id: NetworkId): Change<'network'> {
+  const what = `Cannot create network "${spec.name}"`;
+  const present = view.findByName('network', spec.name);
+  if (present !== undefined) {
+    const state = present.removing === true ? 'one of that name is being removed' : `it has the id ${present.id}`;
+    throw new CoveyError('already-exists', `${what}: the name is taken`, { state });
+  }
+  const obstacle = findOverlap(spec.subnets, view.list('network'));
+  if (obstacle !== undefined) {
+    const state = `network "${obstacle.spec.name}" has ${[...obstacle.subnets, ...obstacle.spec.subnets][0]}`;
+    throw new CoveyError('subnet-conflict', `${what}: its subnet overlaps with another`, { state });
+  }
+  const draft: Network = { id, spec, subnets: [], meta: { version: 0, createdAtMs: 0, updatedAtMs: 0, owner: '' } };
+  const planned = planSubnets(draft, view.list('network'), clusterSpecOf(view));
+  if (planned.kind === 'exhausted') throw new CoveyError('subnet-exhausted', what, { state: planned.message });
+  return { id, spec, subnets: planned.subnets };
+}
+
+function checkUnused(view: View, network: Network): void {
+  const what = `Cannot remove network "${network.spec.name}"`;
+  if (Object.hasOwn(fixedNetworks, network.spec.name)) {
+    throw new CoveyError('network-in-use', `${what}: every cluster has it`);
+  }
+  const users = [...view.list('service')].filter(({ spec }) =>
+    spec.task.networks.some(({ network: id }) => id === network.id),
+  );
+  if (users.length > 0) {
+    const names = users.slice(0, 5).map(service => service.spec.name);
+    const state = `${users.length} services are attached: ${names.join(', ')}${users.length > 5 ? ', …' : ''}`;
+    throw new CoveyError('network-in-use', `${what}: services are attached to it`, { state, hint: 'covey service rm' });
+  }
+  const tasks = [...view.list('task')].filter(
+    task => !isEnded(task.status.state) && task.endpoints.some(({ networkId }) => networkId === network.id),
+  );
+  if (tasks.length > 0) {
+    throw new CoveyError('network-in-use', `${what}: tasks still have addresses of it`, {
+      state: `${tasks.length} tasks are stopping`,
+    });
+  }
+}
+
+function withoutData<Object extends Secret | Config>(object: Object): Object {
+  return { ...object, data: new Uint8Array(0) };
+}

@@ -1,0 +1,106 @@
+/**
+ * Nodes as people see and change them.
+ *
+ * Called by control.ts. Not here: joining and leaving (membership/, ca/), what a drained node's tasks do (orchestrate/).
+ */
+import { CoveyError } from '../../errors.js';
+import type { Cluster, Node } from '../../gen/types.js';
+import type { NodeId } from '../../ids.js';
+import { planNodeRemoval } from '../ca/removal.js';
+import { checkLabels } from './check.js';
+import { getObject, selectObjects } from './find.js';
+import { type ControlHandlers, change, type Parts } from './parts.js';
+
+type NodeHandlers = Pick<ControlHandlers, 'getCluster' | 'listNodes' | 'updateNode' | 'removeNode'>;
+
+/** Tasks orphaned in one transaction. */
+const removalWritesMax = 150;
+
+export function nodeHandlers(parts: Parts): NodeHandlers {
+  const { store, leaderId } = parts;
+  return {
+    getCluster: async () => {
+      for (const cluster of store.view().list('cluster')) return withoutKey(cluster);
+      throw new CoveyError('not-in-cluster', 'Cannot show the cluster', { state: 'the store has none yet' });
+    },
+    listNodes: async request => {
+      const view = store.view();
+      const tasks: Record<string, number> = {};
+      for (const task of view.list('task')) {
+        if (task.status.state === 'running') tasks[task.nodeId] = (tasks[task.nodeId] ?? 0) + 1;
+      }
+      const leader = leaderId();
+      return { nodes: selectObjects(view, 'node', request), tasks, leaderId: leader ?? ('' as NodeId) };
+    },
+    updateNode: async (request, context) => {
+      const { id } = getObject(store.view(), 'node', request.node);
+      checkLabels(request.labelsAdd, 'labelsAdd');
+      await change(parts, context, view => {
+        const node = getObject(view, 'node', id);
+        checkVersion(node, request.version);
+        return [{ kind: 'put', table: 'node', object: { ...node, spec: specAfter(node, request) } }];
+      });
+      return getObject(store.view(), 'node', id);
+    },
+    removeNode: async ({ node: text, force }, context) => {
+      const { id } = getObject(store.view(), 'node', text);
+      for (let more = true; more; ) {
+        await change(parts, context, view => {
+          const node = view.find('node', id);
+          if (node === undefined) return [];
+          checkRemoval(node, { managers: [...view.list('node')].filter(isManager), force });
+          const plan = planNodeRemoval(view, { nodeId: id, nowMs: parts.clock.wallMs(), writesMax: removalWritesMax });
+          more = plan.more;
+          return plan.writes;
+        });
+      }
+      return { id };
+    },
+  };
+}
+
+function withoutKey(cluster: Cluster): Cluster {
+  return { ...cluster, rootKey: new Uint8Array(0) };
+}
+
+function isManager(node: Node): boolean {
+  return node.role === 'manager';
+}
+
+interface NodeChange {
+  readonly availability?: Node['spec']['availability'] | undefined;
+  readonly labelsAdd: Readonly<Record<string, string>>;
+  readonly labelsRemove: readonly string[];
+}
+
+function specAfter({ spec }: Node, { availability, labelsAdd, labelsRemove }: NodeChange): Node['spec'] {
+  const kept = Object.entries(spec.labels).filter(([key]) => !labelsRemove.includes(key));
+  return {
+    ...spec,
+    labels: { ...Object.fromEntries(kept), ...labelsAdd },
+    availability: availability ?? spec.availability,
+  };
+}
+
+/** 0 means: whatever it is now. */
+function checkVersion(node: Node, version: number): void {
+  if (version === 0 || version === node.meta.version) return;
+  const state = `its version is ${node.meta.version}, the change is based on ${version}`;
+  throw new CoveyError('stale-version', `Cannot update node "${node.spec.name}": it was changed meanwhile`, { state });
+}
+
+function checkRemoval(
+  node: Node,
+  { managers, force }: { readonly managers: readonly Node[]; readonly force: boolean },
+): void {
+  const what = `Cannot remove node "${node.spec.name}"`;
+  if (isManager(node) && managers.length === 1) {
+    throw new CoveyError('last-manager', `${what}: it is the only manager`, {
+      hint: 'covey leave --force ends the cluster',
+    });
+  }
+  if (force || node.status.state === 'lost' || node.status.state === 'left') return;
+  throw new CoveyError('node-not-lost', `${what}: it is ${node.status.state}`, {
+    hint: `run covey leave on ${node.spec.name}, or use --force`,
+  });
+}

@@ -1,0 +1,32 @@
+/**
+ * What all handlers of control/ are made with, and how they change the store.
+ *
+ * Not here: the handlers.
+ */
+import type { Services } from '../../gen/services.js';
+import type { CallContext, Handlers } from '../../grpc.js';
+import type { Clock, Random } from '../../host.js';
+import type { NodeId } from '../../ids.js';
+import type { Store, TableName, Tables, View, Write } from '../../raft/store.js';
+import { principalOf } from '../rpc/roles.js';
+
+export type ControlHandlers = Handlers<Services['Control']>;
+
+export interface Parts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly leaderId: () => NodeId | undefined;
+}
+
+/** An object to be written; the store fills in its meta. */
+export type Change<Name extends TableName> = Omit<Tables[Name], 'meta'>;
+
+/** One transaction in the name of the caller. */
+export async function change(
+  { store }: Pick<Parts, 'store'>,
+  context: CallContext,
+  decide: (view: View) => readonly Write[],
+): Promise<number> {
+  return await store.update(decide, { principal: principalOf(context.caller), signal: context.signal });
+}

@@ -1,0 +1,180 @@
+/**
+ * Services and tasks as people ask for them: create, update, remove, list.
+ *
+ * Every change is decided on the state it is stored on. Called by control.ts. Not here: checks of specs (validate.ts,
+ * resolve.ts), whole stacks (stacks.ts), what comes of it (orchestrate/).
+ */
+import { CoveyError } from '../../errors.js';
+import type { ListServicesResponse, ListTasksResponse, Service, ServiceSpec, Task } from '../../gen/types.js';
+import { newId, type ServiceId } from '../../ids.js';
+import type { View, Write } from '../../raft/store.js';
+
+import { isWanted } from '../orchestrate/slot.js';
+import { findUnmet } from '../schedule/constraints.js';
+import { refuseAt } from './check.js';
+import { getObject, getTasks, selectObjects } from './find.js';
+import { type Change, type ControlHandlers, change, type Parts } from './parts.js';
+import { checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
+import { isSame } from './same.js';
+import { checkServiceSpec } from './validate.js';
+
+type ServiceHandlers = Pick<
+  ControlHandlers,
+  'listServices' | 'createService' | 'updateService' | 'removeService' | 'listTasks'
+>;
+
+export function serviceHandlers(parts: Parts): ServiceHandlers {
+  const { store, random } = parts;
+  return {
+    listServices: async request => listServices(store.view(), request),
+    createService: async ({ spec }, context) => {
+      checkServiceSpec(spec, 'spec');
+      const id = newId<ServiceId>(random.bytes);
+      await change(parts, context, view => [putService(planService(view, spec, id))]);
+      return getObject(store.view(), 'service', id);
+    },
+    updateService: async ({ service: text, version, spec }, context) => {
+      checkServiceSpec(spec, 'spec');
+      const { id } = getObject(store.view(), 'service', text);
+      await change(parts, context, view => {
+        const old = getObject(view, 'service', id);
+        checkVersion(old, version);
+        return [putService(planUpdate(view, old, spec))];
+      });
+      return getObject(store.view(), 'service', id);
+    },
+    removeService: async ({ object }, context) => {
+      const { id } = getObject(store.view(), 'service', object);
+      await change(parts, context, view => planRemovals([getObject(view, 'service', id)]));
+      return { id };
+    },
+    listTasks: async request => listTasks(store.view(), request),
+  };
+}
+
+function putService(object: Change<'service'>): Write {
+  return { kind: 'put', table: 'service', object };
+}
+
+function planService(view: View, spec: ServiceSpec, id: ServiceId): Change<'service'> {
+  const present = view.findByName('service', spec.name);
+  if (present !== undefined) {
+    const state = present.removing ? 'one of that name is being removed' : `it has the id ${present.id}`;
+    throw new CoveyError('already-exists', `Cannot create service "${spec.name}": the name is taken`, { state });
+  }
+  checkPortsFree(view, spec, [...view.list('service')]);
+  return newService(id, resolveSpec(view, spec, nothingUpcoming));
+}
+
+function planUpdate(view: View, old: Service, spec: ServiceSpec): Change<'service'> {
+  if (old.removing) throw new CoveyError('not-found', `Cannot update service "${old.spec.name}": it is being removed`);
+  checkPortsFree(
+    view,
+    spec,
+    [...view.list('service')].filter(other => other.id !== old.id),
+  );
+  return changedService(old, resolveSpec(view, spec, nothingUpcoming));
+}
+
+function checkVersion(old: Service, version: number): void {
+  if (version === old.meta.version) return;
+  const state = `its version is ${old.meta.version}, the change is based on ${version}`;
+  throw new CoveyError('stale-version', `Cannot update service "${old.spec.name}": it was changed meanwhile`, {
+    state,
+  });
+}
+
+export function newService(id: ServiceId, spec: ServiceSpec): Change<'service'> {
+  return { id, spec, specVersion: 1, vips: [], ports: [], removing: false };
+}
+
+/** The service with another spec; tasks are replaced when what they are made from has changed. */
+export function changedService(old: Service, spec: ServiceSpec): Change<'service'> {
+  const refuse = refuseAt(`service "${old.spec.name}"`);
+  if (spec.name !== old.spec.name) refuse(`its name can't become "${spec.name}"; create another service`);
+  if (spec.mode.kind !== old.spec.mode.kind) refuse(`its mode can't become ${spec.mode.kind}; create another service`);
+  if (spec.stack !== old.spec.stack) refuse("it can't move to another stack");
+  const isOther = !isSame(spec.task, old.spec.task) || !isSame(hostPorts(spec), hostPorts(old.spec));
+  return { ...old, spec, specVersion: old.specVersion + (isOther ? 1 : 0), removing: false };
+}
+
+function hostPorts(spec: ServiceSpec): readonly unknown[] {
+  return spec.ports.filter(port => port.mode === 'host');
+}
+
+/** Marks services as removed; their ports are taken back at once, their tasks are stopped, then they go. */
+export function planRemovals(services: readonly Service[]): readonly Write[] {
+  return services
+    .filter(service => !service.removing)
+    .map(service => ({ kind: 'put', table: 'service', object: { ...service, ports: [], removing: true } }));
+}
+
+function listServices(
+  view: View,
+  request: { readonly objects: readonly string[]; readonly stack: string },
+): ListServicesResponse {
+  const services = selectObjects(view, 'service', request);
+  const running = (service: Service): number =>
+    [...view.tasksOfService(service.id)].filter(task => isCounted(task, service)).length;
+  return {
+    services,
+    running: Object.fromEntries(services.map(service => [service.id, running(service)])),
+    wanted: Object.fromEntries(services.map(service => [service.id, wantedCount(view, service)])),
+  };
+}
+
+/** Runs, is meant to, and is made from the present spec. */
+function isCounted(task: Task, service: Service): boolean {
+  return (
+    task.status.state === 'running' &&
+    isWanted(task.desired) &&
+    task.specVersion === service.specVersion &&
+    !task.superseded
+  );
+}
+
+function wantedCount(view: View, { spec, removing }: Service): number {
+  if (removing) return 0;
+  if (spec.mode.kind === 'replicated') return spec.mode.replicas;
+  return [...view.list('node')].filter(
+    node =>
+      node.status.state !== 'left' &&
+      node.spec.availability !== 'drain' &&
+      findUnmet(spec.task.placement.constraints, node) === undefined,
+  ).length;
+}
+
+interface TaskFilter {
+  readonly tasks: readonly string[];
+  readonly service: string;
+  readonly node: string;
+  readonly stack: string;
+  readonly current: boolean;
+}
+
+function listTasks(view: View, { tasks: texts, service, node, stack, current }: TaskFilter): ListTasksResponse {
+  const serviceId = service === '' ? undefined : getObject(view, 'service', service).id;
+  const nodeId = node === '' ? undefined : getObject(view, 'node', node).id;
+  const chosen = texts.length === 0 ? tasksFrom(view, serviceId) : new Set(texts.flatMap(text => getTasks(view, text)));
+  const tasks = [...chosen].filter(
+    task =>
+      (serviceId === undefined || task.serviceId === serviceId) &&
+      (nodeId === undefined || task.nodeId === nodeId) &&
+      (stack === '' || task.stack === stack) &&
+      (!current || isWanted(task.desired)),
+  );
+  if (texts.length === 0) tasks.sort(byPlace);
+  return { tasks, nodes: Object.fromEntries([...view.list('node')].map(each => [each.id, each.spec.name])) };
+}
+
+function tasksFrom(view: View, serviceId: string | undefined): Iterable<Task> {
+  return serviceId === undefined ? view.list('task') : view.tasksOfService(serviceId);
+}
+
+/** By service and slot, the newest first. */
+function byPlace(a: Task, b: Task): number {
+  if (a.serviceName !== b.serviceName) return a.serviceName < b.serviceName ? -1 : 1;
+  if (a.slot !== b.slot) return a.slot - b.slot;
+  if (a.slot === 0 && a.nodeId !== b.nodeId) return a.nodeId < b.nodeId ? -1 : 1;
+  return b.meta.createdAtMs - a.meta.createdAtMs || b.meta.version - a.meta.version;
+}

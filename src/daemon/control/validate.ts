@@ -1,0 +1,100 @@
+/**
+ * Whether specs make sense by themselves. Each refusal names the field and what would be valid.
+ *
+ * Called by services.ts, networks.ts and stacks.ts. Not here: what depends on other objects (resolve.ts).
+ */
+import type { NetworkSpec, PortSpec, Resources, RestartPolicy, ServiceSpec, TaskSpec } from '../../gen/types.js';
+import { portKey } from '../allocate/ports.js';
+import { parsePrefix } from '../allocate/prefix.js';
+import { parseConstraint } from '../schedule/constraints.js';
+import { renderCpus, renderSize } from '../schedule/place.js';
+import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
+import { checkContainers } from './containers.js';
+
+const replicasMax = 10_000;
+const memoryMin = 4 << 20;
+const cpuMin = 1_000_000;
+
+export function checkServiceSpec(spec: ServiceSpec, path: string): void {
+  checkName(spec.name, `${path}.name`);
+  if (spec.stack !== '') checkName(spec.stack, `${path}.stack`);
+  checkLabels(spec.labels, `${path}.labels`);
+  if (spec.mode.kind === 'replicated' && spec.mode.replicas > replicasMax) {
+    refuseAt(`${path}.replicas`)(`${spec.mode.replicas} is more than ${replicasMax}`);
+  }
+  checkTask(spec.task, `${path}.task`);
+  checkPorts(spec, path);
+}
+
+function checkTask(task: TaskSpec, path: string): void {
+  checkContainers(task.containers, `${path}.containers`);
+  if (!['', 'crun', 'runc'].includes(task.runtime))
+    refuseAt(`${path}.runtime`)(`"${task.runtime}" is neither crun nor runc`);
+  checkResources(task, path);
+  checkRestart(task.restart, `${path}.restart`);
+  for (const text of task.placement.constraints) {
+    const constraint = parseConstraint(text);
+    if ('problem' in constraint) refuseAt(`${path}.placement.constraints`)(`"${text}": ${constraint.problem}`);
+  }
+  const twice = findDuplicate(task.networks.map(({ network }) => network));
+  if (twice !== undefined) refuseAt(`${path}.networks`)(`network "${twice}" is named twice`);
+}
+
+function checkResources({ limits, reservations }: TaskSpec, path: string): void {
+  for (const [name, amounts] of Object.entries({ limits, reservations } satisfies Record<
+    string,
+    Resources | undefined
+  >)) {
+    const refuse = refuseAt(`${path}.${name}`);
+    if (amounts === undefined) continue;
+    if (amounts.memoryBytes > 0 && amounts.memoryBytes < memoryMin) {
+      refuse(`memory of ${renderSize(amounts.memoryBytes)} is less than ${renderSize(memoryMin)}`);
+    }
+    if (amounts.cpuNanos > 0 && amounts.cpuNanos < cpuMin) refuse('CPU is less than 0.001');
+  }
+  if (limits === undefined || reservations === undefined) return;
+  const refuse = refuseAt(`${path}.reservations`);
+  if (limits.memoryBytes > 0 && reservations.memoryBytes > limits.memoryBytes) {
+    refuse(`memory of ${renderSize(reservations.memoryBytes)} is above the limit of ${renderSize(limits.memoryBytes)}`);
+  }
+  if (limits.cpuNanos > 0 && reservations.cpuNanos > limits.cpuNanos) {
+    refuse(`CPU of ${renderCpus(reservations.cpuNanos)} is above the limit of ${renderCpus(limits.cpuNanos)}`);
+  }
+}
+
+function checkRestart({ delayMs, delayMaxMs }: RestartPolicy, path: string): void {
+  if (delayMs !== undefined && delayMaxMs !== undefined && delayMs > delayMaxMs) {
+    refuseAt(`${path}.delayMs`)(`${delayMs} ms is above the longest delay, ${delayMaxMs} ms`);
+  }
+}
+
+function checkPorts(spec: ServiceSpec, path: string): void {
+  for (const [at, port] of spec.ports.entries()) checkPort(port, `${path}.ports[${at}]`);
+  const published = spec.ports.filter(port => port.published !== 0).map(portKey);
+  const twice = findDuplicate(published);
+  if (twice !== undefined) refuseAt(`${path}.ports`)(`port ${twice} is published twice`, 'port-conflict');
+  if (spec.endpointMode === 'dnsrr' && spec.ports.some(port => port.mode === 'ingress')) {
+    refuseAt(`${path}.endpointMode`)(
+      'dnsrr has no virtual address to publish a port on; use mode=host for the port, or vip',
+    );
+  }
+}
+
+function checkPort({ published, target }: PortSpec, path: string): void {
+  if (target < 1 || target > 65_535) refuseAt(`${path}.target`)(`${target} is not within 1 and 65535`);
+  if (published > 65_535) refuseAt(`${path}.published`)(`${published} is not within 1 and 65535`);
+}
+
+export function checkNetworkSpec(spec: NetworkSpec, path: string): void {
+  checkName(spec.name, `${path}.name`);
+  if (spec.stack !== '') checkName(spec.stack, `${path}.stack`);
+  checkLabels(spec.labels, `${path}.labels`);
+  if (spec.driver !== 'overlay' && spec.subnets.length > 0)
+    refuseAt(`${path}.subnets`)(`the driver ${spec.driver} has no addresses`);
+  for (const text of spec.subnets) {
+    const prefix = parsePrefix(text);
+    const refuse = refuseAt(`${path}.subnets`);
+    if (prefix === undefined) refuse(`"${text}" is no IPv4 prefix, such as 10.20.0.0/20, with zeros after its length`);
+    else if (prefix.bits < 8 || prefix.bits > 29) refuse(`"${text}" is not between /8 and /29`);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * What changes from one spec to another, in words: "image web:1 -> web:2", "2 -> 3 replicas".
+ *
+ * Pure. Called by stack-plan.ts. Not here: what follows from a change (services.ts).
+ */
+import type { ContainerSpec, PortSpec, ServiceSpec, TaskSpec } from '../../gen/types.js';
+import { isSame } from './same.js';
+
+export function describeService({ mode, task }: ServiceSpec): readonly string[] {
+  const images = task.containers.map(({ image }) => image).join(', ');
+  return [mode.kind === 'global' ? `on every node, ${images}` : `${count(mode.replicas, 'replica')} of ${images}`];
+}
+
+export function describeChange(old: ServiceSpec, spec: ServiceSpec): readonly string[] {
+  const rolls = !isSame(old.task, spec.task);
+  return [
+    ...describeMode(old, spec),
+    ...describeTask(old.task, spec.task),
+    ...describeList('port', old.ports.map(renderPort), spec.ports.map(renderPort)),
+    ...(isSame(old.labels, spec.labels) ? [] : ['labels changed']),
+    ...(old.endpointMode === spec.endpointMode ? [] : [`endpoint mode ${old.endpointMode} -> ${spec.endpointMode}`]),
+    ...(rolls ? ['update 1 at a time, stop first'] : []),
+  ];
+}
+
+function describeMode({ mode: old }: ServiceSpec, { mode }: ServiceSpec): readonly string[] {
+  if (old.kind !== 'replicated' || mode.kind !== 'replicated' || old.replicas === mode.replicas) return [];
+  return [`${old.replicas} -> ${count(mode.replicas, 'replica')}`];
+}
+
+function describeTask(old: TaskSpec, task: TaskSpec): readonly string[] {
+  const words = task.containers.flatMap((container, at) => {
+    const before = old.containers[at];
+    return before === undefined
+      ? [`container ${container.name || container.image} new`]
+      : describeContainer(before, container);
+  });
+  for (const gone of old.containers.slice(task.containers.length))
+    words.push(`container ${gone.name || gone.image} removed`);
+  const parts = ['limits', 'reservations', 'restart', 'placement', 'networks', 'runtime'] as const;
+  const changed = parts.filter(part => !isSame(old[part], task[part]));
+  if (changed.length > 0) words.push(`${changed.join(', ')} changed`);
+  if (old.force !== task.force) words.push('forced');
+  return words;
+}
+
+/** Parts of a container that have words of their own. */
+const spoken = ['image', 'env', 'secrets', 'configs'];
+
+function describeContainer(old: ContainerSpec, container: ContainerSpec): readonly string[] {
+  const words: string[] = [];
+  if (old.image !== container.image) words.push(`image ${old.image} -> ${container.image}`);
+  words.push(...describeEnvironment(old.env, container.env));
+  for (const kind of ['secrets', 'configs'] as const) {
+    if (!isSame(old[kind], container[kind])) words.push(`${kind} changed`);
+  }
+  const others = Object.keys({ ...old, ...container }).filter(
+    key => !spoken.includes(key) && !isSame(Reflect.get(old, key), Reflect.get(container, key)),
+  );
+  if (others.length > 0) words.push(`${others.map(spaced).join(', ')} changed`);
+  return words;
+}
+
+/** Names only: values may be confidential. */
+function describeEnvironment(old: readonly string[], env: readonly string[]): readonly string[] {
+  const before = new Map(old.map(split));
+  const after = new Map(env.map(split));
+  const words = [
+    ...[...after.keys()].filter(name => !before.has(name)).map(name => `+${name}`),
+    ...[...after].filter(([name, value]) => before.has(name) && before.get(name) !== value).map(([name]) => `~${name}`),
+    ...[...before.keys()].filter(name => !after.has(name)).map(name => `-${name}`),
+  ];
+  return words.length === 0 ? [] : [`environment ${words.join(' ')}`];
+}
+
+function split(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+function describeList(noun: string, old: readonly string[], present: readonly string[]): readonly string[] {
+  return [
+    ...present.filter(text => !old.includes(text)).map(text => `${noun} ${text} new`),
+    ...old.filter(text => !present.includes(text)).map(text => `${noun} ${text} removed`),
+  ];
+}
+
+function renderPort({ published, target, protocol, mode }: PortSpec): string {
+  const from = published === 0 ? '' : `${published}:`;
+  return `${from}${target}/${protocol}${mode === 'host' ? ' on the host' : ''}`;
+}
+
+function spaced(key: string): string {
+  return key.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`);
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
