@@ -6,6 +6,7 @@
  *
  * Not here: when to dial again (session/), what is called (grpc.ts).
  */
+import type * as net from 'node:net';
 import * as tls from 'node:tls';
 import grpc from '@grpc/grpc-js';
 import { asCoveyError, CoveyError } from '../../errors.js';
@@ -40,8 +41,12 @@ export interface ConnectOptions {
 /** A full set of assignments with secrets is the largest message. */
 export const messageMaxBytes = 64 * 1024 * 1024;
 
+/** Streams that have ended still flush within this time after the connection is given back. */
+const closeGraceMs = 1_000;
+
 export async function connectToManager(options: ConnectOptions): Promise<ManagerClient> {
-  const client = new grpc.Client(options.address, credentialsFor(options), {
+  const credentials = new OwnedCredentials(credentialsFor(options));
+  const client = new grpc.Client(options.address, credentials, {
     'grpc.ssl_target_name_override': tlsNameOf(options.nodeId),
     'grpc.use_local_subchannel_pool': 1,
     'grpc.service_config_disable_resolution': 1,
@@ -54,13 +59,70 @@ export async function connectToManager(options: ConnectOptions): Promise<Manager
     await untilReady(client.getChannel(), options);
   } catch (error) {
     client.close();
+    credentials.destroySockets();
     throw error;
   }
   return {
     address: options.address,
     calls: service => makeCalls(client, service, options.wire),
-    [Symbol.asyncDispose]: async () => client.close(),
+    [Symbol.asyncDispose]: async () => {
+      client.close();
+      // To a peer that is gone, closing alone would leave the socket to the kernel's retries for a quarter of an hour.
+      options.clock.after(closeGraceMs, () => credentials.destroySockets());
+    },
   };
+}
+
+/**
+ * Credentials that own the sockets made with them. grpc-js drops a connection that it is still making (a manager that
+ * accepts and says nothing, a SYN that is answered after the end of a cut) without closing its socket.
+ */
+class OwnedCredentials extends grpc.ChannelCredentials {
+  readonly #inner: grpc.ChannelCredentials;
+  readonly #sockets = new Set<net.Socket>();
+  #destroyed = false;
+
+  constructor(inner: grpc.ChannelCredentials) {
+    super();
+    this.#inner = inner;
+  }
+
+  destroySockets(): void {
+    this.#destroyed = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  override compose(): never {
+    throw new CoveyError('bug', 'Cannot add call credentials to a connection between nodes');
+  }
+
+  override _isSecure(): boolean {
+    return true;
+  }
+
+  override _equals(other: grpc.ChannelCredentials): boolean {
+    return this === other;
+  }
+
+  override _createSecureConnector(
+    ...parameters: Parameters<grpc.ChannelCredentials['_createSecureConnector']>
+  ): ReturnType<grpc.ChannelCredentials['_createSecureConnector']> {
+    const connector = this.#inner._createSecureConnector(...parameters);
+    return {
+      connect: socket => {
+        if (this.#destroyed) {
+          socket.destroy();
+          return Promise.reject(new Error('the connection was given up'));
+        }
+        this.#sockets.add(socket);
+        socket.once('close', () => this.#sockets.delete(socket));
+        return connector.connect(socket);
+      },
+      waitForReady: () => connector.waitForReady(),
+      getCallCredentials: () => connector.getCallCredentials(),
+      destroy: () => connector.destroy(),
+    };
+  }
 }
 
 function credentialsFor(options: ConnectOptions): grpc.ChannelCredentials {

@@ -1,0 +1,54 @@
+import t from 'tap';
+import { refusalOf, rolesOf, roleTable } from '../../../src/daemon/rpc/roles.js';
+import { codeOf } from '../../../src/errors.js';
+import type { Services } from '../../../src/gen/services.js';
+import { type Caller, pathsOf } from '../../../src/grpc.js';
+
+const services = Object.keys(roleTable) as (keyof Services)[];
+const rows = rolesOf(services);
+
+const worker: Caller = { kind: 'node', nodeId: 'n', clusterId: 'c', role: 'worker', serial: '1' };
+const manager: Caller = { ...worker, role: 'manager' };
+const removed: Caller = { ...worker, role: '' };
+const person: Caller = { kind: 'uid', uid: 1000 };
+const stranger: Caller = { kind: 'anonymous', address: '10.0.0.9:1' };
+
+t.test('every RPC of every service has a row that lets somebody in', async t => {
+  for (const service of services) {
+    for (const path of pathsOf(service)) t.ok((rows.get(path) ?? []).length > 0, path);
+  }
+});
+
+t.test('a method without a row does not start', async t => {
+  const { leave: _, ...ca } = roleTable.Ca;
+  t.throws(() => rolesOf(['Ca'], { ...roleTable, Ca: ca } as typeof roleTable), { code: 'bug' });
+});
+
+t.test('a stranger may join and nothing else', async t => {
+  for (const path of rows.keys()) {
+    const refusal = refusalOf(stranger, path, rows);
+    if (path === '/covey.v1.Ca/Join') t.equal(refusal, undefined, path);
+    else t.equal(codeOf(refusal), 'no-certificate', path);
+  }
+});
+
+t.test('nodes may not do what people may, people not what nodes may', async t => {
+  for (const path of rows.keys()) {
+    const forNodes = path.startsWith('/covey.v1.Ca/') || path.startsWith('/covey.v1.Dispatcher/');
+    t.equal(refusalOf(worker, path, rows) === undefined, forNodes, `worker ${path}`);
+    t.equal(refusalOf(manager, path, rows) === undefined, forNodes, `manager ${path}`);
+    t.equal(refusalOf(person, path, rows) === undefined, !forNodes || path === '/covey.v1.Ca/Join', `person ${path}`);
+    if (path !== '/covey.v1.Ca/Join')
+      t.equal(codeOf(refusalOf(removed, path, rows)), 'role-refused', `removed ${path}`);
+  }
+});
+
+t.test('a worker on a call for managers is told which roles may', async t => {
+  const path = '/covey.v1.Dispatcher/Session';
+  const refusal = refusalOf(worker, path, new Map([[path, ['manager']]]));
+  t.match(refusal, { code: 'role-refused', state: 'allowed: manager' });
+});
+
+t.test('what is not in the table is not served', async t => {
+  t.equal(codeOf(refusalOf(manager, '/covey.v1.Ca/Nothing', rows)), 'unknown-value');
+});
