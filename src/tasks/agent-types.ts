@@ -35,6 +35,8 @@ export interface RuntimeChoice {
   readonly conmonPath: string;
   /** It takes a compiled system call filter (crun's annotation run.oci.seccomp_bpf_data): tried, not assumed. */
   readonly takesFilter: boolean;
+  /** Makes the host fit for it again, when that was undone behind our back; false when there is nothing to mend. */
+  readonly mend?: (() => boolean) | undefined;
 }
 
 export interface Agent {

@@ -21,3 +21,4 @@ export type {
   TaskVolumes,
 } from './images.js';
 export type { NetworkAttached, TaskNetwork } from './network.js';
+export { probeRuntime, type RuntimeProbe } from './runtime/probe.js';

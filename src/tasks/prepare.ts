@@ -15,7 +15,7 @@ import type { NetworkAttached } from './network.js';
 import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
 import { planCapabilities } from './runtime/capabilities.js';
 import { createMonitored, type Monitored } from './runtime/conmon.js';
-import { forgetContainer } from './runtime/crun.js';
+import { forgetContainer, isHybridRefusal } from './runtime/crun.js';
 import { type BoundFile, parseTarget } from './runtime/mounts.js';
 import { renderConfig } from './runtime/oci.js';
 import { defaultPath, initPath, planArgs, planDirectory } from './runtime/process.js';
@@ -220,7 +220,16 @@ interface CreateRequest {
   readonly signal: AbortSignal;
 }
 
-function createContainer(engine: Engine, { task, index, signal }: CreateRequest): Promise<Monitored> {
+async function createContainer(engine: Engine, request: CreateRequest): Promise<Monitored> {
+  try {
+    return await createOnce(engine, request);
+  } catch (error) {
+    if (!isHybridRefusal(error) || engine.place.runtime.mend?.() !== true) throw error;
+    return await createOnce(engine, request);
+  }
+}
+
+function createOnce(engine: Engine, { task, index, signal }: CreateRequest): Promise<Monitored> {
   const container = task.spec.containers[index]!;
   return createMonitored(engine.host, engine.place, {
     containerId: engine.paths.containerId(task.id, index),

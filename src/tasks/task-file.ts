@@ -35,7 +35,7 @@ export function parseTaskFile(path: string, text: string): TaskFile {
 }
 
 function isTaskFile(value: unknown): value is TaskFile {
-  if (typeof value !== 'object' || value === null) return false;
+  if (typeof value !== 'object' || !value) return false;
   const file: { version?: unknown; task?: unknown; status?: unknown; bootId?: unknown; unwanted?: unknown } = value;
   if (file.version !== formatVersion || typeof file.bootId !== 'string' || typeof file.unwanted !== 'boolean')
     return false;
@@ -43,5 +43,5 @@ function isTaskFile(value: unknown): value is TaskFile {
 }
 
 function hasText(value: unknown, key: string): boolean {
-  return typeof value === 'object' && value !== null && key in value && typeof Reflect.get(value, key) === 'string';
+  return typeof value === 'object' && !!value && key in value && typeof Reflect.get(value, key) === 'string';
 }

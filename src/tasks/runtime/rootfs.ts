@@ -5,59 +5,14 @@
  * Used before a container is made: its command has to be there, its working directory is made, and the places where the
  * runtime mounts must be real directories.
  *
- * Not here: users and groups (image/users), the mounts themselves (mounts.ts).
+ * Not here: following links (image/root-path.ts), users and groups (image/user.ts), the mounts themselves (mounts.ts).
  */
 import { posix } from 'node:path';
 import { CoveyError } from '../../errors.js';
-import type { FileStat, Files } from '../../host.js';
+import type { Files } from '../../host.js';
+import { findInRoot } from '../image/root-path.js';
 
 type RootFiles = Pick<Files, 'findStat' | 'findLink' | 'makeDirectory'>;
-
-/** As the kernel: ELOOP after forty. */
-const linksMax = 40;
-
-export interface Found {
-  /** On the host, below the root, free of symbolic links. */
-  readonly path: string;
-  /** As the container names it. */
-  readonly inside: string;
-  /** undefined: its parent is there, it is not. */
-  readonly stat: FileStat | undefined;
-}
-
-/** Where a path of the container leads. undefined when a parent of it is missing or no directory. */
-export async function findInRoot(files: RootFiles, root: string, path: string): Promise<Found | undefined> {
-  let waiting = split(path);
-  let done: string[] = [];
-  let links = 0;
-  let stat: FileStat | undefined = await files.findStat(root);
-  for (let part = waiting.shift(); part !== undefined; part = waiting.shift()) {
-    if (part === '..') {
-      done = done.slice(0, -1);
-      continue;
-    }
-    const inside = `/${[...done, part].join('/')}`;
-    stat = await files.findStat(`${root}${inside}`);
-    if (stat === undefined) return waiting.length === 0 ? { path: `${root}${inside}`, inside, stat } : undefined;
-    if (stat.kind === 'symlink') {
-      links += 1;
-      if (links > linksMax) return undefined;
-      const target = (await files.findLink(`${root}${inside}`)) ?? '';
-      if (target.startsWith('/')) done = [];
-      waiting = [...split(target), ...waiting];
-      continue;
-    }
-    if (waiting.length > 0 && stat.kind !== 'directory') return undefined;
-    done.push(part);
-  }
-  const inside = `/${done.join('/')}`;
-  const where = inside === '/' ? root : `${root}${inside}`;
-  return { path: where, inside, stat: await files.findStat(where) };
-}
-
-function split(path: string): string[] {
-  return path.split('/').filter(part => part !== '' && part !== '.');
-}
 
 export interface CommandLook {
   readonly command: string;
@@ -71,17 +26,17 @@ export interface CommandLook {
 /** Refuses a command that is not there or not executable; keeps silent where a mount may bring it. */
 export async function checkCommand(files: RootFiles, root: string, look: CommandLook): Promise<void> {
   const candidates = commandCandidates(look);
-  let seen: Found | undefined;
+  let seen: string | undefined;
   for (const candidate of candidates) {
     if (isBelow(candidate, look.mountTargets)) return;
     const found = await findInRoot(files, root, candidate);
     if (found === undefined) continue;
-    if (isBelow(found.inside, look.mountTargets)) return;
-    if (found.stat?.kind === 'file' && (found.stat.mode & 0o111) !== 0) return;
-    if (found.stat !== undefined) seen ??= found;
+    const inside = found.path.slice(root.length);
+    if (isBelow(inside, look.mountTargets)) return;
+    if (found.stat.kind === 'file' && (found.stat.mode & 0o111) !== 0) return;
+    seen ??= inside;
   }
-  const state =
-    seen === undefined ? `looked at ${candidates.join(', ')}` : `"${seen.inside}" is not an executable file`;
+  const state = seen === undefined ? `looked at ${candidates.join(', ')}` : `"${seen}" is not an executable file`;
   throw new CoveyError('command-not-found', `Cannot find the command "${look.command}" in the image`, { state });
 }
 
@@ -101,16 +56,21 @@ export async function makeWorkingDirectory(
   root: string,
   { path, mountTargets }: { readonly path: string; readonly mountTargets: readonly string[] },
 ): Promise<void> {
-  const parts = split(path);
-  for (let count = 1; count <= parts.length; count += 1) {
-    const part = `/${parts.slice(0, count).join('/')}`;
-    if (isBelow(part, mountTargets)) return;
-    const found = await findInRoot(files, root, part);
-    if (found?.stat?.kind === 'directory') continue;
-    if (found === undefined || found.stat !== undefined) {
-      throw new CoveyError('bad-bundle', `Cannot start in "${path}": "${part}" is not a directory in the image`);
+  let parent = root;
+  const parts = path.split('/').filter(part => part !== '');
+  for (const [at, part] of parts.entries()) {
+    const inside = `/${parts.slice(0, at + 1).join('/')}`;
+    if (isBelow(inside, mountTargets)) return;
+    const found = await findInRoot(files, root, inside);
+    if (found === undefined && (await files.findStat(`${parent}/${part}`)) === undefined) {
+      await files.makeDirectory(`${parent}/${part}`);
+      parent = `${parent}/${part}`;
+      continue;
     }
-    await files.makeDirectory(found.path);
+    if (found?.stat.kind !== 'directory') {
+      throw new CoveyError('bad-bundle', `Cannot start in "${path}": "${inside}" is not a directory in the image`);
+    }
+    parent = found.path;
   }
 }
 
