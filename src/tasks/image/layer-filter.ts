@@ -173,7 +173,7 @@ function parentBlocks(state: State, path: string, entry: { readonly modified: st
 function impliedDirectory(path: string, modified: string): TarEntry {
   return {
     kind: 'directory',
-    path: `${path}/`,
+    path,
     target: '',
     mode: 0o755,
     uid: 0,

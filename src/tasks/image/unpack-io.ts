@@ -71,15 +71,23 @@ const magics: readonly (readonly [name: Compression | 'xz' | 'bzip2' | 'lz4', by
   ['lz4', [0x04, 0x22, 0x4d, 0x18]],
 ];
 
+export function isUncompressed(head: Uint8Array): boolean {
+  return formOf(head) === 'none';
+}
+
 /** By the first bytes, whatever a name or a media type says. Throws image-archive for forms that are known but not taken. */
-export function compressionOf(head: Uint8Array, what: string): Compression {
-  // A zstd file may begin with a frame to skip.
-  if (head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18 && ((head[0] ?? 0) & 0xf0) === 0x50) return 'zstd';
-  const name = magics.find(([, bytes]) => bytes.every((byte, at) => head[at] === byte))?.[0] ?? 'none';
-  if (name === 'none' || name === 'gzip' || name === 'zstd') return name;
-  throw new CoveyError('image-archive', `Cannot read ${what}: it is compressed with ${name}`, {
+function compressionOf(head: Uint8Array, what: string): Compression {
+  const form = formOf(head);
+  if (form === 'none' || form === 'gzip' || form === 'zstd') return form;
+  throw new CoveyError('image-archive', `Cannot read ${what}: it is compressed with ${form}`, {
     hint: 'compress it with gzip or zstd',
   });
+}
+
+function formOf(head: Uint8Array): Compression | 'xz' | 'bzip2' | 'lz4' {
+  // A zstd file may begin with a frame to skip.
+  const isSkipped = head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18 && ((head[0] ?? 0) & 0xf0) === 0x50;
+  return isSkipped ? 'zstd' : (magics.find(([, bytes]) => bytes.every((byte, at) => head[at] === byte))?.[0] ?? 'none');
 }
 
 export interface Decompressed {
