@@ -57,10 +57,11 @@ export function causesOf(error: unknown): readonly Error[] {
   return chain;
 }
 
-/** The most telling code: that of the deepest CoveyError in the chain. */
+/** The most telling code: that of the deepest CoveyError in the chain. "internal" tells nothing: it is what foreign causes become on a wire. */
 export function codeOf(error: unknown): ErrorCode {
-  const coded = causesOf(error).filter(link => link instanceof CoveyError);
-  return coded.at(-1)?.code ?? 'internal';
+  const coded = causesOf(error).filter(link => link instanceof CoveyError && link.code !== 'internal');
+  const deepestCoded = coded.at(-1);
+  return deepestCoded instanceof CoveyError ? deepestCoded.code : 'internal';
 }
 
 /** One line: all messages of the chain, joined by ": ", none twice. */
