@@ -29,15 +29,15 @@ interface EntryHead {
   readonly index: number;
 }
 /** A proposal of the application; empty `data` is the entry by which a new leader commits what it found. */
-export interface NormalEntry extends EntryHead {
+interface NormalEntry extends EntryHead {
   readonly kind: 'normal';
   readonly data: Uint8Array;
 }
-export interface ConfChangeEntry extends EntryHead {
+interface ConfChangeEntry extends EntryHead {
   readonly kind: 'conf-change';
   readonly change: ConfChange;
 }
-export interface ConfChangeV2Entry extends EntryHead {
+interface ConfChangeV2Entry extends EntryHead {
   readonly kind: 'conf-change-v2';
   readonly change: ConfChangeV2;
 }
@@ -168,21 +168,21 @@ export interface SnapshotRequest extends MessageHead {
   readonly kind: 'snapshot';
   readonly snapshot: Snapshot;
 }
-export interface ProposeRequest extends MessageHead {
+interface ProposeRequest extends MessageHead {
   readonly kind: 'propose';
   readonly proposals: readonly Proposal[];
 }
-export interface ReadIndexRequest extends MessageHead {
+interface ReadIndexRequest extends MessageHead {
   readonly kind: 'read-index';
   /** Chosen by the asking node, handed back unchanged. */
   readonly request: number;
 }
-export interface ReadIndexReply extends MessageHead {
+interface ReadIndexReply extends MessageHead {
   readonly kind: 'read-index-reply';
   readonly request: number;
   readonly index: number;
 }
-export interface TransferRequest extends MessageHead {
+interface TransferRequest extends MessageHead {
   readonly kind: 'transfer-leader';
   readonly transferee: PeerId;
 }

@@ -30,7 +30,7 @@ export function unstableLength(unstable: Unstable): number {
 }
 
 /** Index behind the last entry. */
-export function unstableEnd(unstable: Unstable): number {
+function unstableEnd(unstable: Unstable): number {
   return unstable.offset + unstableLength(unstable);
 }
 
@@ -45,7 +45,7 @@ export function unstableTerm(unstable: Unstable, index: number): number | undefi
 }
 
 /** Entries of [low, high), all of which must be here. */
-export function unstableSlice(unstable: Unstable, low: number, high: number): readonly Entry[] {
+function unstableSlice(unstable: Unstable, low: number, high: number): readonly Entry[] {
   if (low > high || low < unstable.offset || high > unstableEnd(unstable)) {
     throw new CoveyError('bug', 'Cannot read unstable entries that are not there', {
       state: `asked for [${low}, ${high}), have [${unstable.offset}, ${unstableEnd(unstable)})`,

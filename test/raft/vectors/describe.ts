@@ -170,7 +170,7 @@ export function describeReady(ready: Ready, owner: PeerId): string {
   return text === '' ? '<empty Ready>' : `Ready MustSync=${ready.mustSync}:\n${text}`;
 }
 
-export function describeHardState({ term, vote, commit }: HardState): string {
+function describeHardState({ term, vote, commit }: HardState): string {
   return `Term:${term}${vote === 0 ? '' : ` Vote:${vote}`} Commit:${commit}`;
 }
 
@@ -223,7 +223,7 @@ export function describeProgress(peers: readonly Progress[]): string {
     .join('');
 }
 
-export function describeSet(ids: readonly PeerId[]): string {
+function describeSet(ids: readonly PeerId[]): string {
   return `(${ids.map(hex).join(' ')})`;
 }
 

@@ -97,7 +97,7 @@ function assign({ ids, other, values }: Question): Map<PeerId, number> {
 }
 
 /** The highest index that more than half have reached, found by trying all. */
-export function bruteForce(ids: readonly PeerId[], known: ReadonlyMap<PeerId, number>): number {
+function bruteForce(ids: readonly PeerId[], known: ReadonlyMap<PeerId, number>): number {
   if (ids.length === 0) return Number.POSITIVE_INFINITY;
   const reached = (index: number) => ids.filter(id => (known.get(id) ?? 0) >= index).length > ids.length / 2;
   return Math.max(0, ...[...known.values()].filter(reached));

@@ -72,7 +72,7 @@ export function proveLeader(raft: Raft, leader: PeerId): void {
   raft.provenLeader = leader;
 }
 
-export function drawElectionTimeout(raft: Raft): void {
+function drawElectionTimeout(raft: Raft): void {
   raft.electionTimeout = raft.config.electionTicks + raft.config.random(raft.config.electionTicks);
 }
 

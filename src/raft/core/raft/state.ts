@@ -10,7 +10,7 @@ import { CoveyError } from '../../../errors.js';
 import { createFifo, type Fifo } from '../fifo.js';
 import { appliedTo, createLog, lastIndex, lastTerm, type RaftLog } from '../log.js';
 import { createReadQueue, type PendingRead, type ReadQueue } from '../readonly.js';
-import type { CampaignKind, TraceEvent } from '../trace.js';
+import type { TraceEvent } from '../trace.js';
 import { createTracker, restoreConfig, type Tracker } from '../tracker.js';
 import {
   type AppendReply,
@@ -64,12 +64,11 @@ export interface Raft {
   electionTimeout: number;
 }
 
-export interface UncommittedBatch {
+interface UncommittedBatch {
   readonly index: number;
   readonly bytes: number;
 }
 export type EarlyRead = Pick<PendingRead, 'from' | 'request'>;
-export type { CampaignKind };
 
 /** A member as it starts: from what is on disk, as a follower of nobody. */
 export function createRaft(config: RaftConfig): Raft {
