@@ -55,6 +55,11 @@ export interface Found {
   readonly told: TaskState | undefined;
 }
 
+export interface Wish {
+  readonly task: Task;
+  readonly unwanted: boolean;
+}
+
 const graceDefaultMs = 10_000;
 /** How often a killed task is looked at that does not go away (a process in an uninterruptible call). */
 const killedLookMs = 200;
@@ -75,6 +80,7 @@ export class TaskController {
   #monitorLost = false;
   #preparing: AbortController | undefined;
   readonly #timers = new Set<Timer>();
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(parts: ControllerParts, file: TaskFile, found: Found | undefined) {
     this.#parts = parts;
@@ -119,8 +125,10 @@ export class TaskController {
     return isFinal(this.#status.state);
   }
 
-  /** A newer wish for the same task; the caller has written it down. */
-  want(wish: { readonly task: Task; readonly unwanted: boolean }): void {
+  /** A newer wish for the same task: written down, then acted upon. Of a task that ended nothing more is written. */
+  async want(wish: Wish): Promise<void> {
+    const same = this.#task.desired === wish.task.desired && this.#unwanted === wish.unwanted;
+    if (!same && !this.ended) await this.#write(() => ({ ...this.file, ...wish }));
     this.#task = wish.task;
     this.#unwanted = wish.unwanted;
     if (wish.unwanted || wish.task.desired === 'shutdown' || wish.task.desired === 'remove') {
@@ -370,21 +378,28 @@ export class TaskController {
       health: this.#health?.health ?? '',
     };
     this.#clearTimers();
-    await this.save();
+    await this.#write(() => this.file);
     await this.#release().catch((error: unknown) => {
       engine.log.warn('cannot give back all of a task yet', { task: this.#task.id, error });
     });
     this.#parts.onStatus();
   }
 
-  /** Writes the task down. A full disk must not keep a task from ending: what is not written is found out again. */
-  async save(): Promise<void> {
+  /**
+   * Writes the task down, one write after the other, each with what is so when its turn comes. A full disk must not keep a
+   * task from ending: what is not written is found out again.
+   */
+  #write(file: () => TaskFile): Promise<void> {
     const { engine } = this.#parts;
-    try {
-      await engine.host.files.replace(engine.paths.taskFile(this.#task.id), renderTaskFile(this.file));
-    } catch (error) {
-      engine.log.error('cannot write a task down', { task: this.#task.id, error });
-    }
+    const write = async (): Promise<void> => {
+      try {
+        await engine.host.files.replace(engine.paths.taskFile(this.#task.id), renderTaskFile(file()));
+      } catch (error) {
+        engine.log.error('cannot write a task down', { task: this.#task.id, error });
+      }
+    };
+    this.#writing = this.#writing.then(write);
+    return this.#writing;
   }
 
   async #release(): Promise<void> {

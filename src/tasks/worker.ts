@@ -51,6 +51,7 @@ interface State {
   readonly listeners: Set<(reports: readonly TaskReport[]) => void>;
   readonly looks: Map<string, LogLook & { readonly dueMs: number }>;
   reporting: Timer | undefined;
+  ticking: Timer | undefined;
   ticks: number;
 }
 
@@ -76,9 +77,13 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     listeners: new Set(),
     looks: new Map(),
     reporting: undefined,
+    ticking: undefined,
     ticks: 0,
   };
-  lifetime.defer('reports', () => state.reporting?.cancel());
+  lifetime.defer('timers', () => {
+    state.reporting?.cancel();
+    state.ticking?.cancel();
+  });
   return {
     recover: () => recover(state),
     assign: update => assign(state, update),
@@ -159,7 +164,7 @@ async function assign(state: State, update: Assignments): Promise<void> {
     ...update.tasks.map(task => takeTask(state, task)),
     ...[...dropped].map(async id => {
       const controller = state.controllers.get(id);
-      if (controller !== undefined) await changeWish(controller, { task: controller.task, unwanted: true });
+      if (controller !== undefined) await controller.want({ task: controller.task, unwanted: true });
     }),
   ]);
   await engine.host.files.syncDirectory(engine.paths.tasks);
@@ -171,7 +176,7 @@ async function takeTask(state: State, task: Task): Promise<void> {
   const known = state.controllers.get(task.id);
   if (known !== undefined) {
     const desired = laterDesired(known.task.desired, task.desired);
-    await changeWish(known, { task: { ...task, desired }, unwanted: false });
+    await known.want({ task: { ...task, desired }, unwanted: false });
     return;
   }
   if (isFinal(task.status.state)) return;
@@ -200,22 +205,10 @@ async function takeTask(state: State, task: Task): Promise<void> {
   reportSoon(state, task.id);
 }
 
-/** Written down before it is acted upon. */
-async function changeWish(
-  controller: TaskController,
-  wish: { readonly task: Task; readonly unwanted: boolean },
-): Promise<void> {
-  const same = controller.task.desired === wish.task.desired && controller.unwanted === wish.unwanted;
-  controller.want(wish);
-  if (!same) await controller.save();
-}
-
 async function clear(state: State, signal: AbortSignal): Promise<number> {
   const running = [...state.controllers.values()].filter(controller => !controller.ended).length;
   await Promise.all(
-    [...state.controllers.values()].map(controller =>
-      changeWish(controller, { task: controller.task, unwanted: true }),
-    ),
+    [...state.controllers.values()].map(controller => controller.want({ task: controller.task, unwanted: true })),
   );
   while (state.controllers.size > 0) {
     signal.throwIfAborted();
@@ -237,10 +230,9 @@ function tick(state: State): void {
   }
   if (state.ticks % rescanTicks === 0) rescanExits(state);
   if (state.ticks % sweepTicks === 0) lifetime.run('sweep', async () => void (await sweepAndTell(state)));
-  const timer = engine.host.clock.after(tickMs, () => {
+  state.ticking = engine.host.clock.after(tickMs, () => {
     if (!lifetime.signal.aborted) tick(state);
   });
-  if (state.ticks === 1) lifetime.defer('tick', () => timer.cancel());
 }
 
 async function sweepAndTell(state: State): Promise<void> {

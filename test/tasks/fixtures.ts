@@ -1,0 +1,368 @@
+/**
+ * Tasks for tests: specs with sensible fields, and an agent over a busybox root file system of our own, with a network that
+ * is only an empty namespace. Everything lies in one temporary directory and under one prefix, and is taken away at the end.
+ */
+import { execFileSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { BulkFrame, ContainerSpec, Task, TaskSpec, TaskStatus } from '../../src/gen/types.js';
+import { linuxHost } from '../../src/host-linux/index.js';
+import { asId, type NodeId, newId, type ServiceId, type TaskId } from '../../src/ids.js';
+import { type Lifetime, openLifetime } from '../../src/lifetime.js';
+import type { ImageRunConfig } from '../../src/tasks/images.js';
+import type { Agent } from '../../src/tasks/index.js';
+import {
+  openAgent,
+  probeRuntime,
+  type RuntimeChoice,
+  type TaskImages,
+  type TaskNetwork,
+} from '../../src/tasks/index.js';
+import type { Logger } from '../../src/telemetry.js';
+
+export const emptyImage: ImageRunConfig = {
+  entrypoint: [],
+  command: [],
+  env: [],
+  user: '',
+  workingDir: '',
+  stopSignal: '',
+  volumes: [],
+  healthcheck: undefined,
+};
+
+export const plainContainer: ContainerSpec = {
+  name: '',
+  image: 'test:1',
+  entrypoint: [],
+  command: ['/bin/sleep', '1000'],
+  env: [],
+  workingDir: '',
+  user: '',
+  groups: [],
+  hostname: '',
+  labels: {},
+  mounts: [],
+  stopSignal: '',
+  init: false,
+  tty: false,
+  stdin: false,
+  capAdd: [],
+  capDrop: [],
+  readOnly: false,
+  ulimits: [],
+  sysctls: {},
+  secrets: [],
+  configs: [],
+  shmBytes: 0,
+  extraHosts: [],
+  dns: [],
+  dnsSearch: [],
+  dnsOptions: [],
+};
+
+const taskSpec: TaskSpec = {
+  containers: [plainContainer],
+  restart: { condition: 'none', attemptsMax: 0, windowMs: 0 },
+  placement: { constraints: [], perNodeMax: 0 },
+  networks: [],
+  runtime: '',
+  force: 0,
+};
+
+export const assignedStatus: TaskStatus = {
+  state: 'assigned',
+  sinceMs: 0,
+  message: '',
+  error: '',
+  errorCode: '',
+  outOfMemory: false,
+  attempt: 1,
+  health: '',
+};
+
+export interface TaskChanges {
+  readonly container?: Partial<ContainerSpec>;
+  readonly more?: readonly Partial<ContainerSpec>[];
+  readonly spec?: Partial<TaskSpec>;
+  readonly task?: Partial<Task>;
+}
+
+export function makeTask(changes: TaskChanges = {}): Task {
+  const containers = [
+    { ...plainContainer, ...changes.container },
+    ...(changes.more ?? []).map(one => ({ ...plainContainer, ...one })),
+  ];
+  return {
+    id: newId<TaskId>(linuxHost.random.bytes),
+    meta: { version: 1, createdAtMs: 0, updatedAtMs: 0, owner: 'uid:0' },
+    serviceId: asId<ServiceId>('s'.repeat(25)),
+    serviceName: 'web',
+    stack: '',
+    slot: 1,
+    nodeId: asId<NodeId>('n'.repeat(25)),
+    spec: { ...taskSpec, containers, ...changes.spec },
+    specVersion: 1,
+    desired: 'running',
+    status: assignedStatus,
+    endpoints: [],
+    ports: [],
+    startAfterMs: 0,
+    failures: 0,
+    superseded: false,
+    ...changes.task,
+  };
+}
+
+export const silentLog: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  with: () => silentLog,
+};
+
+const noisyLog: Logger = {
+  debug: () => undefined,
+  info: (message, fields) => process.stderr.write(`info ${message} ${JSON.stringify(fields)}\n`),
+  warn: (message, fields) =>
+    process.stderr.write(
+      `warn ${message} ${JSON.stringify(fields)} ${fields?.['error'] instanceof Error ? (fields['error'] as Error).stack : ''}\n`,
+    ),
+  error: (message, fields) => process.stderr.write(`error ${message} ${JSON.stringify(fields)}\n`),
+  with: () => noisyLog,
+};
+
+/** Why these tests cannot run here, or false. */
+export function whyNotReal(): string | false {
+  if (process.getuid?.() !== 0) return 'needs root';
+  for (const program of ['conmon', 'busybox']) {
+    if (linuxHost.processes.findOnPath(program) === undefined) return `needs ${program}`;
+  }
+  return (linuxHost.processes.findOnPath('crun') ?? linuxHost.processes.findOnPath('runc'))
+    ? false
+    : 'needs crun or runc';
+}
+
+export interface Rig extends AsyncDisposable {
+  readonly directory: string;
+  readonly dataDir: string;
+  readonly runDir: string;
+  readonly prefix: string;
+  readonly runtime: RuntimeChoice;
+  agent: Agent;
+  /** Ends the daemon's half as a crash would: nothing is told, nothing is stopped. */
+  readonly drop: () => Promise<void>;
+  /** Opens a new agent on the same directories. */
+  readonly reopen: (more?: { readonly bootId?: string }) => Promise<void>;
+  /** Assigns and waits until the task is in that state (or in a later one). */
+  readonly run: (task: Task, state?: TaskStatus['state']) => Promise<TaskStatus>;
+  readonly wait: (id: TaskId, state: TaskStatus['state'] | ((status: TaskStatus) => boolean)) => Promise<TaskStatus>;
+  readonly assign: (
+    tasks: readonly Task[],
+    more?: { readonly full?: boolean; readonly removed?: readonly TaskId[] },
+  ) => Promise<void>;
+  readonly status: (id: TaskId) => TaskStatus | undefined;
+  readonly logs: (id: TaskId, more?: { readonly tail?: number; readonly container?: string }) => Promise<string>;
+  readonly cgroup: (id: TaskId, controller: string, file: string) => string;
+}
+
+const waitMaxMs = 20_000;
+
+/** One rig a test file; the prefix has to differ between files that run at once. */
+export async function openRig(
+  t: Test,
+  options: {
+    readonly prefix: string;
+    readonly wanted?: 'auto' | 'crun' | 'runc';
+    readonly image?: Partial<ImageRunConfig>;
+  },
+): Promise<Rig> {
+  const directory = fs.mkdtempSync(join(tmpdir(), 'covey-runtime-'));
+  const place = { dataDir: join(directory, 'data'), runDir: join(directory, 'run'), prefix: options.prefix };
+  for (const path of [place.dataDir, place.runDir]) fs.mkdirSync(path);
+  const log = process.env['COVEY_TEST_LOG'] === undefined ? silentLog : noisyLog;
+  const probe = await probeRuntime({ host: linuxHost, ...place, wanted: options.wanted ?? 'auto', log });
+  if (probe.choice === undefined) throw new Error(`no runtime: ${JSON.stringify(probe.findings)}`);
+  const runtime = probe.choice;
+  const images = fakeImages(directory, { ...emptyImage, ...options.image });
+  const network = fakeNetwork(directory);
+  const failures: unknown[] = [];
+  let lifetime: Lifetime;
+  const open = async (more: { readonly bootId?: string } = {}): Promise<Agent> => {
+    lifetime = openLifetime('test', { onFailure: (name, error) => failures.push([name, error]) });
+    const { bootId } = more;
+    const processes = bootId === undefined ? linuxHost.processes : { ...linuxHost.processes, bootId: () => bootId };
+    const host = { ...linuxHost, processes };
+    const agent = openAgent({ host, ...place, runtime, images, network, log, lifetime });
+    await agent.recover(lifetime.signal);
+    return agent;
+  };
+  const rig: Rig = {
+    directory,
+    ...place,
+    runtime,
+    agent: await open(),
+    drop: async () => await lifetime[Symbol.asyncDispose](),
+    reopen: async more => {
+      await lifetime[Symbol.asyncDispose]();
+      rig.agent = await open(more);
+    },
+    run: async (task, state = 'running') => {
+      await rig.assign([task]);
+      return await rig.wait(task.id, state);
+    },
+    wait: (id, state) => waitFor(rig, id, state),
+    assign: async (tasks, more = {}) =>
+      await rig.agent.assign({
+        term: 1,
+        sequence: 1,
+        full: more.full ?? false,
+        tasks,
+        removedTasks: more.removed ?? [],
+        secrets: [],
+        configs: [],
+      }),
+    status: id => rig.agent.reports().find(report => report.taskId === id)?.status,
+    logs: async (id, more = {}) => await readAll(rig, id, more),
+    cgroup: (id, controller, file) => {
+      const v1 = `/sys/fs/cgroup/${controller}/${options.prefix}/${id}/${file}`;
+      return fs.readFileSync(fs.existsSync(v1) ? v1 : `/sys/fs/cgroup/${options.prefix}/${id}/${file}`, 'utf8').trim();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await rig.agent.stopAll(AbortSignal.timeout(waitMaxMs));
+      await lifetime[Symbol.asyncDispose]();
+      await probe.undo();
+      const left = remains(rig);
+      fs.rmSync(directory, { recursive: true, force: true });
+      t.strictSame(left, [], 'nothing is left on the machine');
+      t.strictSame(failures, [], 'no background work failed');
+    },
+  };
+  return rig;
+}
+
+/** What bears the rig's names in the kernel or in its directories. */
+export function remains(rig: Pick<Rig, 'directory' | 'prefix' | 'runDir' | 'dataDir'>): readonly string[] {
+  const mounts = fs
+    .readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .filter(line => line.includes(rig.directory));
+  const groups = fs.globSync([`/sys/fs/cgroup/${rig.prefix}`, `/sys/fs/cgroup/*/${rig.prefix}`]);
+  const processes = fs.globSync('/proc/[0-9]*/cmdline').filter(path => {
+    try {
+      return fs.readFileSync(path, 'utf8').includes(`\0${rig.prefix}-`);
+    } catch {
+      return false; // it ended meanwhile
+    }
+  });
+  const files = ['tasks', 'bundles', 'exits', 'secrets', 'runtime'].flatMap(name =>
+    fs.globSync(`${rig.runDir}/${name}/**`).concat(fs.globSync(`${rig.dataDir}/${name}/*`)),
+  );
+  return [...mounts, ...groups, ...processes, ...files];
+}
+
+async function waitFor(
+  rig: Rig,
+  id: TaskId,
+  state: TaskStatus['state'] | ((status: TaskStatus) => boolean),
+): Promise<TaskStatus> {
+  const order = ['accepted', 'preparing', 'ready', 'starting', 'running', 'complete', 'shutdown', 'failed', 'rejected'];
+  const fits =
+    typeof state === 'function' ? state : (status: TaskStatus) => order.indexOf(status.state) >= order.indexOf(state);
+  return await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      listening[Symbol.dispose]();
+      reject(new Error(`task ${id} is ${JSON.stringify(rig.status(id))}, not ${state}`));
+    }, waitMaxMs);
+    const look = (): void => {
+      const status = rig.status(id);
+      if (status === undefined || !fits(status)) return;
+      clearTimeout(timer);
+      listening[Symbol.dispose]();
+      resolve(status);
+    };
+    const listening = rig.agent.onReport(look);
+    look();
+  });
+}
+
+async function readAll(
+  rig: Rig,
+  id: TaskId,
+  more: { readonly tail?: number; readonly container?: string },
+): Promise<string> {
+  const start = { taskId: id, container: more.container ?? '', follow: false, tail: more.tail ?? -1, sinceMs: 0 };
+  return textOf(await collect(rig.agent.logs(start, AbortSignal.timeout(waitMaxMs))));
+}
+
+export async function collect(frames: AsyncIterable<BulkFrame>): Promise<readonly BulkFrame[]> {
+  const all: BulkFrame[] = [];
+  for await (const frame of frames) all.push(frame);
+  return all;
+}
+
+export function textOf(frames: readonly BulkFrame[], stream?: 'stdout' | 'stderr'): string {
+  return frames
+    .map(({ body }) =>
+      body.kind === 'data' && (stream === undefined || body.stream === stream)
+        ? Buffer.from(body.data).toString('utf8')
+        : '',
+    )
+    .join('');
+}
+
+const applets =
+  'sh sleep cat true false echo ps id env ls mkdir touch kill stty dd head seq tail stat ulimit hostname trap wc yes mount unshare ip test pwd grep usleep'.split(
+    ' ',
+  );
+
+/** One image, "test:1": a root file system with busybox, as a plain directory for each container. */
+function fakeImages(directory: string, config: ImageRunConfig): TaskImages {
+  const master = join(directory, 'master');
+  for (const folder of ['bin', 'etc', 'tmp', 'proc', 'dev', 'sys'])
+    fs.mkdirSync(join(master, folder), { recursive: true });
+  fs.copyFileSync(linuxHost.processes.findOnPath('busybox') ?? '/bin/busybox', join(master, 'bin/busybox'));
+  for (const name of applets) fs.symlinkSync('busybox', join(master, 'bin', name));
+  fs.writeFileSync(join(master, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n');
+  fs.writeFileSync(join(master, 'etc/script'), 'no program');
+  return {
+    find: reference => (reference === 'test:1' ? { digest: 'sha256:0', config, layers: [] } : undefined),
+    mountRoot: async (_image, folder) => {
+      const merged = join(folder, 'merged');
+      if (!fs.existsSync(join(merged, 'done'))) {
+        fs.mkdirSync(merged, { recursive: true });
+        execFileSync('cp', ['-al', `${master}/.`, merged]);
+        fs.writeFileSync(join(merged, 'done'), '');
+      }
+      return { rootPath: merged };
+    },
+    unmountRoot: async folder => fs.rmSync(folder, { recursive: true, force: true }),
+    acquire: () => undefined,
+    release: () => undefined,
+    resolveUser: async (_root, user) => {
+      if (user === '' || user === 'root' || user === '0') return { uid: 0, gid: 0, groups: [], home: '/root' };
+      if (user === 'web') return { uid: 33, gid: 34, groups: [34, 7], home: '/srv' };
+      const { CoveyError } = await import('../../src/errors.js');
+      throw new CoveyError('user-not-found', `Cannot find user "${user}" in the image`);
+    },
+  };
+}
+
+function fakeNetwork(directory: string): TaskNetwork {
+  const folder = join(directory, 'netns');
+  fs.mkdirSync(folder);
+  return {
+    attach: async task => {
+      const path = join(folder, task.id);
+      if (!fs.existsSync(path)) linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
+      return { namespacePath: path, nameservers: ['169.254.1.1'], searchDomains: ['shop.covey'] };
+    },
+    detach: async id => {
+      if (fs.existsSync(join(folder, id))) linuxHost.kernel.removeNamespace(join(folder, id));
+    },
+    attached: () => fs.readdirSync(folder).map(name => asId<TaskId>(name)),
+  };
+}
