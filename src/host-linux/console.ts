@@ -1,11 +1,9 @@
 /**
- * The console of this process. Everything is opened when first used: `covey --help` touches the output only.
+ * The console of this process. Everything is opened when first used: `covey --help` touches the output only. Modules of Node are
+ * taken by `getBuiltinModule` where they are used, because importing node:fs alone evaluates all that it exports (8 ms).
  *
  * Not here: pseudo terminals that we make ourselves (terminal.ts).
  */
-import * as fs from 'node:fs';
-import { open } from 'node:fs/promises';
-import { connect } from 'node:net';
 import type { Console, Input, Output } from '../console.js';
 import { CoveyError, errnoOf } from '../errors.js';
 import { linuxClock } from './clock.js';
@@ -20,15 +18,16 @@ export function openConsole(): Console {
     homeDirectory: process.env['HOME'],
     clock: linuxClock,
     stdin: openInput(),
-    stdout: openOutput(() => process.stdout),
-    stderr: openOutput(() => process.stderr),
-    findFile: path => attempt(path, () => fs.readFileSync(path)),
+    stdout: openOutput(1, () => process.stdout),
+    stderr: openOutput(2, () => process.stderr),
+    findFile: path => attempt(path, () => process.getBuiltinModule('node:fs').readFileSync(path)),
     findKind: path => {
-      const stat = attempt(path, () => fs.statSync(path));
+      const stat = attempt(path, () => process.getBuiltinModule('node:fs').statSync(path));
       return stat === undefined ? undefined : stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : 'other';
     },
     openFile: async path => {
       try {
+        const { open } = process.getBuiltinModule('node:fs/promises');
         const handle = await open(path, 'r');
         const { size } = await handle.stat();
         return { sizeBytes: size, chunks: handle.createReadStream({ highWaterMark: 256 * 1024 }) };
@@ -36,14 +35,7 @@ export function openConsole(): Console {
         throw readError(path, cause);
       }
     },
-    probeSocket: path =>
-      new Promise(resolve => {
-        const socket = connect({ path });
-        socket.once('connect', () => resolve(undefined));
-        socket.once('error', error => resolve(errnoOf(error) ?? 'EIO'));
-        socket.once('close', () => resolve('EIO'));
-        socket.once('connect', () => socket.destroy());
-      }),
+    probeSocket,
     onInterrupt: call => {
       const listeners = interrupts.map(name => [name, () => call(name)] as const);
       for (const [name, listener] of listeners) process.on(name, listener);
@@ -54,6 +46,18 @@ export function openConsole(): Console {
       };
     },
   };
+}
+
+function probeSocket(path: string): Promise<string | undefined> {
+  const { connect } = process.getBuiltinModule('node:net');
+  return new Promise(resolve => {
+    const socket = connect({ path });
+    socket.once('error', error => resolve(errnoOf(error) ?? 'EIO'));
+    socket.once('connect', () => {
+      resolve(undefined);
+      socket.destroy();
+    });
+  });
 }
 
 function attempt<Result>(path: string, work: () => Result): Result | undefined {
@@ -75,7 +79,7 @@ function readError(path: string, cause: unknown): CoveyError {
 
 function openInput(): Input {
   return {
-    isTerminal: process.stdin.isTTY === true,
+    isTerminal: process.getBuiltinModule('node:tty').isatty(0),
     read: async function* () {
       try {
         for await (const chunk of process.stdin) yield chunk as Uint8Array;
@@ -89,7 +93,8 @@ function openInput(): Input {
   };
 }
 
-function openOutput(stream: () => NodeJS.WriteStream): Output {
+/** The stream is made when first written to or asked: making one costs milliseconds. */
+function openOutput(fd: 1 | 2, stream: () => NodeJS.WriteStream): Output {
   const gone = new AbortController();
   let listening = false;
   const listen = (): NodeJS.WriteStream => {
@@ -101,7 +106,7 @@ function openOutput(stream: () => NodeJS.WriteStream): Output {
     return out;
   };
   return {
-    isTerminal: stream().isTTY === true,
+    isTerminal: process.getBuiltinModule('node:tty').isatty(fd),
     size: () => ({ rows: stream().rows || 24, columns: stream().columns || 80 }),
     write: content =>
       new Promise(resolve => {

@@ -8,7 +8,7 @@
  */
 
 import type { Console } from '../../console.js';
-import { CoveyError, codeOf } from '../../errors.js';
+import { CoveyError, codeOf, fromProblem } from '../../errors.js';
 import type { BulkFrame, ExecStart, TerminalSize } from '../../gen/types.js';
 import type { Duplex } from '../../grpc.js';
 import { isCancellation } from '../../lifetime.js';
@@ -155,7 +155,6 @@ async function receive(call: ExecCall, console: Console): Promise<number> {
       await (body.stream === 'stderr' ? console.stderr : console.stdout).write(body.data);
     } else if (body.kind === 'end') {
       if (body.problem !== undefined) {
-        const { fromProblem } = await import('../../errors.js');
         throw fromProblem(body.problem);
       }
       return body.exitCode ?? exitCodes.execFailed;
