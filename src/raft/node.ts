@@ -297,6 +297,7 @@ export class RaftNode implements Arrivals {
       machine,
       scheduler,
       sliceMs: limits.applySliceMs,
+      lookEntries: limits.applyLookEntries,
       nowTick: () => this.#ticks,
       applied,
       confState: this.#log.initialState().confState,
@@ -449,7 +450,7 @@ export class RaftNode implements Arrivals {
     const { limits } = this.#options;
     const raft = this.#node?.raft;
     if (this.#halted) return { kind: 'stopped' };
-    if (!raft || raft.role !== 'leader') return { kind: 'not-leader', leader: raft?.leader ?? 0 };
+    if (raft?.role !== 'leader') return { kind: 'not-leader', leader: raft?.leader ?? 0 };
     if (this.#storage.lowSpace()) return { kind: 'no-space' };
     if (this.#proposals.length + this.#apply!.waiting() >= limits.waitingProposalsMax)
       return { kind: 'dropped', because: 'overload' };

@@ -44,14 +44,12 @@ export interface ApplyQueueOptions {
   readonly machine: Machine;
   readonly scheduler: Scheduler;
   readonly sliceMs: number;
+  readonly lookEntries: number;
   readonly nowTick: () => number;
   readonly applied: number;
   readonly confState: ConfState;
   readonly onConfigured: (confState: ConfState, index: number) => void;
 }
-
-/** Entries between two looks at the clock. */
-const entriesPerLook = 32;
 
 export function createApplyQueue(options: ApplyQueueOptions): ApplyQueue {
   const { machine, scheduler } = options;
@@ -88,7 +86,7 @@ export function createApplyQueue(options: ApplyQueueOptions): ApplyQueue {
     while (position < entries.length) {
       applyOne(entries[position]!);
       position += 1;
-      if (position % entriesPerLook === 0 && scheduler.nowMs() >= until) break;
+      if (position % options.lookEntries === 0 && scheduler.nowMs() >= until) break;
     }
     progressTick = options.nowTick();
     stepNode(options.node(), {

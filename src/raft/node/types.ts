@@ -48,6 +48,8 @@ export interface NodeLimits {
   readonly keepBytes: number;
   /** The application is called for so long before others get a turn. */
   readonly applySliceMs: number;
+  /** Entries between two looks at the clock. */
+  readonly applyLookEntries: number;
   /** Committed and not applied: beyond it proposals are dropped. */
   readonly applyLagMax: number;
   readonly waitingProposalsMax: number;
@@ -69,6 +71,7 @@ export const nodeDefaults: NodeLimits = {
   keepEntries: 5_000,
   keepBytes: 32 * 2 ** 20,
   applySliceMs: 5,
+  applyLookEntries: 32,
   applyLagMax: 5_000,
   waitingProposalsMax: 16_384,
   waitingReadsMax: 65_536,

@@ -43,13 +43,7 @@ const none: ReadonlyMap<string, Task> = new Map();
 
 export function openState(): State {
   const maps = emptyMaps();
-  const names: { readonly [Name in NamedTable]: Map<string, string> } = {
-    node: new Map(),
-    service: new Map(),
-    network: new Map(),
-    secret: new Map(),
-    config: new Map(),
-  };
+  const names = emptyNames();
   const byService: Groups = new Map();
   const byNode: Groups = new Map();
   const indexers = indexersOf(names, { byService, byNode });
@@ -127,10 +121,17 @@ function emptyMaps(): Maps {
   };
 }
 
+/** Id by name. */
+type Names = { readonly [Name in NamedTable]: Map<string, string> };
+
+function emptyNames(): Names {
+  return { node: new Map(), service: new Map(), network: new Map(), secret: new Map(), config: new Map() };
+}
+
 type Named = { readonly id: string; readonly spec: { readonly name: string } };
 
 function indexersOf(
-  names: { readonly [Name in NamedTable]: Map<string, string> },
+  names: Names,
   groups: { readonly byService: Groups; readonly byNode: Groups },
 ): Indexers {
   const byName = (table: NamedTable) => (old: Named | undefined, object: Named | undefined) => {

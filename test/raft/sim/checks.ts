@@ -6,7 +6,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { asV2, isJoint } from '../../../src/raft/core/confchange.js';
-import { firstIndex, lastIndex, termAt } from '../../../src/raft/core/log.js';
+import { firstIndex, lastIndex, slice, termAt } from '../../../src/raft/core/log.js';
 import type { Raft } from '../../../src/raft/core/raft/index.js';
 import type { TraceEvent } from '../../../src/raft/core/trace.js';
 import type { Entry, Message, PeerId } from '../../../src/raft/core/types.js';
@@ -55,6 +55,8 @@ interface CheckState {
   readonly leaders: Map<number, PeerId>;
   /** By index: the term under which it was committed. */
   readonly committed: number[];
+  /** By index: the term of the first member seen to know it; it was committed in that term or before. */
+  readonly committedIn: number[];
   readonly applied: Map<number, { readonly term: number; readonly chain: number }>;
   readonly durable: Map<PeerId, DurableLog>;
   readonly posted: Map<PeerId, Batch[]>;
@@ -70,6 +72,7 @@ export function createChecks(): Checks {
     violation: undefined,
     leaders: new Map(),
     committed: [],
+    committedIn: [],
     applied: new Map(),
     durable: new Map(),
     posted: new Map(),
@@ -83,7 +86,10 @@ export function createChecks(): Checks {
   };
   const durableOf = (id: PeerId) => {
     let log = state.durable.get(id);
-    if (!log) state.durable.set(id, (log = emptyDurableLog()));
+    if (!log) {
+      log = emptyDurableLog();
+      state.durable.set(id, log);
+    }
     return log;
   };
   return {
@@ -189,7 +195,10 @@ function checkMember(state: CheckState, raft: Raft, fail: (what: string) => void
   if (log.applied > log.committed) fail(`member ${raft.id}: applied ${log.applied} is beyond commit ${log.committed}`);
   if (raft.role === 'leader') checkLeader(state, raft, fail);
   for (let index = seen.commit + 1; index <= log.committed; index += 1) recordCommitted(state, raft, index, fail);
-  if (state.elected.delete(raft.id) && raft.role === 'leader') checkComplete(state, raft, fail);
+  if (state.elected.delete(raft.id) && raft.role === 'leader') {
+    checkComplete(state, raft, fail);
+    checkElected(state, raft, fail);
+  }
   seen.commit = log.committed;
   seen.term = raft.term;
 }
@@ -199,6 +208,7 @@ function checkLeader(state: CheckState, raft: Raft, fail: (what: string) => void
   const last = lastIndex(raft.log);
   if (seen.leaderTerm === raft.term && last < seen.leaderLast)
     fail(`leader ${raft.id} shortened its log from ${seen.leaderLast} to ${last}`);
+  if (seen.leaderTerm !== raft.term || seen.leaderLast !== last) checkPendingChanges(raft, fail);
   seen.leaderTerm = raft.term;
   seen.leaderLast = last;
   for (const peer of raft.tracker.peers) {
@@ -206,7 +216,9 @@ function checkLeader(state: CheckState, raft: Raft, fail: (what: string) => void
       fail(`leader ${raft.id}: match ${peer.match} is not before next ${peer.next} of ${peer.id}`);
     if (peer.match > last) fail(`leader ${raft.id}: match ${peer.match} of ${peer.id} is beyond its log`);
     const durable = state.durable.get(peer.id);
-    if (durable && peer.id !== raft.id && peer.match > lastDurable(durable)) {
+    // In a newer term another leader may have shortened what this one only hoped to commit.
+    const ours = durable && peer.id !== raft.id && durable.term <= raft.term;
+    if (ours && peer.match > lastDurable(durable)) {
       fail(`leader ${raft.id}: match ${peer.match} of ${peer.id}, on whose disk is ${lastDurable(durable)}`);
     }
     if (peer.id === raft.id && peer.learner && !isJoint(raft.tracker.config)) fail(`learner ${raft.id} leads`);
@@ -214,6 +226,16 @@ function checkLeader(state: CheckState, raft: Raft, fail: (what: string) => void
   if (raft.log.committed === last && raft.uncommittedBytes !== 0) {
     fail(`leader ${raft.id}: ${raft.uncommittedBytes} uncommitted bytes although all is committed`);
   }
+}
+
+/** One change of the members at a time: a second one waits until the first is applied. */
+function checkPendingChanges(raft: Raft, fail: (what: string) => void): void {
+  const tail = slice(raft.log, raft.log.applied + 1, lastIndex(raft.log) + 1, Number.POSITIVE_INFINITY) ?? [];
+  const changes = tail.filter(entry => entry.kind !== 'normal');
+  if (changes.length > 1)
+    fail(
+      `leader ${raft.id}: changes of the members at ${changes.map(entry => entry.index).join(', ')} are pending together`,
+    );
 }
 
 function recordCommitted(state: CheckState, raft: Raft, index: number, fail: (what: string) => void): void {
@@ -225,16 +247,35 @@ function recordCommitted(state: CheckState, raft: Raft, index: number, fail: (wh
   if (known === undefined) {
     // Indexes that only a snapshot brought are filled in with what is learnt later.
     state.committed[index] = term;
+    state.committedIn[index] = raft.term;
   }
 }
 
-/** A new leader has everything that anybody knows to be committed. */
+/** A new leader has everything that was committed in earlier terms. */
 function checkComplete(state: CheckState, raft: Raft, fail: (what: string) => void): void {
   for (let index = firstIndex(raft.log); index < state.committed.length; index += 1) {
     const term = state.committed[index];
-    if (term !== undefined && termAt(raft.log, index) !== term) {
+    if (term !== undefined && state.committedIn[index]! < raft.term && termAt(raft.log, index) !== term) {
       fail(`leader completeness: ${raft.id} leads term ${raft.term} without the committed entry ${index}.${term}`);
       return;
+    }
+  }
+}
+
+/** Who leads has on disk the votes of a quorum of each half of the configuration (or those voters have moved on since). */
+function checkElected(state: CheckState, raft: Raft, fail: (what: string) => void): void {
+  const { incoming, outgoing } = raft.tracker.config.voters;
+  for (const half of [incoming, outgoing]) {
+    const granted = half.filter(id => {
+      const durable = state.durable.get(id);
+      return (
+        durable !== undefined && (durable.term > raft.term || (durable.term === raft.term && durable.vote === raft.id))
+      );
+    });
+    if (half.length > 0 && granted.length * 2 <= half.length) {
+      fail(
+        `${raft.id} leads term ${raft.term} with the votes of ${granted.join(', ') || 'nobody'} of ${half.join(', ')}`,
+      );
     }
   }
 }
@@ -243,6 +284,8 @@ function checkComplete(state: CheckState, raft: Raft, fail: (what: string) => vo
 function checkDurable(state: CheckState, raft: Raft, index: number, fail: (what: string) => void): void {
   const term = termAt(raft.log, index);
   if (term === undefined) return;
+  if (term !== raft.term)
+    fail(`leader ${raft.id} of term ${raft.term} committed entry ${index}.${term} by counting (paper 5.4.2)`);
   const { incoming, outgoing } = raft.tracker.config.voters;
   for (const half of [incoming, outgoing]) {
     const holders = half.filter(id => hasDurable(state.durable.get(id) ?? emptyDurableLog(), index, term));

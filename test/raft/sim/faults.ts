@@ -20,7 +20,7 @@ export type Fault =
   | { readonly kind: 'flip'; readonly member: number; readonly place: number; readonly bit: number }
   | { readonly kind: 'clock'; readonly member: number; readonly rate: number }
   | { readonly kind: 'burst'; readonly member: number; readonly ticks: number }
-  | { readonly kind: 'slow-apply'; readonly member: number; readonly on: boolean }
+  | { readonly kind: 'slow-apply'; readonly member: number; readonly units: number }
   | {
       readonly kind: 'quality';
       readonly drop: number;
@@ -28,7 +28,7 @@ export type Fault =
       readonly delayMax: number;
       readonly veryLate: number;
     }
-  | { readonly kind: 'members'; readonly draw: number }
+  | { readonly kind: 'members'; readonly draw: number; readonly times: number }
   | { readonly kind: 'transfer'; readonly member: number };
 
 export interface TimedFault {
@@ -73,7 +73,7 @@ const allMakers: readonly ((random: Random) => Fault)[] = [
   random => ({ kind: 'flip', member: member(random), place: random.below(2 ** 30), bit: random.below(8) }),
   random => ({ kind: 'clock', member: member(random), rate: random.pick([0.25, 0.5, 1, 2, 4]) }),
   random => ({ kind: 'burst', member: member(random), ticks: random.between(2, 30) }),
-  random => ({ kind: 'slow-apply', member: member(random), on: random.chance(0.5) }),
+  random => ({ kind: 'slow-apply', member: member(random), units: random.pick([0, 10, 40]) }),
   random => ({
     kind: 'quality',
     drop: random.pick([0, 0, 0.05, 0.3]),
@@ -81,7 +81,7 @@ const allMakers: readonly ((random: Random) => Fault)[] = [
     delayMax: random.pick([2, 5, 30, 80]),
     veryLate: random.pick([0, 0, 0.02, 0.1]),
   }),
-  random => ({ kind: 'members', draw: random.below(2 ** 30) }),
-  random => ({ kind: 'members', draw: random.below(2 ** 30) }),
+  random => ({ kind: 'members', draw: random.below(2 ** 30), times: random.between(1, 2) }),
+  random => ({ kind: 'members', draw: random.below(2 ** 30), times: random.between(1, 2) }),
   random => ({ kind: 'transfer', member: member(random) }),
 ];

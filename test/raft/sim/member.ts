@@ -48,7 +48,8 @@ export class Member {
   diskDelayMax = 2;
   stalledUntil = 0;
   pausedUntil = 0;
-  slowApply = false;
+  /** Each slice of applying takes up to so long, and holds one entry. */
+  slowApply = 0;
   /** Power goes at the so-many-th write from now. */
   crashAfterWrites: number | undefined;
   incarnation = 0;
@@ -120,7 +121,10 @@ export class Member {
       machine,
       storage: { post: request => this.#post(request) },
       transport: network.transportOf(this.id),
-      scheduler: { defer: call => this.later(0, '', call), nowMs: () => this.#nowMs() },
+      scheduler: {
+        defer: call => this.later(this.#random.between(0, this.slowApply), '', call),
+        nowMs: () => this.#nowMs(),
+      },
       random: bound => random.below(bound),
       onEvent: event => {
         if (this.incarnation === incarnation) onEvent(this.id, event);
@@ -281,7 +285,7 @@ export class Member {
   }
 
   #nowMs(): number {
-    if (this.slowApply) this.#cpuUnits += 3;
+    if (this.slowApply > 0) this.#cpuUnits += 10;
     return this.#options.world.now() + this.#cpuUnits;
   }
 }

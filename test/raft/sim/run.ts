@@ -123,7 +123,7 @@ function makeSetting(random: Random): Setting {
   return {
     voters: random.pick([1, 3, 3, 3, 3, 5]),
     tickUnits: 10,
-    segmentBytes: tiny(16_384, 4_096),
+    segmentBytes: tiny(16_384, 2_048),
     encrypted: random.chance(0.15),
     length: 3000,
     limits: {
@@ -135,6 +135,7 @@ function makeSetting(random: Random): Setting {
       inflightMessagesMax: tiny(16, 1),
       inflightBytesMax: tiny(65_536, 200),
       transferLagMax: tiny(1000, 3),
+      applyLookEntries: tiny(32, 1),
       snapshotEntries: tiny(40, 4),
       keepEntries: tiny(20, 0),
       applyLagMax: tiny(1000, 5),
@@ -187,9 +188,11 @@ function carryOut(cluster: Cluster, fault: Fault): void {
   world.note(`fault ${JSON.stringify(fault)}`);
   switch (fault.kind) {
     case 'cut':
-      return cutLinks(cluster, fault.shape, fault.pick);
+      cutLinks(cluster, fault.shape, fault.pick);
+      return;
     case 'heal':
-      return network.healAll();
+      network.healAll();
+      return;
     case 'quality':
       Object.assign(network.quality, {
         drop: fault.drop,
@@ -205,9 +208,11 @@ function carryOut(cluster: Cluster, fault: Fault): void {
       }
       return;
     case 'members':
-      return changeMembers(cluster, createRandom(fault.draw, 'change'));
+      changeMembers(cluster, createRandom(fault.draw, 'change'), fault.times);
+      return;
     default:
-      return strike(cluster, pickMember(cluster, fault.member), fault);
+      strike(cluster, pickMember(cluster, fault.member), fault);
+      return;
   }
 }
 
@@ -250,14 +255,16 @@ function strike(
       });
       return;
     case 'flip':
-      return flipBit(cluster, member, fault);
+      flipBit(cluster, member, fault);
+      return;
     case 'clock':
       member.rate = fault.rate;
       return;
     case 'burst':
-      return member.burst(fault.ticks);
+      member.burst(fault.ticks);
+      return;
     case 'slow-apply':
-      member.slowApply = fault.on;
+      member.slowApply = fault.units;
       return;
     case 'transfer':
       for (const other of cluster.members.values())
@@ -299,7 +306,7 @@ function flipBit(cluster: Cluster, member: Member, fault: Fault & { readonly kin
   member.disk.flipBit(path, Math.floor(fault.place / files.length) % size, fault.bit);
 }
 
-function changeMembers(cluster: Cluster, random: Random): void {
+function changeMembers(cluster: Cluster, random: Random, times: number): void {
   const leader = findLeader(cluster);
   if (!leader) return;
   const fresh = () => {
@@ -308,8 +315,10 @@ function changeMembers(cluster: Cluster, random: Random): void {
     return member.id;
   };
   const votersMin = cluster.flipped || cluster.setting.voters > 2 ? 3 : 2;
-  const change = chooseChange(leader.node!.status().confState, random, { fresh, votersMin });
-  if (change) leader.node!.changeMembers(change, () => undefined);
+  for (let time = 0; time < times; time += 1) {
+    const change = chooseChange(leader.node!.status().confState, random, { fresh, votersMin });
+    if (change) leader.node!.changeMembers(change, () => undefined);
+  }
 }
 
 function findLeader(cluster: Cluster): Member | undefined {
@@ -328,7 +337,7 @@ function heal(cluster: Cluster): void {
       diskDelayMax: 2,
       stalledUntil: 0,
       pausedUntil: 0,
-      slowApply: false,
+      slowApply: 0,
       crashAfterWrites: undefined,
     });
     Object.assign(member.disk, { capacityBytes: Number.POSITIVE_INFINITY, failSyncs: 0, failWrites: 0 });
@@ -345,7 +354,10 @@ function heal(cluster: Cluster): void {
     if (leader && isJoint(configOf(leader.node!.status().confState)))
       leader.node!.changeMembers({ transition: 'auto', changes: [], context: new Uint8Array(0) }, () => undefined);
     if (leader && isSettled(cluster, leader)) {
-      if (term === leader.node!.status().term) return proveAlive(cluster, leader);
+      if (term === leader.node!.status().term) {
+        proveAlive(cluster, leader);
+        return;
+      }
       term = leader.node!.status().term;
     }
   }
