@@ -1,5 +1,5 @@
 import t from 'tap';
-import { stepNode } from '../../../src/raft/core/rawnode.js';
+import { ready, stepNode } from '../../../src/raft/core/rawnode.js';
 import { append, snapshotRequest } from './messages.js';
 import { compactPeer, entry, freshNetwork, networkWithLogs, single, takeMessages } from './network.js';
 
