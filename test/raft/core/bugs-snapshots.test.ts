@@ -1,3 +1,6 @@
+/**
+ * Bugs that other implementations had with snapshots and compaction (numbers as in test/raft/bugs.md).
+ */
 import t from 'tap';
 import { ready, stepNode } from '../../../src/raft/core/rawnode.js';
 import { append, snapshotRequest } from './messages.js';
