@@ -5,7 +5,7 @@
  */
 export function isSame(left: unknown, right: unknown): boolean {
   if (left === right) return true;
-  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
+  if (!isObject(left) || !isObject(right)) return false;
   if (Array.isArray(left) !== Array.isArray(right)) return false;
   const keys = new Set([...definedKeys(left), ...definedKeys(right)]);
   return [...keys].every(key => isSame(Reflect.get(left, key), Reflect.get(right, key)));
@@ -13,4 +13,8 @@ export function isSame(left: unknown, right: unknown): boolean {
 
 function definedKeys(object: object): readonly string[] {
   return Object.entries(object).flatMap(([key, value]) => (value === undefined ? [] : [key]));
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && Boolean(value);
 }

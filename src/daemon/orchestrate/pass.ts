@@ -63,7 +63,9 @@ export function planPass(
     allocate(passing);
     schedule(passing);
   }
-  takeSteps(passing, planReap(tasksOf(passing), clusterSpecOf(draft.view).taskHistoryMax));
+  // What this very pass orphans is told first and forgotten by the next one.
+  const reapable = tasksOf(passing).filter(task => isReapable(base, task));
+  takeSteps(passing, planReap(reapable, clusterSpecOf(draft.view).taskHistoryMax));
   if (service?.removing === true && tasksOf(passing).length === 0) removeService(passing, service);
   const isWaiting = tasksOf(passing).some(
     task => isWanted(task.desired) && stateRank(task.status.state) < stateRank('assigned'),
@@ -74,6 +76,11 @@ export function planPass(
 
 function tasksOf({ draft, serviceId }: Passing): readonly Task[] {
   return [...draft.view.tasksOfService(serviceId)];
+}
+
+function isReapable(base: View, task: Task): boolean {
+  const state = base.find('task', task.id)?.status.state ?? task.status.state;
+  return isEnded(state) || stateRank(state) < stateRank('assigned');
 }
 
 /** Where a task stands. */

@@ -39,7 +39,7 @@ const architectures: Readonly<Record<string, string>> = { x86_64: 'amd64', aarch
 export function parseConstraint(text: string): Constraint | { readonly problem: string } {
   const match = /^\s*([a-zA-Z][a-zA-Z0-9_./-]*)\s*(==|!=)\s*(.*?)\s*$/.exec(text);
   const [, key = '', operator = '', value = ''] = match ?? [];
-  if (match === null || value === '') return { problem: 'it is not of the form key==value or key!=value' };
+  if (value === '') return { problem: 'it is not of the form key==value or key!=value' };
   if (findReader(key) === undefined)
     return { problem: `there is no key "${key}"; there are ${constraintKeys.join(', ')}` };
   return { key, operator: operator === '==' ? '==' : '!=', value, text: `${key}${operator}${value}` };

@@ -1,0 +1,345 @@
+/**
+ * What tests of the control plane stand on: objects with everything filled in, a store over a log in memory, and a plane
+ * (store, manager, Control) whose agents are a few lines that walk their tasks through their states.
+ *
+ * Not here: tests.
+ */
+import { type ControlParts, makeControl } from '../../src/daemon/control.js';
+import type { ControlHandlers } from '../../src/daemon/control/parts.js';
+import { type Manager, openManager } from '../../src/daemon/manager.js';
+import { CoveyError } from '../../src/errors.js';
+import type {
+  ContainerSpec,
+  Network,
+  NetworkSpec,
+  Node,
+  Service,
+  ServiceSpec,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+} from '../../src/gen/types.js';
+import type { CallContext } from '../../src/grpc.js';
+import type { Random } from '../../src/host.js';
+import { asId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
+import { type Lifetime, openLifetime } from '../../src/lifetime.js';
+import type { Log } from '../../src/raft/log.js';
+import { isEnded, type OpenStore, openStore, type StoreEvent, type StoreMachine } from '../../src/raft/store.js';
+import type { Logger } from '../../src/telemetry.js';
+import { openWire } from '../../src/wire.js';
+import { type FakeClock, makeFakeClock, settle } from '../fake-clock.js';
+
+export const wire = openWire();
+
+export const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  with: () => silent,
+};
+
+/** Numbers that are the same in every run. */
+export function seededRandom(seed = 1): Random {
+  let state = seed;
+  const next = (): number => {
+    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return state / 2_147_483_648;
+  };
+  return {
+    fraction: next,
+    bytes: sizeBytes => Uint8Array.from({ length: sizeBytes }, () => Math.floor(next() * 256)),
+  };
+}
+
+export const meta = { version: 1, createdAtMs: 1_000, updatedAtMs: 1_000, owner: 'uid:0' };
+
+export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {
+  return {
+    name: '',
+    image: 'hello:1',
+    entrypoint: [],
+    command: [],
+    env: [],
+    workingDir: '',
+    user: '',
+    groups: [],
+    hostname: '',
+    labels: {},
+    mounts: [],
+    stopSignal: '',
+    init: false,
+    tty: false,
+    stdin: false,
+    capAdd: [],
+    capDrop: [],
+    readOnly: false,
+    ulimits: [],
+    sysctls: {},
+    secrets: [],
+    configs: [],
+    shmBytes: 0,
+    extraHosts: [],
+    dns: [],
+    dnsSearch: [],
+    dnsOptions: [],
+    ...over,
+  };
+}
+
+export function taskSpec(over: Partial<TaskSpec> = {}): TaskSpec {
+  return {
+    containers: [container()],
+    restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
+    placement: { constraints: [], perNodeMax: 0 },
+    networks: [],
+    runtime: '',
+    force: 0,
+    ...over,
+  };
+}
+
+export function serviceSpec(over: Partial<ServiceSpec> = {}): ServiceSpec {
+  return {
+    name: 'web',
+    labels: {},
+    stack: '',
+    task: taskSpec(),
+    ports: [],
+    endpointMode: 'vip',
+    mode: { kind: 'replicated', replicas: 1 },
+    ...over,
+  };
+}
+
+export function service(over: Partial<Service> = {}): Service {
+  return { id: asId<ServiceId>('service-web'), meta, spec: serviceSpec(), specVersion: 1, vips: [], ports: [], removing: false, ...over };
+}
+
+export function networkSpec(over: Partial<NetworkSpec> = {}): NetworkSpec {
+  return { name: 'net', labels: {}, stack: '', driver: 'overlay', subnets: [], internal: false, attachable: false, ...over };
+}
+
+export function network(over: Partial<Network> = {}): Network {
+  return { id: asId<NetworkId>('network-net'), meta, spec: networkSpec(), subnets: ['10.1.0.0/24'], ...over };
+}
+
+export function node(name: string, over: Partial<Node> = {}): Node {
+  return {
+    id: asId<NodeId>(name),
+    meta,
+    spec: { name, labels: {}, availability: 'active' },
+    role: 'worker',
+    description: {
+      hostname: name,
+      os: 'linux',
+      architecture: 'amd64',
+      kernel: '6.18',
+      cpuNanos: 4e9,
+      memoryBytes: 8 * 2 ** 30,
+      addresses: [`10.0.0.1:7377`],
+      dataAddresses: [],
+      dataPort: 7_378,
+      runtime: 'crun',
+      cgroup: 'v2',
+      version: '0',
+      labels: {},
+      images: [],
+    },
+    status: { state: 'ready', sinceMs: 0, message: '' },
+    tunnelIndex: 1,
+    certificateExpiresAtMs: 0,
+    ...over,
+  };
+}
+
+export function status(state: TaskState, over: Partial<TaskStatus> = {}): TaskStatus {
+  return { state, sinceMs: 0, message: '', error: '', errorCode: '', outOfMemory: false, attempt: 0, health: '', ...over };
+}
+
+export function task(id: string, over: Partial<Omit<Task, 'status'>> & { readonly state?: TaskState; readonly status?: TaskStatus } = {}): Task {
+  const { state = 'running', ...rest } = over;
+  return {
+    id: asId<TaskId>(id),
+    meta,
+    serviceId: asId<ServiceId>('service-web'),
+    serviceName: 'web',
+    stack: '',
+    slot: 1,
+    nodeId: asId<NodeId>(['new', 'pending'].includes(state) ? '' : 'a'),
+    spec: taskSpec(),
+    specVersion: 1,
+    desired: 'running',
+    status: status(state),
+    endpoints: [],
+    ports: [],
+    startAfterMs: 0,
+    failures: 0,
+    superseded: false,
+    ...rest,
+  };
+}
+
+export interface MemoryLog {
+  readonly openLog: (machine: StoreMachine) => Promise<Log>;
+  readonly entries: Uint8Array[];
+  /** Answers the next proposals with that instead of storing them. */
+  fail: Awaited<ReturnType<Log['propose']>> | undefined;
+}
+
+export function memoryLog(): MemoryLog {
+  const log: MemoryLog = {
+    entries: [],
+    fail: undefined,
+    openLog: async machine => ({
+      propose: async entry => {
+        await Promise.resolve();
+        if (log.fail !== undefined) return log.fail;
+        log.entries.push(entry);
+        machine.apply(log.entries.length, entry);
+        return { kind: 'committed', index: log.entries.length };
+      },
+      lastApplied: () => log.entries.length,
+      term: () => 1,
+      [Symbol.asyncDispose]: async () => undefined,
+    }),
+  };
+  return log;
+}
+
+export const anySignal = (): AbortSignal => new AbortController().signal;
+
+export function callerOf(uid = 0): CallContext {
+  return { caller: { kind: 'uid', uid }, signal: anySignal(), metadata: undefined as unknown as CallContext['metadata'] };
+}
+
+export interface Plane extends AsyncDisposable {
+  readonly clock: FakeClock;
+  readonly store: OpenStore;
+  readonly control: ControlHandlers;
+  readonly log: MemoryLog;
+  readonly failures: readonly unknown[];
+  /** Every event since the start. */
+  readonly history: readonly StoreEvent[];
+  readonly addNode: (name: string, over?: Partial<Node>) => Promise<void>;
+  readonly setNode: (name: string, change: (node: Node) => Node) => Promise<void>;
+  /** What agents do with a task: its next states. Default: up to running, shutdown when it is to stop. */
+  setAgent: (behave: Behaviour) => void;
+  /** An agent that hears and says nothing. */
+  readonly mute: Set<string>;
+  readonly report: (taskId: string, status: Partial<TaskStatus>) => Promise<void>;
+  /** Lets loops and agents go on until nothing changes any more (timers stand still). */
+  readonly settle: () => Promise<void>;
+  readonly tasks: (serviceName?: string) => readonly Task[];
+  readonly running: (serviceName?: string) => readonly Task[];
+  /** A new leader: the loops end and begin anew. */
+  readonly reelect: () => Promise<void>;
+}
+
+export type Behaviour = (task: Task) => Partial<TaskStatus> | undefined;
+
+export const obedient: Behaviour = task => {
+  if (isEnded(task.status.state)) return undefined;
+  if (task.desired === 'shutdown' || task.desired === 'remove') return { state: 'shutdown' };
+  if (task.desired === 'ready') return task.status.state === 'ready' ? undefined : { state: 'ready' };
+  return task.status.state === 'running' ? undefined : { state: 'running' };
+};
+
+export async function openPlane(options: { readonly nodes?: readonly string[]; readonly behave?: Behaviour } = {}): Promise<Plane> {
+  const clock = makeFakeClock();
+  const log = memoryLog();
+  const failures: unknown[] = [];
+  const history: StoreEvent[] = [];
+  const mute = new Set<string>();
+  let behave = options.behave ?? obedient;
+  const store = await openStore({ wire, clock, openLog: log.openLog });
+  const lifetime: Lifetime = openLifetime('plane', { onFailure: (_name, error) => failures.push(error) });
+  store.watch(events => history.push(...events));
+  const random = seededRandom();
+  const warn: Logger = { ...silent, warn: (message, fields) => failures.push({ message, fields }), with: () => warn };
+  const open = (): Manager => openManager({ store, clock, random, log: warn, lifetime });
+  let manager = open();
+  const refused = async (): Promise<never> => {
+    throw new CoveyError('bug', 'Cannot call that here');
+  };
+  const parts: ControlParts = {
+    store,
+    clock,
+    random,
+    leaderId: () => undefined,
+    tokens: { createJoinToken: refused, listJoinTokens: refused, removeJoinToken: refused },
+    bulk: { exec: () => emptyStream(), logs: () => emptyStream() },
+  };
+  const report = async (taskId: string, change: Partial<TaskStatus>): Promise<void> => {
+    await store.update(
+      view => {
+        const present = view.find('task', taskId);
+        if (present === undefined) return [];
+        return [{ kind: 'put', table: 'task', object: { ...present, status: { ...present.status, ...change, sinceMs: clock.wallMs() } } }];
+      },
+      { principal: 'system:agent', signal: anySignal() },
+    );
+  };
+  const agentStep = async (): Promise<boolean> => {
+    const due = [...store.view().list('task')].flatMap(present => {
+      const isHeard = present.nodeId !== '' && !mute.has(present.nodeId) && !['new', 'pending'].includes(present.status.state);
+      const next = isHeard ? behave(present) : undefined;
+      return next === undefined ? [] : [{ id: present.id, next }];
+    });
+    await Promise.all(due.map(({ id, next }) => report(id, next)));
+    return due.length > 0;
+  };
+  const settleAll = async (): Promise<void> => {
+    for (let turn = 0; turn < 200; turn++) {
+      await settle();
+      await manager.idle();
+      if (!(await agentStep())) return;
+    }
+    throw new Error('the plane does not settle');
+  };
+  const addNode = async (name: string, over: Partial<Node> = {}): Promise<void> => {
+    await store.update(() => [{ kind: 'put', table: 'node', object: node(name, over) }], { principal: 'system', signal: anySignal() });
+  };
+  for (const name of options.nodes ?? ['a', 'b', 'c']) await addNode(name);
+  const tasks = (name?: string): readonly Task[] =>
+    [...store.view().list('task')].filter(each => name === undefined || each.serviceName === name);
+  return {
+    clock,
+    store,
+    control: makeControl(parts),
+    log,
+    failures,
+    history,
+    addNode,
+    mute,
+    report,
+    settle: settleAll,
+    tasks,
+    running: name => tasks(name).filter(each => each.status.state === 'running' && each.desired === 'running'),
+    setAgent: next => {
+      behave = next;
+    },
+    setNode: async (name, change) => {
+      await store.update(
+        view => {
+          const present = view.find('node', name);
+          return present === undefined ? [] : [{ kind: 'put', table: 'node', object: change(present) }];
+        },
+        { principal: 'system', signal: anySignal() },
+      );
+    },
+    reelect: async () => {
+      await manager[Symbol.asyncDispose]();
+      manager = open();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await lifetime[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function* emptyStream(): AsyncGenerator<never> {
+  yield* [];
+}
