@@ -220,6 +220,11 @@ export type MessageKind = Message['kind'];
  *
  * A batch without mustSync and snapshot needs no fsync of its own, but its responses still wait for the batches
  * before it. If any write fails nothing is answered, ever again.
+ *
+ * The order matters for hard states too: an entry that follows on a change of the configuration was only sent once the
+ * change was committed, and the batch that brings it brings that commit index or comes after one that did. So a member
+ * that has such an entry on disk knows after a crash that the change was committed, and does not hold an election among
+ * the wrong voters (bugs B5 and B21).
  */
 export interface StorageAppend {
   readonly kind: 'storage-append';
