@@ -1,15 +1,21 @@
 /** The control plane as a whole on a clock that stands still: what people ask for comes true, and stays true. */
 import t, { type Test } from 'tap';
 import { hasPath, isEnded, refuseTaskDeletion, refuseTaskWrite } from '../../src/raft/store.js';
-import { callerOf, openPlane, obedient, type Plane, serviceSpec, taskSpec } from './plane-fixtures.js';
+import { callerOf, obedient, openPlane, type Plane, serviceSpec, taskSpec } from './plane-fixtures.js';
 
-const everyRole = { roles: new Set(['orchestrate', 'allocate', 'schedule', 'agent', 'reconcile', 'reap']), nodeId: undefined };
+const everyRole = {
+  roles: new Set(['orchestrate', 'allocate', 'schedule', 'agent', 'reconcile', 'reap']),
+  nodeId: undefined,
+};
 
 /** Every change of a task that was ever stored stands in the table of edges. */
 function checkHistory(t: Test, plane: Plane): void {
   for (const event of plane.history) {
     if (event.table !== 'task') continue;
-    const refusal = event.kind === 'put' ? refuseTaskWrite(event.old, event.object, everyRole) : refuseTaskDeletion(event.old, everyRole);
+    const refusal =
+      event.kind === 'put'
+        ? refuseTaskWrite(event.old, event.object, everyRole)
+        : refuseTaskDeletion(event.old, everyRole);
     t.equal(refusal, undefined, 'a legal edge');
     if (event.kind !== 'put' || event.old === undefined) continue;
     const [from, to] = [event.old.status.state, event.object.status.state];
@@ -24,8 +30,16 @@ const create = async (plane: Plane, over: Parameters<typeof serviceSpec>[0] = {}
   return created;
 };
 
-const slots = (plane: Plane, name?: string): readonly number[] => plane.running(name).map(task => task.slot).sort((a, b) => a - b);
-const nodes = (plane: Plane, name?: string): readonly string[] => plane.running(name).map(task => task.nodeId).sort();
+const slots = (plane: Plane, name?: string): readonly number[] =>
+  plane
+    .running(name)
+    .map(task => task.slot)
+    .sort((a, b) => a - b);
+const nodes = (plane: Plane, name?: string): readonly string[] =>
+  plane
+    .running(name)
+    .map(task => task.nodeId)
+    .sort();
 
 t.test('a new service is placed by one write of the log, and runs', async t => {
   await using plane = await openPlane();
@@ -65,7 +79,10 @@ t.test('scaling to more than one transaction holds goes in pieces', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: { kind: 'replicated', replicas: 450 } });
   t.equal(plane.running().length, 450);
-  t.same(slots(plane), Array.from({ length: 450 }, (_, at) => at + 1));
+  t.same(
+    slots(plane),
+    Array.from({ length: 450 }, (_, at) => at + 1),
+  );
   checkHistory(t, plane);
 });
 
@@ -74,7 +91,14 @@ t.test('scaling down takes from the most crowded node, and scaling up fills the 
   const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 5 } });
   const scale = async (replicas: number): Promise<void> => {
     const present = plane.store.view().find('service', id);
-    await plane.control.updateService({ service: id, version: present?.meta.version ?? 0, spec: { ...present!.spec, mode: { kind: 'replicated', replicas } } }, callerOf());
+    await plane.control.updateService(
+      {
+        service: id,
+        version: present?.meta.version ?? 0,
+        spec: { ...present!.spec, mode: { kind: 'replicated', replicas } },
+      },
+      callerOf(),
+    );
     await plane.settle();
   };
   await scale(3);
@@ -107,13 +131,19 @@ t.test('a task that fails is replaced in its slot after a delay that doubles', a
   await plane.clock.advance(100_000);
   await plane.report(plane.running()[0]!.id, { state: 'failed' });
   await plane.settle();
-  t.equal(plane.tasks().find(task => task.desired === 'ready')!.startAfterMs - plane.clock.wallMs(), 1_000, 'it had proved itself');
+  t.equal(
+    plane.tasks().find(task => task.desired === 'ready')!.startAfterMs - plane.clock.wallMs(),
+    1_000,
+    'it had proved itself',
+  );
   checkHistory(t, plane);
 });
 
 t.test('an election neither forgets nor repeats: delay, attempts and tasks stay what they were', async t => {
   await using plane = await openPlane();
-  await create(plane, { task: taskSpec({ restart: { condition: 'any', attemptsMax: 2, windowMs: 0, delayMs: 5_000 } }) });
+  await create(plane, {
+    task: taskSpec({ restart: { condition: 'any', attemptsMax: 2, windowMs: 0, delayMs: 5_000 } }),
+  });
   await plane.report(plane.running()[0]!.id, { state: 'failed' });
   await plane.settle();
   const before = plane.tasks().length;
@@ -154,13 +184,20 @@ t.test('a lost node: its tasks are filled a second time, and kept when nobody co
   await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
   await plane.settle();
   const lost = plane.tasks().filter(task => task.nodeId === 'c');
-  t.match(lost, [{ superseded: true, status: { state: 'running' }, desired: 'running' }], 'nothing is said about a task that nobody can see');
+  t.match(
+    lost,
+    [{ superseded: true, status: { state: 'running' }, desired: 'running' }],
+    'nothing is said about a task that nobody can see',
+  );
   t.equal(plane.running().filter(task => task.nodeId !== 'c').length, 3);
   plane.mute.delete('c');
   await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
   await plane.settle();
   t.equal(plane.running().length, 3, 'the replacement is kept');
-  t.match(plane.tasks().find(task => task.id === lost[0]?.id), { desired: 'shutdown', status: { state: 'shutdown' } });
+  t.match(
+    plane.tasks().find(task => task.id === lost[0]?.id),
+    { desired: 'shutdown', status: { state: 'shutdown' } },
+  );
   checkHistory(t, plane);
 });
 
@@ -176,7 +213,10 @@ t.test('a node that comes back before its replacement runs keeps its task', asyn
   plane.mute.delete('b');
   await plane.setNode('b', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
   await plane.settle();
-  t.same(plane.running().map(task => [task.id, task.superseded]), [[original!.id, false]]);
+  t.same(
+    plane.running().map(task => [task.id, task.superseded]),
+    [[original!.id, false]],
+  );
   t.equal(plane.tasks().length, 1, 'the one that was never placed is gone');
   checkHistory(t, plane);
 });
@@ -188,8 +228,14 @@ t.test('a node that is removed: its tasks are orphaned and replaced', async t =>
   await t.rejects(plane.control.removeNode({ node: 'c', force: false }, callerOf()), { code: 'node-not-lost' });
   await plane.control.removeNode({ node: 'c', force: true }, callerOf());
   await plane.settle();
-  t.same(nodes(plane).map(name => name !== 'c'), [true, true, true]);
-  t.match(plane.tasks().filter(task => task.nodeId === 'c'), [{ status: { state: 'orphaned' } }]);
+  t.same(
+    nodes(plane).map(name => name !== 'c'),
+    [true, true, true],
+  );
+  t.match(
+    plane.tasks().filter(task => task.nodeId === 'c'),
+    [{ status: { state: 'orphaned' } }],
+  );
   checkHistory(t, plane);
 });
 
@@ -201,7 +247,10 @@ t.test('a drained node gives its tasks up only when their replacements run', asy
     fewest = Math.min(fewest, plane.running().length);
     return obedient(task);
   });
-  await plane.control.updateNode({ node: 'b', version: 0, availability: 'drain', labelsAdd: {}, labelsRemove: [] }, callerOf());
+  await plane.control.updateNode(
+    { node: 'b', version: 0, availability: 'drain', labelsAdd: {}, labelsRemove: [] },
+    callerOf(),
+  );
   await plane.settle();
   t.same(nodes(plane), ['a', 'a', 'a', 'a']);
   t.equal(fewest, 4, 'there were always four');
@@ -217,9 +266,15 @@ t.test('a new spec replaces one task after the other, stopped first', async t =>
     fewest = Math.min(fewest, plane.running().length);
     return obedient(task);
   });
-  await plane.control.updateService({ service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } }, callerOf());
+  await plane.control.updateService(
+    { service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } },
+    callerOf(),
+  );
   await plane.settle();
-  t.same(plane.running().map(task => task.specVersion), [2, 2, 2]);
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [2, 2, 2],
+  );
   t.equal(fewest, 2, 'one at a time');
   checkHistory(t, plane);
 });
@@ -228,14 +283,24 @@ t.test('a new spec that does not start takes down one task and no more', async t
   await using plane = await openPlane();
   const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
   const present = plane.store.view().find('service', id)!;
-  plane.setAgent(task => (task.specVersion === 2 && !isEnded(task.status.state) && task.desired === 'running' ? { state: 'rejected', error: 'no such image' } : obedient(task)));
-  await plane.control.updateService({ service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } }, callerOf());
+  plane.setAgent(task =>
+    task.specVersion === 2 && !isEnded(task.status.state) && task.desired === 'running'
+      ? { state: 'rejected', error: 'no such image' }
+      : obedient(task),
+  );
+  await plane.control.updateService(
+    { service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } },
+    callerOf(),
+  );
   await plane.settle();
   for (let second = 0; second < 30; second++) {
     await plane.clock.advance(1_000);
     await plane.settle();
   }
-  t.same(plane.running().map(task => task.specVersion), [1, 1]);
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [1, 1],
+  );
   checkHistory(t, plane);
 });
 
@@ -266,7 +331,10 @@ t.test('removal stops the tasks first, then the service goes, and its addresses 
   await plane.control.removeService({ object: 'web' }, callerOf());
   await plane.settle();
   t.match(plane.store.view().find('service', id), { removing: true });
-  t.same(plane.tasks().map(task => task.desired), ['remove', 'remove', 'remove']);
+  t.same(
+    plane.tasks().map(task => task.desired),
+    ['remove', 'remove', 'remove'],
+  );
   plane.mute.clear();
   await plane.settle();
   t.equal(plane.store.view().find('service', id), undefined);
@@ -290,8 +358,24 @@ t.test('a lost node never holds up the removal of a service', async t => {
 
 t.test('an address is not given again for ten seconds, and its lack is the reason that people see', async t => {
   await using plane = await openPlane();
-  await plane.control.createNetwork({ spec: { name: 'tiny', labels: {}, stack: '', driver: 'overlay', subnets: ['10.9.0.0/29'], internal: false, attachable: false } }, callerOf());
-  const task = taskSpec({ networks: [{ network: 'tiny', aliases: [] }], restart: { condition: 'none', attemptsMax: 0, windowMs: 0 } });
+  await plane.control.createNetwork(
+    {
+      spec: {
+        name: 'tiny',
+        labels: {},
+        stack: '',
+        driver: 'overlay',
+        subnets: ['10.9.0.0/29'],
+        internal: false,
+        attachable: false,
+      },
+    },
+    callerOf(),
+  );
+  const task = taskSpec({
+    networks: [{ network: 'tiny', aliases: [] }],
+    restart: { condition: 'none', attemptsMax: 0, windowMs: 0 },
+  });
   await create(plane, { task, mode: { kind: 'replicated', replicas: 5 } });
   t.equal(plane.running().length, 4, 'five addresses, one of them is the virtual one');
   t.match(plane.tasks().find(each => each.status.state === 'new')?.status, {
@@ -301,7 +385,10 @@ t.test('an address is not given again for ten seconds, and its lack is the reaso
   const [first] = plane.running();
   await plane.report(first!.id, { state: 'complete' });
   await plane.settle();
-  t.match(plane.tasks().find(each => each.status.state === 'new')?.status.message, '4 of 5 in use, 1 free again within 10 s');
+  t.match(
+    plane.tasks().find(each => each.status.state === 'new')?.status.message,
+    '4 of 5 in use, 1 free again within 10 s',
+  );
   await plane.clock.advance(9_999);
   await plane.settle();
   t.equal(plane.running().length, 3);

@@ -4,8 +4,9 @@
  *
  * Not here: tests.
  */
-import { type ControlParts, makeControl } from '../../src/daemon/control.js';
+
 import type { ControlHandlers } from '../../src/daemon/control/parts.js';
+import { type ControlParts, makeControl } from '../../src/daemon/control.js';
 import { type Manager, openManager } from '../../src/daemon/manager.js';
 import { CoveyError } from '../../src/errors.js';
 import type {
@@ -114,11 +115,29 @@ export function serviceSpec(over: Partial<ServiceSpec> = {}): ServiceSpec {
 }
 
 export function service(over: Partial<Service> = {}): Service {
-  return { id: asId<ServiceId>('service-web'), meta, spec: serviceSpec(), specVersion: 1, vips: [], ports: [], removing: false, ...over };
+  return {
+    id: asId<ServiceId>('service-web'),
+    meta,
+    spec: serviceSpec(),
+    specVersion: 1,
+    vips: [],
+    ports: [],
+    removing: false,
+    ...over,
+  };
 }
 
 export function networkSpec(over: Partial<NetworkSpec> = {}): NetworkSpec {
-  return { name: 'net', labels: {}, stack: '', driver: 'overlay', subnets: [], internal: false, attachable: false, ...over };
+  return {
+    name: 'net',
+    labels: {},
+    stack: '',
+    driver: 'overlay',
+    subnets: [],
+    internal: false,
+    attachable: false,
+    ...over,
+  };
 }
 
 export function network(over: Partial<Network> = {}): Network {
@@ -155,10 +174,23 @@ export function node(name: string, over: Partial<Node> = {}): Node {
 }
 
 export function status(state: TaskState, over: Partial<TaskStatus> = {}): TaskStatus {
-  return { state, sinceMs: 0, message: '', error: '', errorCode: '', outOfMemory: false, attempt: 0, health: '', ...over };
+  return {
+    state,
+    sinceMs: 0,
+    message: '',
+    error: '',
+    errorCode: '',
+    outOfMemory: false,
+    attempt: 0,
+    health: '',
+    ...over,
+  };
 }
 
-export function task(id: string, over: Partial<Omit<Task, 'status'>> & { readonly state?: TaskState; readonly status?: TaskStatus } = {}): Task {
+export function task(
+  id: string,
+  over: Partial<Omit<Task, 'status'>> & { readonly state?: TaskState; readonly status?: TaskStatus } = {},
+): Task {
   const { state = 'running', ...rest } = over;
   return {
     id: asId<TaskId>(id),
@@ -186,15 +218,18 @@ export interface MemoryLog {
   readonly entries: Uint8Array[];
   /** Answers the next proposals with that instead of storing them. */
   fail: Awaited<ReturnType<Log['propose']>> | undefined;
+  /** Proposals wait for it. */
+  gate: Promise<void>;
 }
 
 export function memoryLog(): MemoryLog {
   const log: MemoryLog = {
     entries: [],
     fail: undefined,
+    gate: Promise.resolve(),
     openLog: async machine => ({
       propose: async entry => {
-        await Promise.resolve();
+        await log.gate;
         if (log.fail !== undefined) return log.fail;
         log.entries.push(entry);
         machine.apply(log.entries.length, entry);
@@ -211,7 +246,11 @@ export function memoryLog(): MemoryLog {
 export const anySignal = (): AbortSignal => new AbortController().signal;
 
 export function callerOf(uid = 0): CallContext {
-  return { caller: { kind: 'uid', uid }, signal: anySignal(), metadata: undefined as unknown as CallContext['metadata'] };
+  return {
+    caller: { kind: 'uid', uid },
+    signal: anySignal(),
+    metadata: undefined as unknown as CallContext['metadata'],
+  };
 }
 
 export interface Plane extends AsyncDisposable {
@@ -246,7 +285,9 @@ export const obedient: Behaviour = task => {
   return task.status.state === 'running' ? undefined : { state: 'running' };
 };
 
-export async function openPlane(options: { readonly nodes?: readonly string[]; readonly behave?: Behaviour } = {}): Promise<Plane> {
+export async function openPlane(
+  options: { readonly nodes?: readonly string[]; readonly behave?: Behaviour } = {},
+): Promise<Plane> {
   const clock = makeFakeClock();
   const log = memoryLog();
   const failures: unknown[] = [];
@@ -276,14 +317,21 @@ export async function openPlane(options: { readonly nodes?: readonly string[]; r
       view => {
         const present = view.find('task', taskId);
         if (present === undefined) return [];
-        return [{ kind: 'put', table: 'task', object: { ...present, status: { ...present.status, ...change, sinceMs: clock.wallMs() } } }];
+        return [
+          {
+            kind: 'put',
+            table: 'task',
+            object: { ...present, status: { ...present.status, ...change, sinceMs: clock.wallMs() } },
+          },
+        ];
       },
       { principal: 'system:agent', signal: anySignal() },
     );
   };
   const agentStep = async (): Promise<boolean> => {
     const due = [...store.view().list('task')].flatMap(present => {
-      const isHeard = present.nodeId !== '' && !mute.has(present.nodeId) && !['new', 'pending'].includes(present.status.state);
+      const isHeard =
+        present.nodeId !== '' && !mute.has(present.nodeId) && !['new', 'pending'].includes(present.status.state);
       const next = isHeard ? behave(present) : undefined;
       return next === undefined ? [] : [{ id: present.id, next }];
     });
@@ -299,7 +347,10 @@ export async function openPlane(options: { readonly nodes?: readonly string[]; r
     throw new Error('the plane does not settle');
   };
   const addNode = async (name: string, over: Partial<Node> = {}): Promise<void> => {
-    await store.update(() => [{ kind: 'put', table: 'node', object: node(name, over) }], { principal: 'system', signal: anySignal() });
+    await store.update(() => [{ kind: 'put', table: 'node', object: node(name, over) }], {
+      principal: 'system',
+      signal: anySignal(),
+    });
   };
   for (const name of options.nodes ?? ['a', 'b', 'c']) await addNode(name);
   const tasks = (name?: string): readonly Task[] =>
