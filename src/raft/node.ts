@@ -53,7 +53,7 @@ import type {
 } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
 import type { SnapshotMeta } from './storage/snapshot-store.js';
-import type { StorageReply } from './storage/storage-protocol.js';
+import type { StorageAnswer, StorageReply, StorageWork } from './storage/storage-protocol.js';
 import type { Arrivals } from './transport.js';
 
 interface Proposal {
@@ -195,6 +195,11 @@ export class RaftNode implements Arrivals {
 
   onStorageReply(reply: StorageReply): void {
     if (!this.#halted) this.#storage.onReply(reply);
+  }
+
+  /** Keys and counters of the disk. */
+  askStorage(work: StorageWork & { readonly kind: 'set-keyring' | 'stats' }, answer: (answer: StorageAnswer) => void): void {
+    this.#storage.ask(work, answer);
   }
 
   beginSnapshot(message: SnapshotRequest, answer: (receivedBytes: number | undefined) => void): void {
