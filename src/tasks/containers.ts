@@ -5,6 +5,7 @@
  *
  * Used by controller.ts and recover.ts. Not here: making and starting (prepare.ts, runtime/).
  */
+import { CoveyError } from '../errors.js';
 import type { Task } from '../gen/types.js';
 import type { Engine } from './engine.js';
 import { findExit, findPid, isMonitorOf, type Monitored } from './runtime/conmon.js';
@@ -106,16 +107,37 @@ export function adoptContainer(engine: Engine, place: { readonly task: Task; rea
   return { kind: monitored ? 'found' : 'orphan', container };
 }
 
-/** Kills monitors and runtimes at work for a container: what is left when a creation was given up in the middle. */
-export function killHelpers(engine: Engine, containerId: string): void {
-  const roundsMax = 5;
-  for (let round = 0; round < roundsMax; round += 1) {
+/**
+ * Kills monitors and runtimes at work for a container, and waits until they are gone: what is left when a creation was given
+ * up in the middle. A killed one may still finish the call that it is in, so nothing may be removed before.
+ */
+export async function killHelpers(engine: Engine, containerId: string): Promise<void> {
+  const untilMs = engine.host.clock.monotonicMs() + endWaitMaxMs;
+  for (;;) {
     const helpers = [...engine.cgroups.monitors()].filter(pid => {
       const args = engine.host.files.findTextSync(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
       return args.includes(containerId);
     });
-    if (helpers.length === 0) return;
+    if (helpers.length === 0 || engine.host.clock.monotonicMs() >= untilMs) return;
     for (const pid of helpers) engine.host.processes.kill(pid, 9);
+    await engine.host.clock.sleep(endWaitMs, AbortSignal.timeout(endWaitMaxMs));
+  }
+}
+
+const endWaitMs = 5;
+const endWaitMaxMs = 2_000;
+
+/** Kills all processes of a task and waits until they are gone and its groups with them; the killed need a moment to die. */
+export async function endProcesses(engine: Engine, taskId: Task['id']): Promise<void> {
+  const { cgroups, host } = engine;
+  const untilMs = host.clock.monotonicMs() + endWaitMaxMs;
+  while (!cgroups.killAll(taskId) || !cgroups.remove(taskId)) {
+    if (host.clock.monotonicMs() >= untilMs) {
+      throw new CoveyError('internal', `Cannot remove the cgroup of task ${taskId}: processes are still in it`, {
+        state: `processes ${cgroups.members(taskId).join(', ')} after ${endWaitMaxMs} ms`,
+      });
+    }
+    await host.clock.sleep(endWaitMs, AbortSignal.timeout(endWaitMaxMs));
   }
 }
 

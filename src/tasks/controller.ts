@@ -68,6 +68,8 @@ export class TaskController {
   readonly #parts: ControllerParts;
   #task: Task;
   #status: TaskStatus;
+  /** How it ended: written down, but not told before everything was given back. */
+  #ending: TaskStatus | undefined;
   #unwanted: boolean;
   #containers: readonly ContainerSeen[];
   #failure: Failure | undefined;
@@ -93,7 +95,10 @@ export class TaskController {
       file.task.spec.containers.map((_container, index) =>
         noContainer(parts.engine.paths.containerId(file.task.id, index)),
       );
-    if (this.#containers[0]?.phase === 'running') this.#watchHealth();
+    const main = this.#containers[0];
+    if (main?.phase !== 'running') return;
+    this.#status = { ...this.#status, pid: main.pid };
+    this.#watchHealth();
   }
 
   get task(): Task {
@@ -114,7 +119,8 @@ export class TaskController {
   }
 
   get file(): TaskFile {
-    return { task: this.#task, status: this.#status, bootId: this.#parts.bootId, unwanted: this.#unwanted };
+    const status = this.#ending ?? this.#status;
+    return { task: this.#task, status, bootId: this.#parts.bootId, unwanted: this.#unwanted };
   }
 
   get containers(): readonly ContainerSeen[] {
@@ -246,7 +252,7 @@ export class TaskController {
       );
     } catch (error) {
       if (signal.aborted) throw error; // the daemon ends: the next one finds what is there
-      for (const { containerId } of this.#containers) killHelpers(engine, containerId);
+      for (const { containerId } of this.#containers) await killHelpers(engine, containerId);
       engine.cgroups.killAll(this.#task.id);
       if (!(preparing.signal.aborted && isCancellation(error))) this.#fail(error);
     } finally {
@@ -368,7 +374,7 @@ export class TaskController {
       memoryLimitBytes: this.#task.spec.limits?.memoryBytes ?? 0,
       unhealthy: this.#health?.health === 'unhealthy' ? this.#health.output || 'its check failed' : undefined,
     });
-    this.#status = {
+    const ending: TaskStatus = {
       ...this.#status,
       ...verdict,
       sinceMs: engine.host.clock.wallMs(),
@@ -377,11 +383,13 @@ export class TaskController {
       pid: undefined,
       health: this.#health?.health ?? '',
     };
+    this.#ending = ending;
     this.#clearTimers();
     await this.#write(() => this.file);
     await this.#release().catch((error: unknown) => {
       engine.log.warn('cannot give back all of a task yet', { task: this.#task.id, error });
     });
+    this.#status = ending;
     this.#parts.onStatus();
   }
 

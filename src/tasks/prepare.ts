@@ -9,6 +9,7 @@
  */
 import { CoveyError } from '../errors.js';
 import type { ContainerSpec, Task } from '../gen/types.js';
+import { endProcesses } from './containers.js';
 import type { Engine } from './engine.js';
 import type { ImageRecord } from './images.js';
 import type { NetworkAttached } from './network.js';
@@ -258,7 +259,7 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
       failures.push(error);
     }
   };
-  await attempt(() => removeGroups(engine, task));
+  await attempt(() => endProcesses(engine, task.id));
   const indexes = task.spec.containers.map((_container, index) => index);
   await Promise.all([
     attempt(() => engine.network.detach(task.id)),
@@ -274,13 +275,6 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
   await attempt(async () => await engine.volumes?.release(task.id));
   await attempt(() => engine.images.release(task.id));
   if (failures.length > 0) throw new AggregateError(failures, `Cannot give back all of task ${task.id}`);
-}
-
-function removeGroups(engine: Engine, task: Task): void {
-  if (engine.cgroups.killAll(task.id) && engine.cgroups.remove(task.id)) return;
-  throw new CoveyError('internal', `Cannot remove the cgroup of task ${task.id}: processes are still in it`, {
-    state: `processes ${engine.cgroups.members(task.id).join(', ')}`,
-  });
 }
 
 /** Deletes what `releaseTask` leaves: task.json, the logs. Never goes into a root file system that is still mounted. */

@@ -87,7 +87,7 @@ async function findAlive(engine: Engine, file: TaskFile, blank: readonly Contain
     return { containers, failure: undefined, told: told ?? (begun ? 'starting' : 'preparing') };
   }
   // Something is missing, so the task never was whole: away with it, and from the beginning.
-  for (const { containerId } of blank) killHelpers(engine, containerId);
+  for (const { containerId } of blank) await killHelpers(engine, containerId);
   if (adoptions.some(({ kind }) => kind !== 'none') || told !== undefined) await releaseTask(engine, task);
   const failure =
     told === undefined

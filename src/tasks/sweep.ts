@@ -6,7 +6,7 @@
  */
 import { messageOf } from '../errors.js';
 import { asId, isId, type TaskId } from '../ids.js';
-import { killHelpers } from './containers.js';
+import { endProcesses, killHelpers } from './containers.js';
 import type { Engine } from './engine.js';
 import { findTaskOf } from './paths.js';
 import { forgetTask } from './prepare.js';
@@ -33,7 +33,7 @@ export async function sweepStrays(engine: Engine, known: ReadonlySet<string>): P
   const owners = new Map(containers.map(id => [id, findTaskOf(id, engine.prefix)?.taskId ?? '']));
 
   await sweep('monitors', strayMonitors(engine), id => killHelpersOf(engine, id));
-  await sweep('cgroups', engine.cgroups.tasks(), id => removeGroups(engine, id));
+  await sweep('cgroups', engine.cgroups.tasks(), id => endProcesses(engine, id));
   await sweep('container', [...owners.values()], id => {
     for (const [container, owner] of owners) if (owner === id) forgetContainer(engine.host, engine.place, container);
   });
@@ -57,12 +57,10 @@ function strayMonitors(engine: Engine): readonly string[] {
 
 const containersMax = 16;
 
-function killHelpersOf(engine: Engine, id: TaskId): void {
-  for (let index = 0; index < containersMax; index += 1) killHelpers(engine, engine.paths.containerId(id, index));
-}
-
-function removeGroups(engine: Engine, id: TaskId): void {
-  if (!engine.cgroups.killAll(id) || !engine.cgroups.remove(id)) throw new Error('its processes do not end');
+async function killHelpersOf(engine: Engine, id: TaskId): Promise<void> {
+  for (let index = 0; index < containersMax; index += 1) {
+    await killHelpers(engine, engine.paths.containerId(id, index));
+  }
 }
 
 async function removeDirectory(engine: Engine, id: TaskId): Promise<void> {
