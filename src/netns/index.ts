@@ -5,8 +5,14 @@
  * Keeps true: the kernel's links, routes and nftables objects that carry the prefix ("covey") are exactly what the last plan
  * said. Nothing without that prefix is ever touched, but for what `changes()` lists and `removeEverything()` undoes.
  *
+ * How it goes: `wanted.ts` says what has to be, from the tables and the tasks attached here -> `plan.ts` and `nft/model.ts`
+ * compare it with what is -> `apply.ts` carries the steps out -> `dns/records.ts` holds names -> `dns/server.ts` answers.
+ * `stack.ts` is what users call, `plane.ts` and `host-plane.ts` hold the open sockets of fabric and host.
+ *
  * Not here: which address a task has (daemon/allocate), which tables a node gets (daemon/dispatcher).
  */
+export { tryLink } from './probe.js';
+export { openNetworkStack } from './stack.js';
 export type {
   ClusterVnis,
   HostChange,

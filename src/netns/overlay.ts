@@ -6,10 +6,18 @@
  */
 import { CoveyError } from '../errors.js';
 import type { Kernel, NamespaceHandle, NetlinkSocket, NftContext } from '../host.js';
-import { deviceHost, deviceIngress, deviceOverlay, mtuMin, tunnelMac, tunnelOverheadBytes } from './constants.js';
+import {
+  deviceHost,
+  deviceIngress,
+  deviceOverlay,
+  gatewayAddress,
+  mtuMin,
+  tunnelMac,
+  tunnelOverheadBytes,
+} from './constants.js';
 import { changeLink, inetSwitches, type LinkSeen, listLinks, makeVxlan, removeLink } from './netlink/links.js';
 import { sendRequests } from './netlink/message.js';
-import { findRouteTo, listAddresses } from './netlink/routes.js';
+import { addAddress, findRouteTo, listAddresses } from './netlink/routes.js';
 import type { NetworkIdentity } from './types.js';
 
 /** The sockets of the fabric; all of them hold it alive until they are closed. */
@@ -50,7 +58,10 @@ export function makeFabric(kernel: Kernel, path: string): Fabric {
   // A file of a run before, with nothing pinned.
   kernel.removeNamespace(path);
   const fabric = openFabric(kernel, kernel.makeNetworkNamespace(path));
-  sendRequests(fabric.netlink, changeLink({ index: 1, up: true }, 'bring up lo of the fabric'));
+  sendRequests(fabric.netlink, [
+    ...changeLink({ index: 1, up: true }, 'bring up lo of the fabric'),
+    addAddress({ index: 1, prefix: `${gatewayAddress}/32` }),
+  ]);
   return fabric;
 }
 

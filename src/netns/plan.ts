@@ -10,6 +10,8 @@ import { type FabricObject, type FabricObjects, isSame } from './fabric-object.j
 
 export interface FabricPlan {
   readonly before: readonly FabricObject[];
+  /** Former values that cannot be replaced in their place: removed once the new ones are there. */
+  readonly replaced: readonly FabricObject[];
   readonly after: readonly FabricObject[];
 }
 
@@ -18,18 +20,19 @@ const order: readonly FabricObject['kind'][] = ['address', 'forwarding', 'neighb
 
 export function planFabric(wanted: FabricObjects, seen: FabricObjects): FabricPlan {
   const before: FabricObject[] = [];
+  const replaced: FabricObject[] = [];
   const after: FabricObject[] = [];
   for (const [key, object] of wanted) {
     const there = seen.get(key);
     if (there !== undefined && isSame(object, there)) continue;
-    // A rule of that mark that leads to another table cannot be replaced in its place.
-    if (there?.kind === 'rule') after.push(there);
+    if (there?.kind === 'rule') replaced.push(there);
     before.push(object);
   }
   for (const [key, object] of seen) if (!wanted.has(key)) after.push(object);
   const rank = (object: FabricObject): number => order.indexOf(object.kind);
   return {
     before: before.sort((a, b) => rank(a) - rank(b)),
+    replaced,
     after: after.sort((a, b) => rank(b) - rank(a)),
   };
 }

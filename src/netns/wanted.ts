@@ -177,7 +177,8 @@ function endpointObjects(input: WantedInput, index: Index, nodes: ReadonlyMap<st
   });
 }
 
-function attachmentObjects(attachment: Attachment): FabricObject[] {
+/** The way to a task that is attached here. */
+export function attachmentObjects(attachment: Attachment): FabricObject[] {
   return addressesOf(attachment).flatMap((address): FabricObject[] => [
     { kind: 'route', table: mainTable, destination: `${address}/32`, device: attachment.device },
     { kind: 'neighbour', device: attachment.device, address, mac: attachment.mac },

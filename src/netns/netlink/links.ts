@@ -126,7 +126,8 @@ export function makeVxlan(options: {
   readonly port: number;
   readonly mac: string;
   readonly mtu: number;
-  readonly namespaceFd: number;
+  /** Default: the namespace of the netlink socket. */
+  readonly namespaceFd?: number;
 }): NetlinkRequest {
   const local = parseAddress(options.local);
   const payload = Buffer.concat([
@@ -134,7 +135,7 @@ export function makeVxlan(options: {
     attribute(attributes.name, text(options.name)),
     attribute(attributes.address, macBytes(options.mac)),
     attribute(attributes.mtu, u32(options.mtu)),
-    attribute(attributes.namespaceFd, u32(options.namespaceFd)),
+    ...(options.namespaceFd === undefined ? [] : [attribute(attributes.namespaceFd, u32(options.namespaceFd))]),
     nested(
       attributes.info,
       attribute(info.kind, Buffer.from('vxlan')),
@@ -152,6 +153,21 @@ export function makeVxlan(options: {
     flags: netlinkFlags.create | netlinkFlags.exclusive,
     payload,
     about: `make VXLAN device ${options.name} (VNI ${options.vni}, UDP port ${options.port})`,
+  };
+}
+
+/** Without keys and peers. */
+export function makeWireguard(name: string): NetlinkRequest {
+  const payload = Buffer.concat([
+    ifinfo(0, 0, 0),
+    attribute(attributes.name, text(name)),
+    nested(attributes.info, attribute(info.kind, Buffer.from('wireguard'))),
+  ]);
+  return {
+    type: RTM_NEWLINK,
+    flags: netlinkFlags.create | netlinkFlags.exclusive,
+    payload,
+    about: `make WireGuard device ${name}`,
   };
 }
 

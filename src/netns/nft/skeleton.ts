@@ -46,7 +46,7 @@ export function fabricSkeleton(prefix: string): Skeleton {
       {
         // A client may use one source port towards two nodes; both connections can end at one container here. In a zone
         // for each entry they stay two, and the kernel gives the second another source port.
-        name: 'zone',
+        name: 'zone-in',
         hook: 'type filter hook prerouting priority raw',
         rules: [
           `iifname "${deviceIngress}" ct original zone set ether saddr map @zones`,
@@ -92,13 +92,13 @@ export function fabricSkeleton(prefix: string): Skeleton {
         hook: 'type filter hook prerouting priority dstnat + 2',
         rules: [
           'ct state established,related accept',
-          'ip daddr @refused-vips goto reject',
-          `iifname "${deviceHost}" meta l4proto . th dport @refused-ports goto reject`,
-          'ip daddr @node-addresses meta l4proto . th dport @refused-ports goto reject',
+          'ip daddr @refused-vips goto refuse-now',
+          `iifname "${deviceHost}" meta l4proto . th dport @refused-ports goto refuse-now`,
+          'ip daddr @node-addresses meta l4proto . th dport @refused-ports goto refuse-now',
         ],
       },
       {
-        name: 'reject',
+        name: 'refuse-now',
         rules: ['meta l4proto tcp reject with tcp reset', 'reject with icmpx port-unreachable'],
       },
       {
@@ -116,7 +116,7 @@ export function fabricSkeleton(prefix: string): Skeleton {
           `iifname ${inside} meta l4proto != icmp drop`,
           'meta l4proto icmp accept',
           `ip daddr ${resolver} meta l4proto { tcp, udp } th dport 53 accept`,
-          'goto reject',
+          'goto refuse-now',
         ],
       },
       {
@@ -146,7 +146,7 @@ export function fabricSkeleton(prefix: string): Skeleton {
       },
       { name: 'refuse-forward', rules: ['reject with icmpx admin-prohibited'] },
       {
-        name: 'source',
+        name: 'translate-source',
         hook: 'type nat hook postrouting priority srcnat',
         rules: [`ip saddr . ip daddr @hairpin snat ip to ${gatewayAddress}`, `oifname "${deviceHost}" masquerade`],
       },
@@ -188,11 +188,11 @@ export function hostSkeleton(prefix: string, device: string, link: HostLink): Sk
       },
       {
         name: 'publish-local',
-        hook: 'type nat hook output priority dstnat',
+        hook: 'type nat hook output priority -100',
         rules: [`fib daddr type local ${port} dnat ip to ${link.fabricAddress}`],
       },
       {
-        name: 'source',
+        name: 'translate-source',
         hook: 'type nat hook postrouting priority srcnat',
         rules: [
           `oifname "${device}" ip saddr 127.0.0.0/8 masquerade`,

@@ -81,8 +81,8 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
     },
     check: async wanted => {
       const now = readGeneration(netfilter);
-      if (known !== undefined && now !== undefined && now === generation) return [];
-      const mended = await applyFrom(wanted, await read());
+      const unchanged = known !== undefined && now !== undefined && now === generation;
+      const mended = await applyFrom(wanted, unchanged ? known : await read());
       // Nothing had to be changed, or only we did: this state of the rules is the wanted one.
       if (mended.length === 0) generation = now;
       return mended;

@@ -1,0 +1,328 @@
+/**
+ * The network of a node as its users see it: tasks come and go, tables come in, a timer looks at everything. Changes of packet
+ * rules are gathered for a moment and made one transaction at a time; links of tasks are made at once.
+ *
+ * Not here: the data plane (plane.ts), the resolver (dns/).
+ */
+import { CoveyError } from '../errors.js';
+import type { TableItem, Task } from '../gen/types.js';
+import type { Timer } from '../host.js';
+import type { TaskId } from '../ids.js';
+import { deadline } from '../lifetime.js';
+import { type Attachment, type AttachmentPlan, planAttachment } from './attachment.js';
+import { type Attachments, openAttachments } from './attachments.js';
+import { type Coalescer, openCoalescer } from './coalesce.js';
+import { gatewayAddress } from './constants.js';
+import { hostServers } from './dns/host-servers.js';
+import { buildRecords } from './dns/records.js';
+import { openResolver, type Resolver } from './dns/server.js';
+import { openPlane, type Plane } from './plane.js';
+import { openTablesFile, type TablesFile } from './tables-file.js';
+import type { NetworkAttached, NetworkIdentity, NetworkOptions, NetworkStack } from './types.js';
+import type { Tables } from './wanted.js';
+
+interface State {
+  readonly options: NetworkOptions;
+  readonly attachments: Attachments;
+  readonly plane: Plane;
+  readonly file: TablesFile;
+  readonly applier: Coalescer;
+  readonly ended: AbortController;
+  tables: Tables;
+  /** False until tables are known: what an earlier daemon left is not judged by none. */
+  tablesKnown: boolean;
+  identity: NetworkIdentity | undefined;
+  resolver: Resolver | undefined;
+  timer: Timer | undefined;
+  /** Those who wait for tables or for the identity. */
+  listeners: (() => void)[];
+  /** Ends with the last of what has to happen one after the other. */
+  turn: Promise<unknown>;
+}
+
+const checkEveryMs = 5_000;
+const firstChangeMs = 5;
+const burstMs = 20;
+const networksWaitMs = 10_000;
+
+export function openNetworkStack(options: NetworkOptions): NetworkStack {
+  const { host, runDir, dataDir, telemetry } = options;
+  const { clock, files } = host;
+  const attachments = openAttachments({ host, runDir });
+  const state: State = {
+    options,
+    attachments,
+    plane: openPlane(options, attachments),
+    file: openTablesFile({
+      clock,
+      files,
+      directory: `${dataDir}/network`,
+      onFailure: error => telemetry.log.warn('tables not written', { error }),
+    }),
+    applier: openCoalescer({ clock, run: () => inTurn(state, () => apply(state)), firstMs: firstChangeMs, burstMs }),
+    ended: new AbortController(),
+    tables: new Map(),
+    tablesKnown: false,
+    identity: undefined,
+    resolver: undefined,
+    timer: undefined,
+    listeners: [],
+    turn: Promise.resolve(),
+  };
+  return {
+    recover: () => recover(state),
+    configure: identity => inTurn(state, () => configure(state, identity)),
+    attach: (task, signal) => attach(state, task, signal),
+    detach: taskId => detach(state, taskId),
+    attached: () => attachments.ids(),
+    applyTables: (items, signal) => applyTables(state, items, signal),
+    check: () => inTurn(state, () => check(state)),
+    changes: () => state.plane.changes(),
+    removeEverything: () => inTurn(state, () => removeEverything(state)),
+    [Symbol.asyncDispose]: () => close(state),
+  };
+}
+
+function inTurn<Result>(state: State, work: () => Promise<Result>): Promise<Result> {
+  const mine = state.turn.then(work);
+  state.turn = mine.catch(() => undefined);
+  return mine;
+}
+
+async function recover(state: State): Promise<void> {
+  const { options, attachments, file } = state;
+  const strays = await attachments.recover();
+  const tables = await file.load();
+  if (tables !== undefined) {
+    state.tables = tables;
+    state.tablesKnown = true;
+  }
+  const found = attachments.ids().length;
+  options.telemetry.log.info('network found', { tasks: found, strays: strays.length, tables: state.tables.size });
+  arm(state);
+}
+
+/** The next check, some time after the last one. A failure is told once each time; the next check tries again. */
+function arm(state: State): void {
+  const { clock } = state.options.host;
+  state.timer = clock.after(checkEveryMs, () => {
+    void inTurn(state, () => check(state))
+      .catch(error => {
+        if (!state.ended.signal.aborted) state.options.telemetry.log.warn('network check failed', { error });
+      })
+      .finally(() => {
+        if (!state.ended.signal.aborted) arm(state);
+      });
+  });
+}
+
+async function configure(state: State, identity: NetworkIdentity): Promise<void> {
+  const { options, plane } = state;
+  const { kernel, clock, random, files } = options.host;
+  if (state.identity !== undefined && JSON.stringify(state.identity) === JSON.stringify(identity)) return;
+  const fresh = plane.configure(identity, state.tables);
+  state.resolver ??= await openResolver({
+    kernel,
+    namespace: plane.namespace(),
+    clock,
+    random,
+    telemetry: options.telemetry,
+    servers: options.upstreams ?? (() => hostServers(files.findTextSync)),
+    findAsker: state.attachments.findAsker,
+  });
+  state.identity = identity;
+  if (fresh) state.tablesKnown = true;
+  await check(state);
+  notify(state);
+}
+
+function notify(state: State): void {
+  const listeners = state.listeners;
+  state.listeners = [];
+  for (const listener of listeners) listener();
+}
+
+/** Resolves at the next change of tables or identity. */
+async function changed(state: State, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const onAbort = (): void => {
+      state.listeners = state.listeners.filter(one => one !== wake);
+      reject(abortReason(signal));
+    };
+    const wake = (): void => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    };
+    if (signal.aborted) {
+      reject(abortReason(signal));
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    state.listeners.push(wake);
+  });
+}
+
+function abortReason(signal: AbortSignal): CoveyError {
+  if (signal.reason instanceof CoveyError) return signal.reason;
+  return new CoveyError('cancelled', 'Cannot go on with the network: cancelled', { cause: signal.reason });
+}
+
+async function apply(state: State): Promise<void> {
+  if (state.identity === undefined || !state.tablesKnown) return;
+  await state.plane.apply(state.tables, state.ended.signal);
+  show(state);
+}
+
+function show(state: State): void {
+  state.resolver?.show(buildRecords(state.tables));
+}
+
+async function check(state: State): Promise<readonly string[]> {
+  if (state.identity === undefined) return [];
+  if (!state.tablesKnown) {
+    show(state);
+    return [];
+  }
+  const mended = await state.plane.check(state.tables, state.ended.signal);
+  show(state);
+  if (mended.length > 0) {
+    state.options.telemetry.log.info('network mended', {
+      count: mended.length,
+      first: mended.slice(0, mendedShownMax),
+    });
+  }
+  return mended;
+}
+
+const mendedShownMax = 10;
+
+async function applyTables(state: State, items: ReadonlyMap<string, TableItem>, signal: AbortSignal): Promise<void> {
+  state.tables = items;
+  state.tablesKnown = true;
+  state.file.save(items);
+  notify(state);
+  while (state.identity === undefined) await changed(state, signal);
+  const applied = state.applier.request();
+  await unlessAborted(applied, signal);
+}
+
+async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(abortReason(signal));
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+async function attach(state: State, task: Task, signal: AbortSignal): Promise<NetworkAttached> {
+  const { attachments } = state;
+  const known = attachments.find(task.id);
+  if (known !== undefined) return attachedAs(state, known);
+  const attachment = await planned(state, task, signal);
+  if (attachment === undefined) {
+    return {
+      namespacePath: undefined,
+      nameservers: hostServers(state.options.host.files.findTextSync),
+      searchDomains: [],
+    };
+  }
+  // Another call for the same task may have been first while this one waited.
+  if (attachments.find(task.id) === undefined) await make(state, attachment);
+  return attachedAs(state, attachment);
+}
+
+/** undefined: the task uses the host's network. */
+async function planned(state: State, task: Task, signal: AbortSignal): Promise<Attachment | undefined> {
+  const now = planNow(state, task);
+  if (now.kind !== 'wait') return now.kind === 'host' ? undefined : now.attachment;
+  const { clock } = state.options.host;
+  using limit = deadline(clock, { ms: networksWaitMs, parent: signal, reason: () => unknownNetworks(state, task) });
+  for (;;) {
+    await changed(state, AbortSignal.any([limit.signal, state.ended.signal]));
+    const plan = planNow(state, task);
+    if (plan.kind !== 'wait') return plan.kind === 'host' ? undefined : plan.attachment;
+  }
+}
+
+/** A link needs the fabric, hence the identity. */
+function planNow(state: State, task: Task): AttachmentPlan {
+  const plan = planAttachment(task, state.tables, state.plane.mtu());
+  const tooEarly = plan.kind === 'attach' && plan.attachment.kind === 'overlay' && state.identity === undefined;
+  return tooEarly ? { kind: 'wait', networks: [] } : plan;
+}
+
+function unknownNetworks(state: State, task: Task): CoveyError {
+  return new CoveyError('network-attach', `Cannot attach task ${task.id} to its networks: not known on this node yet`, {
+    state: `${state.tables.size} items in the tables of this node after ${networksWaitMs / 1_000} s`,
+    hint: 'covey node ls shows whether this node is connected',
+  });
+}
+
+async function make(state: State, attachment: Attachment): Promise<void> {
+  const { attachments, plane } = state;
+  attachments.add(attachment);
+  try {
+    plane.attach(attachment);
+  } catch (error) {
+    await attachments.remove(attachment.taskId);
+    throw new CoveyError('network-attach', `Cannot attach task ${attachment.taskId} to its networks`, { cause: error });
+  }
+  // The set of its own addresses (hairpin) may follow a moment later: nothing leads back to it before it serves.
+  if (attachment.kind === 'overlay') follow(state);
+}
+
+/** A change of packet rules that nobody waits for. */
+function follow(state: State): void {
+  if (state.identity === undefined) return;
+  state.applier.request().catch(error => {
+    if (!state.ended.signal.aborted) state.options.telemetry.log.warn('packet rules not changed', { error });
+  });
+}
+
+function attachedAs(state: State, attachment: Attachment): NetworkAttached {
+  const nameservers = attachment.kind === 'overlay' ? [gatewayAddress] : [];
+  return { namespacePath: state.attachments.pinOf(attachment.taskId), nameservers, searchDomains: [] };
+}
+
+async function detach(state: State, taskId: TaskId): Promise<void> {
+  const { attachments, plane } = state;
+  const attachment = attachments.find(taskId);
+  if (attachment === undefined) return;
+  plane.detach(attachment);
+  await attachments.remove(taskId);
+  follow(state);
+}
+
+async function removeEverything(state: State): Promise<readonly string[]> {
+  const { attachments, plane, file } = state;
+  await state.resolver?.close();
+  state.resolver = undefined;
+  for (const attachment of attachments.list()) {
+    plane.detach(attachment);
+    await attachments.remove(attachment.taskId);
+  }
+  state.identity = undefined;
+  state.tables = new Map();
+  state.tablesKnown = false;
+  const done = await plane.remove();
+  await file.remove();
+  return done;
+}
+
+async function close(state: State): Promise<void> {
+  if (state.ended.signal.aborted) return;
+  const reason = new CoveyError('cancelled', 'Cannot change the network: the daemon is ending');
+  state.ended.abort(reason);
+  state.timer?.cancel();
+  state.applier.close(reason);
+  await state.turn;
+  await state.resolver?.close();
+  await state.file.flush();
+  state.plane[Symbol.dispose]();
+}
