@@ -22,6 +22,8 @@ import { listServices } from './service/actions.js';
 import { summariseStacks } from './stack.js';
 import { listTasks } from './task.js';
 
+const answerTimeoutMs = 2_000;
+
 /** `tree` gives all commands, for completion. */
 export function generalCommands(tree: () => readonly CommandDefinition[]): readonly CommandDefinition[] {
   return [
@@ -71,27 +73,15 @@ export function generalCommands(tree: () => readonly CommandDefinition[]): reado
   ];
 }
 
+/** A daemon that does not answer is an error, after what can be said without it. */
 async function runVersion({ flags }: Invocation, context: CliContext): Promise<number> {
-  const daemon = await findDaemonVersion(context);
   const format = parseFormat(flags.text('format') ?? 'table');
-  if (format.kind !== 'table') {
-    await printRecords(context, format, [{ record: { version, daemon: daemon ?? '' }, name: version }]);
-    return exitCodes.done;
-  }
-  await context.print(`covey   ${version}`);
-  await context.print(`coveyd  ${daemon ?? 'does not answer'}`);
+  if (format.kind === 'table') await context.print(`covey   ${version}`);
+  const { local } = await context.connect();
+  const info = await local.info({}, { signal: context.signal, timeoutMs: answerTimeoutMs });
+  if (format.kind === 'table') await context.print(`coveyd  ${info.version}`);
+  else await printRecords(context, format, [{ record: { version, daemon: info.version }, name: version }]);
   return exitCodes.done;
-}
-
-async function findDaemonVersion(context: CliContext): Promise<string | undefined> {
-  try {
-    const { local } = await context.connect();
-    const info = await local.info({}, { signal: context.signal, timeoutMs: 2_000 });
-    return info.version;
-  } catch (error) {
-    if (error instanceof CoveyError) return undefined;
-    throw error;
-  }
 }
 
 async function runExplain({ args }: Invocation, context: CliContext): Promise<number> {

@@ -6,8 +6,7 @@
 
 /** Control characters shown as "?", so that a message of a container cannot command the terminal. Tabs and lines become blanks. */
 export function visibleText(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replaceAll(/[\t\r\n]+/gu, ' ').replaceAll(/[\u0000-\u001f\u007f-\u009f]/gu, '?');
+  return text.replaceAll(/[\t\r\n]+/gu, ' ').replaceAll(/\p{Cc}/gu, '?');
 }
 
 /** Columns that a text takes: marks that combine take none, East Asian wide letters and pictures two. */

@@ -96,7 +96,11 @@ export function parseMountKeys(text: string, options: ShortMountOptions): Parsed
       mount = changed.value;
     }
   }
-  return checkMount({ ...mount, kind, source: kind === 'bind' ? options.resolvePath(mount.source) : mount.source });
+  return checkMount({
+    ...mount,
+    kind,
+    source: kind === 'bind' && mount.source !== '' ? options.resolvePath(mount.source) : mount.source,
+  });
 }
 
 /** What only fits one kind stands only there, and the target is absolute. */

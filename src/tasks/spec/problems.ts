@@ -51,9 +51,9 @@ export function openReport(): Report {
   };
 }
 
-/** "stack.yaml, line 4, column 5". */
+/** "stack.yaml:4:5". */
 export function renderPlace(place: Place): string {
-  return `${place.file}, line ${place.line}, column ${place.column}`;
+  return `${place.file}:${place.line}:${place.column}`;
 }
 
 /** The error for a list of problems: the first in the order of the file, with the others as its state. */
@@ -61,7 +61,7 @@ export function stackError(problems: readonly StackProblem[]): CoveyError {
   const sorted = [...problems].sort(byPlace);
   const [first, ...others] = sorted;
   if (first === undefined) return new CoveyError('bug', 'Cannot make an error of no problems');
-  const shown = others.slice(0, problemsShownMax).map(one => `${one.place.line}:${one.place.column} ${one.message}`);
+  const shown = others.slice(0, problemsShownMax).map(one => `${one.place.line}:${one.place.column}: ${one.message}`);
   const hidden = others.length - shown.length;
   const more = others.length === 1 ? '1 more problem' : `${others.length} more problems`;
   return new CoveyError(first.code, `Cannot use ${renderPlace(first.place)}: ${first.message}`, {

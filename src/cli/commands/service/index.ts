@@ -96,7 +96,7 @@ export const serviceCommands: readonly CommandDefinition[] = [
     path: ['service', 'rm'],
     says: 'Remove services and wait until their tasks are gone',
     args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
-    options: waitOptions,
+    options: [{ flags: '--yes', says: 'Accepted as in all other removals; this one never asks' }, ...waitOptions],
     examples: [
       { says: 'one service', line: 'covey service rm web' },
       { says: 'several, without waiting', line: 'covey service rm -d web worker' },
