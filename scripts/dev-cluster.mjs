@@ -46,21 +46,6 @@ const stateFile = join(directory, 'cluster.json');
 
 const commands = { up, status, exec: execute, kill, start, partition, heal, down };
 
-try {
-  const [command = '', ...rest] = positionals;
-  if (values.help || command === 'help' || command === '') {
-    process.stdout.write(usage);
-  } else {
-    if (!Object.hasOwn(commands, command))
-      throw new UsageError(`Cannot run "${command}": known are ${Object.keys(commands).join(', ')}`);
-    if (process.getuid() !== 0) throw new Error('Cannot make network namespaces without root');
-    process.exitCode = (await commands[command](rest)) ?? 0;
-  }
-} catch (error) {
-  process.stderr.write(`error: ${error.message}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
-}
-
 function readArguments() {
   const separator = process.argv.indexOf('--');
   const own = separator < 0 ? process.argv.slice(2) : process.argv.slice(2, separator);
@@ -445,4 +430,19 @@ function removeEmpty(folder) {
   } catch {
     // not empty, or not there: nothing of ours
   }
+}
+
+try {
+  const [command = '', ...rest] = positionals;
+  if (values.help || command === 'help' || command === '') {
+    process.stdout.write(usage);
+  } else {
+    if (!Object.hasOwn(commands, command))
+      throw new UsageError(`Cannot run "${command}": known are ${Object.keys(commands).join(', ')}`);
+    if (process.getuid() !== 0) throw new Error('Cannot make network namespaces without root');
+    process.exitCode = (await commands[command](rest)) ?? 0;
+  }
+} catch (error) {
+  process.stderr.write(`error: ${error.message}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -74,13 +74,9 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
   leading.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime: leading }));
   const relay = openBulkRelay({
     store,
-    dispatcher: () => dispatcher,
-    agent: options.agent,
-    nodeId: options.identity.current().nodeId,
     clock,
-    random,
-    log: log.with({ part: 'bulk' }),
-    lifetime: leading,
+    dispatcher: () => dispatcher,
+    own: { nodeId: options.identity.current().nodeId, agent: options.agent },
   });
   const control = makeControl({
     store,

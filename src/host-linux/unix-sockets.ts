@@ -10,7 +10,7 @@ const getsockopt = libcFunction<[number, number, number, Uint8Array, Uint8Array]
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint8_t *length)',
 );
 const sendto = libcFunction<[number, Uint8Array, number, number, Uint8Array, number], number>(
-  'ssize_t sendto(int fd, const uint8_t *data, size_t size, int flags, const uint8_t *address, uint32_t length)',
+  'long sendto(int fd, const uint8_t *data, size_t size, int flags, const uint8_t *address, uint32_t length)',
 );
 
 const AF_UNIX = 1;
