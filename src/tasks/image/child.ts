@@ -36,6 +36,8 @@ export async function* runChild(options: ChildOptions): AsyncGenerator<ImportIma
     detached: false,
   });
   const kill = (): void => void options.processes.kill(child.pid, SIGKILL);
+  // Pipes to a child that was killed break; its exit says so.
+  for (const stream of child.pipes.values()) stream.on('error', () => undefined);
   const feeding = openFeeding(options, pipe(child, 0), kill);
   options.signal.addEventListener('abort', kill, { once: true });
   const errorText = collectText(pipe(child, 2));
@@ -133,16 +135,21 @@ function collectText(stream: Pipe): () => string {
   return () => text.slice(0, errorTextMaxBytes);
 }
 
+/** Ends when the stream does, and also when it breaks: that the child died is told by its exit. */
 async function* lines(stream: Pipe): AsyncGenerator<string> {
   stream.setEncoding('utf8');
+  const pieces = stream[Symbol.asyncIterator]();
   let rest = '';
-  for await (const piece of stream) {
-    rest += String(piece);
+  for (;;) {
+    const next = await pieces.next().catch(() => undefined);
+    if (next === undefined || next.done === true) return;
+    rest += String(next.value);
     for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
       yield rest.slice(0, end);
       rest = rest.slice(end + 1);
     }
-    if (rest.length > lineMaxBytes)
+    if (rest.length > lineMaxBytes) {
       throw new CoveyError('bug', 'Cannot read the unpacking child: its line does not end');
+    }
   }
 }
