@@ -300,7 +300,7 @@ t.test('a snapshot holds everything, in pieces of any moment', async t => {
     by(loops),
   );
   const from = openMachine(wire);
-  log.entries.forEach((entry, at) => from.apply(at + 1, entry));
+  for (const [at, entry] of log.entries.entries()) from.apply(at + 1, entry);
   const pieces = from.snapshotPieces();
   from.apply(3, encode(transaction({ changes: [nodeChange('later')] })));
   const to = openMachine(wire);
@@ -374,7 +374,7 @@ t.test('random work: batches in any company come to the same as one after the ot
     const total = [...store.view().list('node')].reduce((sum, { spec }) => sum + Number(spec.labels['count']), 0);
     t.equal(total, added, `seed ${seed}: no change was lost`);
     const replica = openMachine(wire);
-    log.entries.forEach((entry, at) => replica.apply(at + 1, entry));
+    for (const [at, entry] of log.entries.entries()) replica.apply(at + 1, entry);
     t.same([...replica.state.view.list('node')], [...store.view().list('node')], `seed ${seed}: a replica agrees`);
   }
 });

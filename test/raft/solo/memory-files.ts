@@ -90,7 +90,7 @@ export function memoryFiles(): MemoryFiles {
       step();
       for (const piece of pieces) {
         const fits = piece.subarray(0, Math.max(0, memory.freeBytes));
-        memory.freeBytes -= piece.length;
+        memory.freeBytes -= fits.length;
         content.bytes = Buffer.concat([content.bytes, fits]);
         if (fits.length < piece.length) throw new CoveyError('no-space', `Cannot write to "${path}": ENOSPC`);
       }
@@ -103,6 +103,7 @@ export function memoryFiles(): MemoryFiles {
     },
     truncate: async sizeBytes => {
       step();
+      memory.freeBytes += content.bytes.length - sizeBytes;
       content.bytes = content.bytes.subarray(0, sizeBytes);
       content.synced = Math.min(content.synced, sizeBytes);
     },

@@ -1,0 +1,198 @@
+/** The driver: outcomes, watchdogs, snapshots, restarts, on simulated machines. */
+import t from 'tap';
+import { openSmallGroup, tickUnits } from './sim/small-group.js';
+
+const election = 10 * tickUnits;
+
+t.test('a write through the leader is applied by all, and read back by any of them', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  t.match(group.write(leader, 'k', 7), { kind: 'committed', result: true });
+  for (const member of group.members.values()) {
+    t.match(group.read(member), { kind: 'ready' });
+    t.equal(member.machine!.get('k'), 7, `member ${member.id}`);
+  }
+});
+
+t.test('proposals that cannot be taken say why', async t => {
+  const group = openSmallGroup(3, { proposalBytesMax: 1000, waitingProposalsMax: 2 });
+  const leader = group.leader();
+  const follower = [...group.members.values()].find(member => member !== leader)!;
+  t.match(group.write(follower, 'k', 1), { kind: 'not-leader', leader: leader.id });
+  const outcomes: unknown[] = [];
+  leader.node!.propose(new Uint8Array(1001), outcome => outcomes.push(outcome));
+  group.run(20);
+  for (let count = 0; count < 3; count += 1)
+    leader.node!.propose(Buffer.from('{"kind":"write","key":"a","value":1}'), outcome => outcomes.push(outcome));
+  leader.node!.stop();
+  leader.node!.propose(new Uint8Array(1), outcome => outcomes.push(outcome));
+  t.match(outcomes, [
+    { kind: 'too-large', sizeBytes: 1001, limitBytes: 1000 },
+    { kind: 'dropped', because: 'overload' },
+    { kind: 'stopped' },
+    { kind: 'stopped' },
+    { kind: 'stopped' },
+  ]);
+});
+
+t.test('when leadership is lost on the way the outcome is unknown, never "failed"', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  for (const other of group.members.keys()) if (other !== leader.id) group.network.cut(leader.id, other);
+  t.strictSame(group.write(leader, 'k', 1, 20 * election), { kind: 'unknown' });
+});
+
+t.test(
+  'B43: a leader whose disk hangs stops beating and steps down; another leads long before the disk comes back',
+  async t => {
+    const group = openSmallGroup(3);
+    const leader = group.leader();
+    group.write(leader, 'k', 1);
+    leader.stalledUntil = group.world.now() + 100 * election;
+    leader.node!.propose(Buffer.from('{"kind":"write","key":"k","value":2}'), () => undefined);
+    group.until('another leads', () => group.leader() !== leader, 8 * election);
+    t.match(
+      group.events.find(([id, event]) => id === leader.id && event.kind === 'stepped-down'),
+      [leader.id, { because: 'disk' }],
+    );
+    t.match(group.write(group.leader(), 'k', 3), { kind: 'committed' }, 'and takes writes');
+    t.not(leader.node!.status().role, 'leader');
+  },
+);
+
+t.test('B43: a leader with a full disk refuses writes by name, and takes them again when there is room', async t => {
+  const group = openSmallGroup(1);
+  const leader = group.leader();
+  leader.disk.capacityBytes = leader.disk.usedBytes();
+  let value = 0;
+  let outcome = group.write(leader, 'k', value);
+  while (outcome?.kind === 'committed') {
+    value += 1;
+    outcome = group.write(leader, 'k', value);
+  }
+  t.strictSame(outcome, { kind: 'no-space' });
+  leader.disk.capacityBytes = Number.POSITIVE_INFINITY;
+  group.run(3 * election);
+  t.match(group.write(leader, 'k', 99), { kind: 'committed' });
+});
+
+t.test('B48: few large entries are enough for a snapshot, and the log behind it goes', async t => {
+  const group = openSmallGroup(1, { snapshotEntries: 1_000_000, snapshotBytes: 20_000, keepEntries: 0 });
+  const leader = group.leader();
+  const before = leader.disk.usedBytes();
+  for (let count = 0; count < 200; count += 1) {
+    const padded = Buffer.from(`{"kind":"write","key":"k","value":${count}}${' '.repeat(1000)}`);
+    let done = false;
+    leader.node!.propose(padded, () => {
+      done = true;
+    });
+    group.until('it is applied', () => done);
+  }
+  t.ok(group.events.some(([, event]) => event.kind === 'snapshot' && event.phase === 'stored'));
+  t.ok(
+    leader.disk.usedBytes() < before + 60_000,
+    `200 entries of 1 KiB leave ${leader.disk.usedBytes() - before} bytes`,
+  );
+});
+
+t.test('B48: a group whose disks filled up goes on after they were given room and started anew', async t => {
+  const group = openSmallGroup(3, { snapshotEntries: 1_000_000 });
+  let leader = group.leader();
+  for (const member of group.members.values()) member.disk.capacityBytes = member.disk.usedBytes() + 3000;
+  let value = 0;
+  for (; value < 500; value += 1) if (group.write(leader, 'k', value, 300)?.kind !== 'committed') break;
+  t.ok(value < 500, `full after ${value} writes`);
+  for (const member of group.members.values()) {
+    member.kill();
+    member.disk.capacityBytes = Number.POSITIVE_INFINITY;
+    member.start();
+  }
+  leader = group.leader();
+  t.match(group.write(leader, 'k', 1000, 3000), { kind: 'committed' });
+});
+
+t.test('B34: wherever a crash falls, the application stands where its applied index says', async t => {
+  for (let writes = 0; writes < 40; writes += 1) {
+    const group = openSmallGroup(1, { snapshotEntries: 4, keepEntries: 0 }, writes + 1);
+    const [member] = group.members.values();
+    group.leader();
+    member!.crashAfterWrites = writes;
+    for (let value = 0; value < 12 && member!.isUp; value += 1) group.write(member!, 'k', value, 60);
+    member!.crash();
+    member!.start();
+    group.leader();
+    group.until('all is applied', () => member!.node!.status().applied === member!.node!.status().lastIndex);
+    // checks.onApplied and onRestored compare the running hash of every index with what was applied before the crash.
+    t.equal(group.checks.violation(), undefined, `crash at write ${writes}`);
+    t.match(group.write(member!, 'k', 100), { kind: 'committed' });
+  }
+});
+
+t.test('B42: a member never runs on the disk of another', async t => {
+  const group = openSmallGroup(3);
+  group.leader();
+  const [first, second] = [...group.members.values()];
+  second!.kill();
+  first!.kill();
+  // The disk of member 1 in the machine of member 2.
+  Object.defineProperty(second!, 'disk', { value: first!.disk });
+  second!.start();
+  t.match(group.checks.violation(), /belongs to another member/);
+});
+
+t.test('a member that joins late is brought up by a snapshot that was taken for it', async t => {
+  const group = openSmallGroup(3, { snapshotEntries: 1_000_000 });
+  const leader = group.leader();
+  for (let value = 0; value < 20; value += 1) group.write(leader, `k${value % 3}`, value);
+  const fresh = group.add(4);
+  fresh.start();
+  let outcome: unknown;
+  leader.node!.changeMembers(
+    { transition: 'auto', changes: [{ kind: 'add-learner', peer: 4 }], context: new Uint8Array(0) },
+    got => {
+      outcome = got;
+    },
+  );
+  group.until('the change is in force', () => outcome !== undefined);
+  t.match(outcome, { kind: 'committed' });
+  group.until('it has all', () => fresh.node!.status().applied === leader.node!.status().applied);
+  t.equal(fresh.machine!.chain(), leader.machine!.chain());
+});
+
+t.test('a removed leader steps down, and the others go on', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  leader.node!.changeMembers(
+    { transition: 'auto', changes: [{ kind: 'remove', peer: leader.id }], context: new Uint8Array(0) },
+    () => undefined,
+  );
+  group.until('another leads', () => group.leader() !== leader, 10 * election);
+  t.match(group.write(group.leader(), 'k', 1), { kind: 'committed' });
+  t.ok(
+    group.events.some(([id, event]) => id === leader.id && event.kind === 'removed'),
+    'and is told',
+  );
+});
+
+t.test('leadership goes where it is asked to go', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  const other = [...group.members.values()].find(member => member !== leader)!;
+  t.match(leader.node!.transferTo(other.id), { kind: 'started' });
+  group.until('the other leads', () => group.leader() === other, election);
+  group.until('its work may begin', () =>
+    group.events.some(([id, event]) => id === other.id && event.kind === 'leading'),
+  );
+});
+
+t.test('a leader whose event loop stood still hands its leadership over', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  group.write(leader, 'k', 1);
+  leader.node!.tick(true);
+  group.until('another leads', () => group.leader() !== leader, election);
+  t.match(
+    group.events.findLast(([id, event]) => id === leader.id && event.kind === 'stepped-down'),
+    [leader.id, { because: 'event-loop' }],
+  );
+});
