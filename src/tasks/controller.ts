@@ -76,6 +76,8 @@ export class TaskController {
   #health: HealthState | undefined;
   #healthWatch: HealthWatch | undefined;
   #stopping: TaskView['stopping'] = 'no';
+  /** The main container lived when the first stop or kill was sent: its exit code is our doing. */
+  #stoppedMain = false;
   #graceOver = false;
   #held = true;
   #gone = false;
@@ -294,12 +296,14 @@ export class TaskController {
       },
     });
     this.#health = this.#healthWatch?.first;
+    if (this.#health !== undefined) this.#status = { ...this.#status, health: this.#health.health };
   }
 
   #stop(): void {
     const { engine } = this.#parts;
     this.#healthWatch?.end();
     this.#stopping = 'asked';
+    this.#stoppedMain = this.#containers[0]?.phase !== 'ended';
     let graceMs = 0;
     for (const [index, container] of this.#containers.entries()) {
       if (container.phase !== 'running' || !isAlive(engine, container)) continue;
@@ -332,6 +336,7 @@ export class TaskController {
   #kill(): void {
     const { engine } = this.#parts;
     this.#healthWatch?.end();
+    this.#stoppedMain ||= this.#stopping === 'no' && this.#containers[0]?.phase !== 'ended';
     this.#stopping = 'killed';
     engine.cgroups.killAll(this.#task.id);
     this.#lookAgain();
@@ -369,7 +374,7 @@ export class TaskController {
       state: this.#status.state,
       failure: this.#failure,
       exitCode: main?.exitCode,
-      stopped: this.#stopping !== 'no' && this.#failure === undefined && this.#health?.health !== 'unhealthy',
+      stopped: this.#stoppedMain,
       outOfMemory: counted || main?.outOfMemory === true,
       memoryLimitBytes: this.#task.spec.limits?.memoryBytes ?? 0,
       unhealthy: this.#health?.health === 'unhealthy' ? this.#health.output || 'its check failed' : undefined,

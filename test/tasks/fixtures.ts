@@ -190,6 +190,7 @@ export async function openRig(
   const images = fakeImages(directory, { ...emptyImage, ...options.image });
   const network = fakeNetwork(directory);
   const failures: unknown[] = [];
+  const awake = setInterval(() => undefined, 1_000); // nothing of an agent keeps a process alive
   let lifetime: Lifetime;
   const open = async (more: { readonly bootId?: string } = {}): Promise<Agent> => {
     lifetime = openLifetime('test', { onFailure: (name, error) => failures.push([name, error]) });
@@ -235,6 +236,7 @@ export async function openRig(
       await rig.agent.stopAll(AbortSignal.timeout(waitMaxMs));
       await lifetime[Symbol.asyncDispose]();
       await probe.undo();
+      clearInterval(awake);
       const left = remains(rig);
       fs.rmSync(directory, { recursive: true, force: true });
       t.strictSame(left, [], 'nothing is left on the machine');
