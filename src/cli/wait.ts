@@ -52,14 +52,19 @@ async function watchUntil<Result>(
   const signal = AbortSignal.any([limit.signal, ended.signal]);
   const seen = emptySeen();
   const events = control.watch(options.request, { signal })[Symbol.asyncIterator]();
+  const takeEvent = (): ReturnType<typeof events.next> => {
+    const taken = events.next();
+    taken.catch(() => undefined); // the one that is on its way when the waiting ends fails, and nobody looks at it
+    return taken;
+  };
   try {
-    let next = events.next();
+    let next = takeEvent();
     for (;;) {
       const event = await raceTick(next, { clock, signal });
       if (event !== 'tick') {
         if (event.done) throw new CoveyError('no-connection', 'Cannot go on watching: the daemon ended the stream');
         applyEvent(seen, event.value.event);
-        next = events.next();
+        next = takeEvent();
       }
       if (!seen.synced) continue;
       const result = await check(seen);

@@ -157,6 +157,6 @@ export function openOutsider(
     if (outcome.status !== 0) throw new Error(`${command.join(' ')}: ${outcome.stderr}`);
   }
   return {
-    get: url => run(['nsenter', `--net=/run/netns/${namespace}`, 'busybox', 'wget', '-q', '-T', '3', '-O', '-', url]),
+    get: url => run(['nsenter', `--net=/run/netns/${namespace}`, 'curl', '-s', '-m', '3', url]),
   };
 }

@@ -72,7 +72,7 @@ t.test('two nodes run one stack', { skip: cannotCluster, timeout: 180_000 }, asy
       );
       for (const other of tasks)
         t.match(
-          shell(`wget -q -T 3 -O - http://${other.addresses[0]?.replace(/\/.*/, '')}/cgi-bin/hello`),
+          shell(`wget -q -O - http://${other.addresses[0]?.replace(/\/.*/, '')}/cgi-bin/hello`),
           /\w/,
           `${task.name} -> ${other.name}`,
         );
