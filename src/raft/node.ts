@@ -110,6 +110,7 @@ export class RaftNode implements Arrivals {
     this.#reads = createReadQueue({
       retryTicks: Math.ceil(limits.electionTicks / 2),
       giveUpTicks: limits.electionTicks * 5,
+      firstRequest: 1 + options.random(2 ** 31) * 2 ** 21,
     });
     const { state, snapshot } = opened;
     this.#snapshotIndex = snapshot?.index ?? 0;

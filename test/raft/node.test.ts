@@ -18,6 +18,7 @@ t.test('proposals that cannot be taken say why', async t => {
   const group = openSmallGroup(3, { proposalBytesMax: 1000, waitingProposalsMax: 2 });
   const leader = group.leader();
   const follower = [...group.members.values()].find(member => member !== leader)!;
+  group.write(leader, 'k', 1);
   t.match(group.write(follower, 'k', 1), { kind: 'not-leader', leader: leader.id });
   const outcomes: unknown[] = [];
   leader.node!.propose(new Uint8Array(1001), outcome => outcomes.push(outcome));

@@ -31,11 +31,16 @@ export interface ReadQueueOptions {
   readonly retryTicks: number;
   /** After so many the reader is told that there is no leader. */
   readonly giveUpTicks: number;
+  /**
+   * Where the numbers of this process's questions begin: drawn anew for each, because an answer to a question of the
+   * process before it may still be on its way, and would be taken for ours.
+   */
+  readonly firstRequest: number;
 }
 
-export function createReadQueue({ retryTicks, giveUpTicks }: ReadQueueOptions): ReadQueue {
+export function createReadQueue({ retryTicks, giveUpTicks, firstRequest }: ReadQueueOptions): ReadQueue {
   let fresh: ((outcome: NodeReadOutcome) => void)[] = [];
-  let nextRequest = 1;
+  let nextRequest = firstRequest;
   /** By every request number under which they were asked. */
   const asked = new Map<number, Group>();
   let confirmed: { readonly group: Group; readonly index: number }[] = [];
