@@ -52,7 +52,7 @@ import type {
   NodeStatus,
 } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
-import type { SnapshotMeta } from './storage/snapshot-store.js';
+import type { SnapshotMeta, SnapshotName } from './storage/snapshot-store.js';
 import type { StorageAnswer, StorageReply, StorageWork } from './storage/storage-protocol.js';
 import type { Arrivals } from './transport.js';
 
@@ -101,6 +101,7 @@ export class RaftNode implements Arrivals {
       machine: options.machine,
       onEvent: options.onEvent,
       onTaken: meta => this.#snapshotTaken(meta),
+      onUnreadable: name => this.#snapshotUnreadable(name),
       onGivenUp: () => {
         this.#snapshotIndex = this.#log.snapshot()?.index ?? 0;
         this.#snapshotNotBefore = this.#ticks + limits.electionTicks;
@@ -497,6 +498,14 @@ export class RaftNode implements Arrivals {
     this.#snapshotWanted = false;
     this.#snapshotIndex = index;
     this.#snapshots.take({ index, term, confState: apply.confState() });
+  }
+
+  /** The newest snapshot is damaged on disk: the state is good in memory, so another is written in its place. */
+  #snapshotUnreadable({ index }: SnapshotName): void {
+    if (index !== this.#log.snapshot()?.index || this.#snapshots.isTaking()) return;
+    this.#options.onEvent({ kind: 'snapshot', index, phase: 'unreadable' });
+    this.#snapshotIndex = index - 1;
+    this.#snapshotWanted = true;
   }
 
   #snapshotTaken(meta: SnapshotMeta): void {

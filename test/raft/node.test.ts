@@ -197,3 +197,19 @@ t.test('a leader whose event loop stood still hands its leadership over', async 
     [leader.id, { because: 'event-loop' }],
   );
 });
+
+t.test('a snapshot that is damaged on disk is told of, and written again for the follower that needs it', async t => {
+  const group = openSmallGroup(3, { snapshotEntries: 5, keepEntries: 0 });
+  const leader = group.leader();
+  const late = [...group.members.values()].find(member => member !== leader)!;
+  late.kill();
+  for (let value = 0; value < 12; value += 1) group.write(leader, 'k', value);
+  group.run(100);
+  const name = leader.disk.list('/raft/snap').at(-1)!;
+  leader.disk.flipBit(`/raft/snap/${name}`, 700, 2);
+  late.start();
+  group.until('it has all', () => late.node?.status().applied === leader.node!.status().applied);
+  t.ok(
+    group.events.some(([id, event]) => id === leader.id && event.kind === 'snapshot' && event.phase === 'unreadable'),
+  );
+});

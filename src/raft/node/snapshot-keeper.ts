@@ -39,6 +39,8 @@ export interface SnapshotKeeperOptions {
   readonly onTaken: (meta: SnapshotMeta) => void;
   /** The own snapshot could not be written; the old one is still there. */
   readonly onGivenUp: () => void;
+  /** A stored snapshot could not be read for a follower: damaged, or a newer one took its place. */
+  readonly onUnreadable: (name: SnapshotName) => void;
   readonly onFailure: (error: Error) => void;
 }
 
@@ -103,9 +105,10 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
     isTaking: () => taking !== undefined,
     sourceOf: name => ({
       read: (offset, answer) =>
-        storage.ask({ kind: 'snapshot-read', index: name.index, term: name.term, offset }, got =>
-          answer(got.kind === 'snapshot-chunk' ? got : undefined),
-        ),
+        storage.ask({ kind: 'snapshot-read', index: name.index, term: name.term, offset }, got => {
+          if (got.kind === 'failed') options.onUnreadable(name);
+          answer(got.kind === 'snapshot-chunk' ? got : undefined);
+        }),
     }),
     begin: ({ snapshot }, answer) => {
       const { index, term, confState } = snapshot;

@@ -99,7 +99,11 @@ export type NodeEvent =
   | { readonly kind: 'configured'; readonly confState: ConfState; readonly index: number }
   /** This member is no longer in the group; it goes on listening, and does no harm. */
   | { readonly kind: 'removed' }
-  | { readonly kind: 'snapshot'; readonly index: number; readonly phase: 'begun' | 'stored' | 'given-up' | 'installed' }
+  | {
+      readonly kind: 'snapshot';
+      readonly index: number;
+      readonly phase: 'begun' | 'stored' | 'given-up' | 'unreadable' | 'installed';
+    }
   /** A leader gave leadership away because this stood still for longer than an election. */
   | { readonly kind: 'stepped-down'; readonly because: 'disk' | 'apply' | 'event-loop' }
   /** The end: nothing is answered any more. */
