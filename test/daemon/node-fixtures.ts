@@ -1,23 +1,15 @@
 /**
  * What tests of identity, sessions and bulk streams stand on: a store over a log in memory, objects with everything filled
- * in, a manager with its servers on 127.0.0.1, agents that only remember what they were told.
+ * in, agents that only remember what they were told.
  *
- * Not here: tests.
+ * Not here: managers and nodes on sockets (node-rig.ts), tests.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { holdIdentity, type IdentityHolder } from '../../src/daemon/ca/identity.js';
-import { caHandlers } from '../../src/daemon/ca/index.js';
-import { type TokenHandlers, tokenHandlers } from '../../src/daemon/ca/tokens.js';
-import { type Dispatcher, openDispatcher } from '../../src/daemon/dispatcher/index.js';
-import type { BulkRelay } from '../../src/daemon/dispatcher/types.js';
-import { type Member, type MembershipFlows, openMembership } from '../../src/daemon/membership/index.js';
-import { type ClusterServer, openClusterServer } from '../../src/daemon/rpc/index.js';
+import type { SessionTables } from '../../src/daemon/session/index.js';
 import type {
   Assignments,
   BulkFrame,
   ContainerSpec,
-  InitRequest,
-  JoinClusterRequest,
+  LogsStart,
   NodeDescription,
   ServiceSpec,
   TableItem,
@@ -26,7 +18,7 @@ import type {
   TaskSpec,
 } from '../../src/gen/types.js';
 import type { CallContext } from '../../src/grpc.js';
-import type { Clock, Host } from '../../src/host.js';
+import type { Clock } from '../../src/host.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type NodeId, newId, type TaskId } from '../../src/ids.js';
 import { type Lifetime, openLifetime } from '../../src/lifetime.js';
@@ -199,9 +191,9 @@ export interface FakeAgent {
     reports: () => readonly TaskReport[];
     onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
     exec: (frames: AsyncIterable<BulkFrame>, start: unknown, signal: AbortSignal) => AsyncIterable<BulkFrame>;
-    logs: (start: { readonly taskId: string }, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+    logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   };
-  readonly networkTables: { applyTables: (items: ReadonlyMap<string, TableItem>) => Promise<void> };
+  readonly networkTables: SessionTables;
 }
 
 export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
@@ -263,137 +255,3 @@ export const adminContext = (): CallContext => ({
   signal: anySignal(),
   metadata: undefined as never,
 });
-
-export const initRequest: InitRequest = {
-  name: 'm1',
-  advertiseAddress: '',
-  dataPathAddress: '',
-  pool: '',
-  labels: {},
-  lostAfterMs: 0,
-  heartbeatMs: 0,
-  certificateDays: 0,
-};
-
-export const joinRequest: JoinClusterRequest = {
-  address: '',
-  token: '',
-  name: '',
-  advertiseAddress: '',
-  dataPathAddress: '',
-  labels: {},
-};
-
-/** A directory that goes with the test. */
-export async function temporaryDirectory(t: { teardown: (call: () => unknown) => unknown }): Promise<string> {
-  const path = await mkdtemp('/tmp/covey-session-');
-  t.teardown(() => rm(path, { recursive: true, force: true }));
-  return path;
-}
-
-export interface TestManager extends AsyncDisposable {
-  readonly address: string;
-  readonly port: number;
-  readonly store: Store;
-  readonly member: Member;
-  readonly identity: IdentityHolder;
-  readonly tokens: TokenHandlers;
-  readonly workerToken: string;
-  readonly dispatcher: Dispatcher;
-  /** Ends the server and every connection. */
-  readonly stopServer: () => Promise<void>;
-  readonly startServer: () => Promise<void>;
-}
-
-/** Init on a real directory, then the servers of a manager on 127.0.0.1; no agent of its own. */
-export async function startManager(
-  t: { teardown: (call: () => unknown) => unknown },
-  options: {
-    readonly init?: Partial<InitRequest>;
-    readonly relay?: (parts: { store: Store; dispatcher: Dispatcher }) => BulkRelay;
-  } = {},
-): Promise<TestManager> {
-  const dataDir = await temporaryDirectory(t);
-  const store = await memoryStore();
-  const lifetime = testLifetime();
-  let member: Member | undefined;
-  const flows = openFlows(dataDir, 'm1', {
-    start: async (made, { bootstrap }) => {
-      member = made;
-      await put(store, bootstrap);
-    },
-  });
-  const made = await flows.init({ ...initRequest, ...options.init }, anySignal());
-  if (member === undefined) throw new Error('init started nothing');
-  const identity = holdIdentity(member.identity);
-  const { nodeId } = member.membership;
-  let port = 0;
-  const managers = () => [{ nodeId, addresses: [`127.0.0.1:${port}`], leader: true }];
-  const { clock, random } = linuxHost;
-  const dispatcher = openDispatcher({ store, term: 1, clock, log: silent, lifetime, managers, count: () => undefined });
-  const relay = options.relay?.({ store, dispatcher });
-  const open = (): Promise<ClusterServer> =>
-    openClusterServer({
-      host: '127.0.0.1',
-      port,
-      identity,
-      wire,
-      clock,
-      findMember: id => store.view().find('node', id)?.role,
-      services: {
-        Ca: caHandlers({ store, clock, random, log: silent, managers, settled: dispatcher.settled }),
-        Dispatcher: {
-          session: dispatcher.session,
-          bulk: relay?.bulk ?? (() => Promise.reject(new Error('no relay')) as never),
-        },
-      },
-    });
-  let server: ClusterServer | undefined = await open();
-  port = server.port;
-  const stopServer = async (): Promise<void> => {
-    await server?.[Symbol.asyncDispose]();
-    server = undefined;
-  };
-  const manager: TestManager = {
-    address: `127.0.0.1:${port}`,
-    port,
-    store,
-    member,
-    identity,
-    tokens: tokenHandlers({ store, clock, random, address: () => `127.0.0.1:${port}` }),
-    workerToken: made.workerToken,
-    dispatcher,
-    stopServer,
-    startServer: async () => {
-      server = await open();
-    },
-    [Symbol.asyncDispose]: async () => {
-      await lifetime[Symbol.asyncDispose]();
-      await stopServer();
-      await store[Symbol.asyncDispose]();
-    },
-  };
-  t.teardown(() => manager[Symbol.asyncDispose]());
-  return manager;
-}
-
-export function openFlows(
-  dataDir: string,
-  hostname: string,
-  parts: {
-    readonly start: Parameters<typeof openMembership>[0]['start'];
-    readonly host?: Pick<Host, 'clock' | 'random' | 'files'>;
-  },
-): MembershipFlows {
-  return openMembership({
-    host: parts.host ?? linuxHost,
-    dataDir,
-    wire,
-    log: silent,
-    portDefault: 7377,
-    dataPort: 7378,
-    vnisOf: () => ({ overlay: 11, ingress: 12 }),
-    describe: () => description(hostname, ['127.0.0.1:1']),
-    start: parts.start,
-  });
-}

@@ -41,6 +41,7 @@ export async function serveBulk(options: {
     const first = await frames.next();
     if (first.done === true) return; // the caller has gone already
     const input = openChannel<BulkFrame>(framesMax);
+    controller.signal.addEventListener('abort', () => input.close(), { once: true });
     const reading = readAll(frames, input).finally(() => controller.abort(callerGone()));
     await sendAll(
       stream,

@@ -6,6 +6,7 @@
  *     frames           ->    ticket made, OpenBulk       ->   Bulk(ticket)
  *                      ->    frames down                 ->
  *                      <-    frames up                   <-   … End
+ *     goes away        ->    CloseBulk                   ->   ends the program
  *
  * Keeps true: a ticket is good for one stream, for a few seconds, from the node that it was made for; either side going away
  * ends the other.
@@ -30,7 +31,7 @@ export interface RelayOptions {
   readonly store: Store;
   readonly clock: Clock;
   /** Reaches the nodes; undefined while this manager does not lead. */
-  readonly dispatcher: () => Pick<Dispatcher, 'openBulk' | 'isConnected'> | undefined;
+  readonly dispatcher: () => Pick<Dispatcher, 'openBulk' | 'closeBulk'> | undefined;
   readonly own: { readonly nodeId: NodeId; readonly agent: BulkAgent };
 }
 
@@ -118,13 +119,16 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
     const arrived = Promise.withResolvers<AsyncIterator<BulkFrame>>();
     await pushTo(stream.down, start);
     tickets.set(id, { nodeId: task.nodeId, down: stream.down, finished: finished.promise, arrive: arrived.resolve });
+    let ended = false;
     try {
       if (options.dispatcher()?.openBulk(task.nodeId, id) !== true) throw unreachableNode(options.store.view(), task);
       yield* framesUp(
         await arrivalOf(options, { task, arrived: arrived.promise, signal: stream.signal }),
         stream.signal,
       );
+      ended = true;
     } finally {
+      if (!ended) options.dispatcher()?.closeBulk(task.nodeId, id);
       tickets.delete(id);
       finished.resolve();
       stream.down.close();

@@ -24,8 +24,8 @@ export function diffTables(sent: ReadonlyMap<string, TableItem>, wanted: Readonl
 /** Deep equality of plain data: what proto messages are made of. */
 export function sameContent(left: unknown, right: unknown): boolean {
   if (left === right) return true;
-  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
-  if (Array.isArray(left) !== Array.isArray(right)) return false;
+  if (!(left instanceof Object && right instanceof Object) || Array.isArray(left) !== Array.isArray(right))
+    return false;
   const keys = Object.keys(left);
   if (keys.length !== Object.keys(right).length) return false;
   return keys.every(key => Object.hasOwn(right, key) && sameContent(Reflect.get(left, key), Reflect.get(right, key)));

@@ -14,32 +14,22 @@
  * Keeps true: one session a node, the newer ends the older; commands carry (term, sequence) and sequences only grow; a stop
  * reaches the agent only after the endpoint was taken away (drain.ts); nobody else's secrets are sent.
  *
- * Not here: the node's half (session/), bulk streams (bulk/), which task goes where (orchestrate/, schedule/).
+ * Not here: one stream (serve.ts), the node's half (session/), bulk streams (bulk/), which task goes where (schedule/).
  */
 import { CoveyError } from '../../errors.js';
-import type { AgentMessage, Hello, ManagerAddress, ManagerMessage } from '../../gen/types.js';
-import type { CallContext } from '../../grpc.js';
+import type { ManagerAddress, ManagerMessage } from '../../gen/types.js';
 import type { Clock, Timer } from '../../host.js';
-import { asId, type NodeId, type TaskId } from '../../ids.js';
+import type { TaskId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Store, StoreEvent } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import { getCluster, removedError } from '../ca/issue.js';
-import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
 import { planAssignments } from './assignments.js';
-import { endedHolds, findStopping, type Holds, holdMs, holdsFor } from './drain.js';
-import {
-  acknowledge,
-  endSession,
-  makeNodeSession,
-  type NodeSession,
-  nextMessage,
-  type Sending,
-  shows,
-  urgentMax,
-} from './node-session.js';
-import { openPresence, type Presence } from './presence.js';
-import { openReports, type Reports } from './reports.js';
+import { findStopping, openHolding } from './drain.js';
+import { endSession, pushUrgent, type Sending, type Sessions, shows } from './node-session.js';
+import { openPresence } from './presence.js';
+import { openReports } from './reports.js';
+import { type Serving, serveSession } from './serve.js';
 import { concernsTables, makeTableItemCache, planTables } from './tables.js';
 import type { Dispatcher } from './types.js';
 
@@ -55,140 +45,131 @@ export interface DispatcherOptions {
   readonly count: (name: string, by?: number) => void;
 }
 
-interface Inside extends DispatcherOptions {
-  readonly sessions: Map<NodeId, NodeSession>;
-  readonly holds: Holds;
-  readonly presence: Presence;
-  readonly reports: Reports;
-  readonly sending: () => Sending;
-  /** Something may be shown now: after each acknowledgement, each end of a session, and when a node has nothing to learn. */
-  readonly shown: () => void;
-}
-
 const coalesceMs = 5;
-const helloWithinMs = 5_000;
-const answerEvery = 5;
 
 export function openDispatcher(options: DispatcherOptions): Dispatcher {
   const { store, clock, lifetime } = options;
-  const sessions = new Map<NodeId, NodeSession>();
-  const cache = makeTableItemCache();
-  const holds: Holds = new Map();
+  const sessions: Sessions = new Map();
   const settling = new Set<() => void>();
-  const timers = makeTimers(lifetime);
   let epoch = 1;
-  let sequence = 0;
-
-  const isHeld = (taskId: TaskId): boolean => holds.has(taskId);
-  const sending = (): Sending => ({
-    view: store.view(),
-    term: options.term,
-    epoch,
-    planTables: nodeId => planTables(store.view(), nodeId, cache),
-    planAssignments: nodeId => planAssignments(store.view(), nodeId, isHeld),
-    nextSequence: () => {
-      sequence += 1;
-      return sequence;
-    },
-  });
   const flush = makeFlush(clock, lifetime, () => {
     for (const session of sessions.values()) if (session.tablesDirty || session.assignmentsDirty) session.wake?.();
   });
-  const release = (): void => {
-    const isShown = (hold: { epoch: number; taskId: string }): boolean =>
-      [...sessions.values()].every(session => shows(session, hold.epoch, `endpoint/${hold.taskId}`));
-    for (const hold of endedHolds(holds, { view: store.view(), nowMs: clock.monotonicMs(), isShown })) {
-      holds.delete(hold.taskId);
+  const holding = openHolding({
+    clock,
+    lifetime,
+    view: store.view,
+    isShown: hold => isShownByAll(sessions, hold.epoch, `endpoint/${hold.taskId}`),
+    released: hold => {
       const session = sessions.get(hold.nodeId);
       if (session !== undefined) session.assignmentsDirty = true;
       flush();
-    }
+    },
+  });
+  const shown = (): void => {
+    holding.release();
     for (const check of settling) check();
-  };
-  const hold = (tasks: Parameters<typeof holdsFor>[0]): void => {
-    const begun = holdsFor(tasks, { epoch, nowMs: clock.monotonicMs() });
-    for (const one of begun) holds.set(one.taskId, one);
-    if (begun.length > 0) timers.set(clock.after(holdMs, release));
   };
   const onEvents = (events: readonly StoreEvent[]): void => {
     if (events.some(concernsTables)) {
       epoch += 1;
       for (const session of sessions.values()) session.tablesDirty = true;
     }
-    hold(events.flatMap(event => findStopping(event) ?? []));
+    holding.hold(
+      events.flatMap(event => findStopping(event) ?? []),
+      epoch,
+    );
     markAssignments(sessions, events);
-    if (holds.size > 0 || settling.size > 0) release();
+    shown();
     flush();
   };
-
-  const presence = openPresence({
-    ...options,
-    lostAfterMs: () => getCluster(store.view()).spec.lostAfterMs,
-    onLost: nodeId => {
-      const session = sessions.get(nodeId);
-      if (session !== undefined)
-        endSession(session, new CoveyError('timeout', 'Cannot go on: nothing was heard of the node'));
-    },
-  });
-  const inside: Inside = {
+  const serving: Serving = {
     ...options,
     sessions,
-    holds,
-    presence,
+    presence: openPresence({
+      ...options,
+      lostAfterMs: () => getCluster(store.view()).spec.lostAfterMs,
+      onLost: nodeId => {
+        const lost = new CoveyError('timeout', 'Cannot go on: nothing was heard of the node');
+        const session = sessions.get(nodeId);
+        if (session !== undefined) endSession(session, lost);
+      },
+    }),
     reports: openReports(options),
-    sending,
-    shown: release,
+    sending: makeSending(options, { epoch: () => epoch, isHeld: holding.isHeld }),
+    shown,
   };
-  hold(store.view().list('task'));
+  holding.hold(store.view().list('task'), epoch);
   const watch = store.watch(onEvents);
   lifetime.defer('dispatcher/watch', () => watch[Symbol.dispose]());
-  const stop = (): void => {
-    const error = new CoveyError('not-leader', 'Cannot go on: this manager does not lead any more');
-    for (const session of sessions.values()) endSession(session, error);
-  };
-  lifetime.signal.addEventListener('abort', stop, { once: true });
-
+  endAllWith(lifetime, sessions);
   return {
-    session: (requests, context) => serve(inside, requests, context),
+    session: (requests, context) => serveSession(serving, requests, context),
     isConnected: nodeId => sessions.has(nodeId),
     openBulk: (nodeId, ticket) => pushUrgent(sessions.get(nodeId), { body: { kind: 'openBulk', ticket } }),
+    closeBulk: (nodeId, ticket) => void pushUrgent(sessions.get(nodeId), { body: { kind: 'closeBulk', ticket } }),
     managersChanged: () => {
-      for (const session of sessions.values())
-        pushUrgent(session, { body: { kind: 'managers', managers: options.managers() } });
+      const message: ManagerMessage = { body: { kind: 'managers', managers: options.managers() } };
+      for (const session of sessions.values()) pushUrgent(session, message);
     },
-    settled: ({ timeoutMs, signal }) =>
-      new Promise(resolve => {
-        const target = epoch;
-        const finish = (): void => {
-          settling.delete(check);
-          timer.cancel();
-          signal.removeEventListener('abort', finish);
-          resolve();
-        };
-        const check = (): void => {
-          if ([...sessions.values()].every(session => shows(session, target))) finish();
-        };
-        const timer = clock.after(timeoutMs, finish);
-        signal.addEventListener('abort', finish, { once: true });
-        settling.add(check);
-        check();
-      }),
+    settled: limits => untilSettled({ clock, settling, isSettled: at => isShownByAll(sessions, at) }, epoch, limits),
   };
 }
 
-/** The latest few timers of holds; all are cancelled when the leadership ends. */
-function makeTimers(lifetime: Lifetime): { readonly set: (timer: Timer) => void } {
-  const kept: Timer[] = [];
-  lifetime.defer('dispatcher/timers', () => {
-    for (const timer of kept) timer.cancel();
-  });
-  return {
-    set: timer => {
-      kept.push(timer);
-      // Older ones have long called: a hold lasts a second.
-      if (kept.length > 4_096) kept.splice(0, 2_048);
+/** What messages are computed from; sequences grow over all sessions of the leadership. */
+function makeSending(
+  options: DispatcherOptions,
+  state: { readonly epoch: () => number; readonly isHeld: (taskId: TaskId) => boolean },
+): () => Sending {
+  const { store, term } = options;
+  const cache = makeTableItemCache();
+  let sequence = 0;
+  return () => ({
+    view: store.view(),
+    term,
+    epoch: state.epoch(),
+    planTables: nodeId => planTables(store.view(), nodeId, cache),
+    planAssignments: nodeId => planAssignments(store.view(), nodeId, state.isHeld),
+    nextSequence: () => {
+      sequence += 1;
+      return sequence;
     },
+  });
+}
+
+function isShownByAll(sessions: Sessions, epoch: number, key?: string): boolean {
+  for (const session of sessions.values()) if (!shows(session, epoch, key)) return false;
+  return true;
+}
+
+function endAllWith(lifetime: Lifetime, sessions: Sessions): void {
+  const end = (): void => {
+    const error = new CoveyError('not-leader', 'Cannot go on: this manager does not lead any more');
+    for (const session of sessions.values()) endSession(session, error);
   };
+  lifetime.signal.addEventListener('abort', end, { once: true });
+}
+
+function untilSettled(
+  state: { readonly clock: Clock; readonly settling: Set<() => void>; readonly isSettled: (epoch: number) => boolean },
+  epoch: number,
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<void> {
+  return new Promise(resolve => {
+    const finish = (): void => {
+      state.settling.delete(check);
+      timer.cancel();
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    const check = (): void => {
+      if (state.isSettled(epoch)) finish();
+    };
+    const timer = state.clock.after(timeoutMs, finish);
+    signal.addEventListener('abort', finish, { once: true });
+    state.settling.add(check);
+    check();
+  });
 }
 
 /** Calls back once for all calls within coalesceMs; at once when the last time is longer ago. */
@@ -206,7 +187,7 @@ function makeFlush(clock: Clock, lifetime: Lifetime, call: () => void): () => vo
   };
 }
 
-function markAssignments(sessions: ReadonlyMap<NodeId, NodeSession>, events: readonly StoreEvent[]): void {
+function markAssignments(sessions: Sessions, events: readonly StoreEvent[]): void {
   for (const event of events) {
     if (event.table === 'task') {
       const after = event.kind === 'put' ? sessions.get(event.object.nodeId) : undefined;
@@ -223,171 +204,5 @@ function markAssignments(sessions: ReadonlyMap<NodeId, NodeSession>, events: rea
         endSession(session, new CoveyError('role-refused', `Cannot go on: the node is a ${event.object.role} now`));
       }
     }
-  }
-}
-
-function pushUrgent(session: NodeSession | undefined, message: ManagerMessage): boolean {
-  if (session === undefined || session.ended !== undefined || session.urgent.length >= urgentMax) return false;
-  session.urgent.push(message);
-  session.wake?.();
-  return true;
-}
-
-/** One session from hello to its end. */
-async function* serve(
-  inside: Inside,
-  requests: AsyncIterable<AgentMessage>,
-  context: CallContext,
-): AsyncGenerator<ManagerMessage> {
-  const nodeId = nodeOf(context);
-  const messages = requests[Symbol.asyncIterator]();
-  const session = makeNodeSession(nodeId);
-  const gone = (): void => endSession(session, new CoveyError('cancelled', 'Cannot go on: the node has hung up'));
-  context.signal.addEventListener('abort', gone, { once: true });
-  const log = inside.log.with({ node: nodeId });
-  try {
-    const hello = await firstHello(inside, messages);
-    const { welcome, nodeName } = welcomeFor(inside, nodeId, hello);
-    const older = inside.sessions.get(nodeId);
-    if (older !== undefined) {
-      endSession(
-        older,
-        new CoveyError('session-replaced', `Cannot go on as node "${nodeName}": a newer session is open`),
-      );
-    }
-    inside.sessions.set(nodeId, session);
-    log.info('session opened', { name: nodeName, term: inside.term });
-    greet(inside, session, hello);
-    inside.lifetime.run(`session of ${nodeId}`, () => listen(inside, session, messages));
-    yield welcome;
-    yield* speak(inside, session);
-  } finally {
-    endSession(session, new CoveyError('cancelled', 'Cannot go on: the session has ended'));
-    context.signal.removeEventListener('abort', gone);
-    if (inside.sessions.get(nodeId) === session) inside.sessions.delete(nodeId);
-    log.info('session closed', { error: session.ended?.error });
-    inside.shown();
-  }
-}
-
-function nodeOf(context: CallContext): NodeId {
-  if (context.caller.kind === 'node') return asId(context.caller.nodeId);
-  throw new CoveyError('no-certificate', 'Cannot open a session without the certificate of a node');
-}
-
-async function firstHello(inside: Inside, messages: AsyncIterator<AgentMessage>): Promise<Hello> {
-  let timer: Timer | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = inside.clock.after(helloWithinMs, () =>
-      reject(new CoveyError('timeout', 'Cannot open a session', { state: `no hello within ${helloWithinMs} ms` })),
-    );
-  });
-  try {
-    const first = await Promise.race([messages.next(), late]);
-    if (first.done !== true && first.value.body.kind === 'hello') return first.value.body;
-    throw new CoveyError('bad-argument', 'Cannot open a session that does not begin with hello');
-  } finally {
-    timer?.cancel();
-  }
-}
-
-function welcomeFor(
-  inside: Inside,
-  nodeId: NodeId,
-  hello: Hello,
-): { readonly welcome: ManagerMessage; readonly nodeName: string } {
-  const protocol = chooseProtocol({ min: hello.protocolMin, max: hello.protocolMax }, sessionProtocols);
-  const view = inside.store.view();
-  const node = view.find('node', nodeId);
-  if (node === undefined) throw removedError(nodeId);
-  if (inside.lifetime.signal.aborted)
-    throw new CoveyError('not-leader', 'Cannot open a session: this manager does not lead');
-  const cluster = getCluster(view);
-  const nodeName = node.spec.name;
-  const welcome: ManagerMessage = {
-    body: {
-      kind: 'welcome',
-      protocol,
-      term: inside.term,
-      clusterId: cluster.id,
-      heartbeatMs: cluster.spec.heartbeatMs,
-      managers: inside.managers(),
-      nodeName,
-    },
-  };
-  return { welcome, nodeName };
-}
-
-/** Statuses said while the stream was down, facts, and the way into the store; assignments follow once it is there. */
-function greet(inside: Inside, session: NodeSession, hello: Hello): void {
-  inside.reports.add(session.nodeId, hello.tasks);
-  inside.lifetime.run(`greet ${session.nodeId}`, async () => {
-    await inside.presence.ready(session.nodeId, hello.description);
-    session.admitted = true;
-    session.wake?.();
-  });
-}
-
-async function* speak(inside: Inside, session: NodeSession): AsyncGenerator<ManagerMessage> {
-  for (;;) {
-    if (session.ended !== undefined) throw session.ended.error;
-    const message = nextMessage(session, inside.sending());
-    if (message !== undefined) {
-      yield message;
-      continue;
-    }
-    inside.shown();
-    await new Promise<void>(resolve => {
-      session.wake = resolve;
-      if (session.ended !== undefined || session.urgent.length > 0) resolve();
-    });
-    session.wake = undefined;
-  }
-}
-
-/**
- * Hears what the node says, until the session ends. The iterator is not told: ending it would destroy the stream before its
- * status is sent.
- */
-function listen(inside: Inside, session: NodeSession, messages: AsyncIterator<AgentMessage>): Promise<void> {
-  const step = (): void => {
-    messages.next().then(
-      next => {
-        if (session.ended !== undefined) return;
-        if (next.done === true) {
-          endSession(session, new CoveyError('cancelled', 'Cannot go on: the node has ended the session'));
-          return;
-        }
-        inside.presence.heard(session.nodeId);
-        hear(inside, session, next.value);
-        step();
-      },
-      error => endSession(session, error),
-    );
-  };
-  return new Promise(resolve => {
-    session.onEnd = resolve;
-    if (session.ended === undefined) step();
-    else resolve();
-  });
-}
-
-function hear(inside: Inside, session: NodeSession, message: AgentMessage): void {
-  const { body } = message;
-  switch (body.kind) {
-    case 'hello':
-      greet(inside, session, body);
-      return;
-    case 'heartbeat':
-      if (body.sequence % answerEvery === 0)
-        pushUrgent(session, { body: { kind: 'heartbeat', sequence: body.sequence } });
-      return;
-    case 'status':
-      inside.reports.add(session.nodeId, body.tasks);
-      return;
-    case 'acknowledgement':
-      acknowledge(session, body);
-      inside.shown();
-      return;
   }
 }

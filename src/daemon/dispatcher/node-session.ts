@@ -32,7 +32,10 @@ export interface NodeSession {
   onEnd: (() => void) | undefined;
 }
 
-export const urgentMax = 256;
+/** The open session of each node. */
+export type Sessions = Map<NodeId, NodeSession>;
+
+const urgentMax = 256;
 
 export function makeNodeSession(nodeId: NodeId): NodeSession {
   return {
@@ -129,4 +132,12 @@ export function acknowledge(session: NodeSession, acknowledgement: Acknowledgeme
 export function shows(session: NodeSession, epoch: number, key?: string): boolean {
   if (session.ended !== undefined || session.shownEpoch >= epoch) return true;
   return key !== undefined && session.sentTables !== undefined && !session.sentTables.has(key);
+}
+
+/** False when the session has ended or is far behind. */
+export function pushUrgent(session: NodeSession | undefined, message: ManagerMessage): boolean {
+  if (session === undefined || session.ended !== undefined || session.urgent.length >= urgentMax) return false;
+  session.urgent.push(message);
+  session.wake?.();
+  return true;
 }

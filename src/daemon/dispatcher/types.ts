@@ -13,6 +13,8 @@ export interface Dispatcher {
   readonly isConnected: (nodeId: NodeId) => boolean;
   /** Asks the node to open a bulk stream; false when it has no session. */
   readonly openBulk: (nodeId: NodeId, ticket: string) => boolean;
+  /** Tells the node that the caller of that stream has gone. */
+  readonly closeBulk: (nodeId: NodeId, ticket: string) => void;
   /**
    * Resolves when all connected nodes show the tables as they are in the store now, after at most timeoutMs.
    * A node that leaves waits for this before it stops its containers.

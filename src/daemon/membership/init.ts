@@ -100,24 +100,7 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
     nowMs,
     randomBytes: host.random.bytes,
   });
-  const vnis = options.vnisOf(clusterId);
-  const cluster: Omit<Cluster, 'meta'> = {
-    id: clusterId,
-    spec: {
-      pool: request.pool === '' ? clusterDefaults.pool : request.pool,
-      poolPieceBits: clusterDefaults.poolPieceBits,
-      taskHistoryMax: clusterDefaults.taskHistoryMax,
-      certificateDays,
-      heartbeatMs: request.heartbeatMs === 0 ? clusterDefaults.heartbeatMs : request.heartbeatMs,
-      lostAfterMs: request.lostAfterMs === 0 ? clusterDefaults.lostAfterMs : request.lostAfterMs,
-      dataPort: options.dataPort,
-    },
-    rootCertificate: root.certificate,
-    rootKey: root.key,
-    vniOverlay: vnis.overlay,
-    vniIngress: vnis.ingress,
-    tunnelIndexLast: 1,
-  };
+  const cluster = clusterOf(options, { request, clusterId, root, certificateDays });
   const node: Omit<Node, 'meta'> = {
     id: nodeId,
     spec: { name: nodeName, labels: request.labels, availability: 'active' },
@@ -153,6 +136,36 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
       address: description.addresses[0] ?? '',
       workerToken: renderToken({ rootDigest: digestOf(root.certificate), secret: token.secret }),
     },
+  };
+}
+
+function clusterOf(
+  options: InitOptions,
+  parts: {
+    readonly request: InitRequest;
+    readonly clusterId: ClusterId;
+    readonly root: { readonly certificate: Uint8Array; readonly key: Uint8Array };
+    readonly certificateDays: number;
+  },
+): Omit<Cluster, 'meta'> {
+  const { request, clusterId, root, certificateDays } = parts;
+  const vnis = options.vnisOf(clusterId);
+  return {
+    id: clusterId,
+    spec: {
+      pool: request.pool === '' ? clusterDefaults.pool : request.pool,
+      poolPieceBits: clusterDefaults.poolPieceBits,
+      taskHistoryMax: clusterDefaults.taskHistoryMax,
+      certificateDays,
+      heartbeatMs: request.heartbeatMs === 0 ? clusterDefaults.heartbeatMs : request.heartbeatMs,
+      lostAfterMs: request.lostAfterMs === 0 ? clusterDefaults.lostAfterMs : request.lostAfterMs,
+      dataPort: options.dataPort,
+    },
+    rootCertificate: root.certificate,
+    rootKey: root.key,
+    vniOverlay: vnis.overlay,
+    vniIngress: vnis.ingress,
+    tunnelIndexLast: 1,
   };
 }
 

@@ -58,7 +58,7 @@ interface Inside extends SessionOptions {
   readonly waiting: Set<() => void>;
   state: SessionState;
   outbox: Outbox | undefined;
-  bulkStreams: number;
+  readonly bulkStreams: Map<string, AbortController>;
 }
 
 /** One connection from welcome to its end. */
@@ -90,7 +90,7 @@ export function openSession(options: SessionOptions): Session {
     waiting,
     state: { kind: 'connecting', problem: undefined },
     outbox: undefined,
-    bulkStreams: 0,
+    bulkStreams: new Map(),
   };
   const reports = options.agent.onReport(latest => inside.outbox?.reports(latest));
   lifetime.defer('reports', () => reports[Symbol.dispose]());
@@ -207,6 +207,9 @@ function hear(link: Link, message: ManagerMessage): void {
     case 'openBulk':
       openBulk(link, body.ticket);
       return;
+    case 'closeBulk':
+      inside.bulkStreams.get(body.ticket)?.abort(new CoveyError('cancelled', 'Cannot go on: the caller has gone'));
+      return;
     case 'heartbeat':
       return;
   }
@@ -221,8 +224,9 @@ function isNewer(seen: Seen, term: number, sequence: number): boolean {
 }
 
 function learnManagers({ inside, connection }: Link, managers: readonly ManagerAddress[]): void {
-  if (connection.reached === undefined || managers.length === 0) return;
-  inside.memory.rememberManagers(withReached(managers, connection.reached));
+  if (managers.length === 0) return;
+  const { reached } = connection;
+  inside.memory.rememberManagers(reached === undefined ? managers : withReached(managers, reached));
 }
 
 async function speak(link: Link, signal: AbortSignal): Promise<void> {
@@ -274,19 +278,26 @@ async function carryOut(link: Link, signal: AbortSignal): Promise<void> {
   }
 }
 
-function openBulk(link: Link, ticket: string): void {
-  const { inside, connection } = link;
-  if (inside.bulkStreams >= bulkStreamsMax) {
-    inside.log.warn('bulk stream refused', { open: inside.bulkStreams });
+function openBulk({ inside, connection }: Link, ticket: string): void {
+  const { bulkStreams } = inside;
+  if (bulkStreams.size >= bulkStreamsMax) {
+    inside.log.warn('bulk stream refused', { open: bulkStreams.size });
     return;
   }
-  inside.bulkStreams += 1;
+  const controller = new AbortController();
+  bulkStreams.set(ticket, controller);
   // Of the daemon, not of this session: an exec survives that its session is opened anew.
-  inside.lifetime.run('bulk', async signal => {
+  inside.lifetime.run('bulk', async stopping => {
+    const stop = (): void => controller.abort(stopping.reason);
+    stopping.addEventListener('abort', stop, { once: true });
     try {
-      await serveBulk({ ticket, open: connection.bulk, agent: inside.agent, signal });
+      await serveBulk({ ticket, open: connection.bulk, agent: inside.agent, signal: controller.signal });
+    } catch (error) {
+      // Whoever asked is told by the manager.
+      inside.log.debug('bulk stream ended', { error });
     } finally {
-      inside.bulkStreams -= 1;
+      stopping.removeEventListener('abort', stop);
+      bulkStreams.delete(ticket);
     }
   });
 }

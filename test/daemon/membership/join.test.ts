@@ -8,17 +8,15 @@ import { CoveyError, codeOf } from '../../../src/errors.js';
 import type { JoinClusterResponse, JoinToken } from '../../../src/gen/types.js';
 import type { Host } from '../../../src/host.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
+import { adminContext, anySignal, eventually } from '../node-fixtures.js';
 import {
-  adminContext,
-  anySignal,
-  eventually,
   initRequest,
   joinRequest,
   openFlows,
   startManager,
   type TestManager,
   temporaryDirectory,
-} from '../node-fixtures.js';
+} from '../node-rig.js';
 
 const failMaxMs = 5_000;
 

@@ -9,7 +9,8 @@ import { CoveyError, codeOf } from '../../../src/errors.js';
 import type { CallContext } from '../../../src/grpc.js';
 import { makeCalls } from '../../../src/grpc.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
-import { anySignal, silent, temporaryDirectory, wire } from '../node-fixtures.js';
+import { anySignal, silent, wire } from '../node-fixtures.js';
+import { temporaryDirectory } from '../node-rig.js';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root: sockets of other users';
 

@@ -1,0 +1,219 @@
+/**
+ * Managers and nodes of tests: real directories, real sockets on 127.0.0.1, stores in memory, agents that only remember.
+ *
+ * Not here: objects and agents (node-fixtures.ts), tests.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { holdIdentity, type IdentityHolder } from '../../src/daemon/ca/identity.js';
+import { caHandlers } from '../../src/daemon/ca/index.js';
+import { type TokenHandlers, tokenHandlers } from '../../src/daemon/ca/tokens.js';
+import { type Dispatcher, openDispatcher } from '../../src/daemon/dispatcher/index.js';
+import type { BulkRelay } from '../../src/daemon/dispatcher/types.js';
+import { type Member, type MembershipFlows, openMembership } from '../../src/daemon/membership/index.js';
+import { type ClusterServer, openClusterServer } from '../../src/daemon/rpc/index.js';
+import { makeDial, openSession, openSessionMemory, type Session } from '../../src/daemon/session/index.js';
+import type { InitRequest, JoinClusterRequest } from '../../src/gen/types.js';
+import type { Host } from '../../src/host.js';
+import { linuxHost } from '../../src/host-linux/index.js';
+import type { Store } from '../../src/raft/store.js';
+import {
+  anySignal,
+  description,
+  type FakeAgent,
+  fakeAgent,
+  memoryStore,
+  put,
+  silent,
+  testLifetime,
+  wire,
+} from './node-fixtures.js';
+
+export const initRequest: InitRequest = {
+  name: 'm1',
+  advertiseAddress: '',
+  dataPathAddress: '',
+  pool: '',
+  labels: {},
+  lostAfterMs: 0,
+  heartbeatMs: 0,
+  certificateDays: 0,
+};
+
+export const joinRequest: JoinClusterRequest = {
+  address: '',
+  token: '',
+  name: '',
+  advertiseAddress: '',
+  dataPathAddress: '',
+  labels: {},
+};
+
+/** A directory that goes with the test. */
+export async function temporaryDirectory(t: { teardown: (call: () => unknown) => unknown }): Promise<string> {
+  const path = await mkdtemp('/tmp/covey-session-');
+  t.teardown(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+export interface TestManager extends AsyncDisposable {
+  readonly address: string;
+  readonly port: number;
+  readonly store: Store;
+  readonly member: Member;
+  readonly identity: IdentityHolder;
+  readonly tokens: TokenHandlers;
+  readonly workerToken: string;
+  readonly dispatcher: Dispatcher;
+  /** Ends the server and every connection. */
+  readonly stopServer: () => Promise<void>;
+  readonly startServer: () => Promise<void>;
+}
+
+/** Init on a real directory, then the servers of a manager on 127.0.0.1; no agent of its own. */
+export async function startManager(
+  t: { teardown: (call: () => unknown) => unknown },
+  options: {
+    readonly init?: Partial<InitRequest>;
+    readonly relay?: (parts: { store: Store; dispatcher: Dispatcher }) => BulkRelay;
+  } = {},
+): Promise<TestManager> {
+  const dataDir = await temporaryDirectory(t);
+  const store = await memoryStore();
+  const lifetime = testLifetime();
+  let member: Member | undefined;
+  const flows = openFlows(dataDir, 'm1', {
+    start: async (made, { bootstrap }) => {
+      member = made;
+      await put(store, bootstrap);
+    },
+  });
+  const made = await flows.init({ ...initRequest, ...options.init }, anySignal());
+  if (member === undefined) throw new Error('init started nothing');
+  const identity = holdIdentity(member.identity);
+  const { nodeId } = member.membership;
+  let port = 0;
+  const managers = () => [{ nodeId, addresses: [`127.0.0.1:${port}`], leader: true }];
+  const { clock, random } = linuxHost;
+  const dispatcher = openDispatcher({ store, term: 1, clock, log: silent, lifetime, managers, count: () => undefined });
+  const relay = options.relay?.({ store, dispatcher });
+  const open = (): Promise<ClusterServer> =>
+    openClusterServer({
+      host: '127.0.0.1',
+      port,
+      identity,
+      wire,
+      clock,
+      findMember: id => store.view().find('node', id)?.role,
+      services: {
+        Ca: caHandlers({ store, clock, random, log: silent, managers, settled: dispatcher.settled }),
+        Dispatcher: {
+          session: dispatcher.session,
+          bulk: relay?.bulk ?? (() => Promise.reject(new Error('no relay')) as never),
+        },
+      },
+    });
+  let server: ClusterServer | undefined = await open();
+  port = server.port;
+  const stopServer = async (): Promise<void> => {
+    await server?.[Symbol.asyncDispose]();
+    server = undefined;
+  };
+  const manager: TestManager = {
+    address: `127.0.0.1:${port}`,
+    port,
+    store,
+    member,
+    identity,
+    tokens: tokenHandlers({ store, clock, random, address: () => `127.0.0.1:${port}` }),
+    workerToken: made.workerToken,
+    dispatcher,
+    stopServer,
+    startServer: async () => {
+      server = await open();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await lifetime[Symbol.asyncDispose]();
+      await stopServer();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+  t.teardown(() => manager[Symbol.asyncDispose]());
+  return manager;
+}
+
+export function openFlows(
+  dataDir: string,
+  hostname: string,
+  parts: {
+    readonly start: Parameters<typeof openMembership>[0]['start'];
+    readonly host?: Pick<Host, 'clock' | 'random' | 'files'>;
+  },
+): MembershipFlows {
+  return openMembership({
+    host: parts.host ?? linuxHost,
+    dataDir,
+    wire,
+    log: silent,
+    portDefault: 7377,
+    dataPort: 7378,
+    vnisOf: () => ({ overlay: 11, ingress: 12 }),
+    describe: () => description(hostname, ['127.0.0.1:1']),
+    start: parts.start,
+  });
+}
+
+export interface TestWorker {
+  readonly member: Member;
+  readonly identity: IdentityHolder;
+  readonly session: Session;
+  readonly fake: FakeAgent;
+  readonly dataDir: string;
+  /** Ends the session as a daemon that stops does. */
+  readonly stop: () => Promise<void>;
+}
+
+/** A node with a session: joined through the socket, with an agent that only remembers. */
+export async function startWorker(
+  t: { teardown: (call: () => unknown) => unknown },
+  manager: Pick<TestManager, 'address' | 'workerToken'>,
+  options: { readonly name: string; readonly fake?: FakeAgent },
+): Promise<TestWorker> {
+  const dataDir = await temporaryDirectory(t);
+  let worker: TestWorker | undefined;
+  const flows = openFlows(dataDir, options.name, {
+    start: async (member, { signal }) => {
+      worker = await runWorker(t, { member, dataDir, fake: options.fake ?? fakeAgent() });
+      await worker.session.ready(signal);
+    },
+  });
+  await flows.join({ ...joinRequest, address: manager.address, token: manager.workerToken }, anySignal());
+  if (worker === undefined) throw new Error('join started nothing');
+  return worker;
+}
+
+/** The session of a node that has joined, as after a start of its daemon. */
+export async function runWorker(
+  t: { teardown: (call: () => unknown) => unknown },
+  parts: { readonly member: Member; readonly dataDir: string; readonly fake: FakeAgent },
+): Promise<TestWorker> {
+  const { member, dataDir, fake } = parts;
+  const lifetime = testLifetime();
+  const { clock, random, files } = linuxHost;
+  const memory = await openSessionMemory({ files, clock, log: silent, wire, dataDir, lifetime });
+  const identity = holdIdentity(member.identity);
+  const session = openSession({
+    clock,
+    random,
+    log: silent,
+    lifetime,
+    dial: makeDial({ identity, wire, clock, random, findLocal: () => undefined }),
+    agent: fake.agent,
+    tables: fake.networkTables,
+    memory,
+    describe: async () => description(member.membership.nodeName, ['127.0.0.1:1']),
+    bootId: 'boot',
+  });
+  const stop = async (): Promise<void> => await lifetime[Symbol.asyncDispose]();
+  t.teardown(stop);
+  return { member, identity, session, fake, dataDir, stop };
+}
