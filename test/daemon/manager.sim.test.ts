@@ -262,8 +262,11 @@ t.test('a new spec replaces one task after the other, stopped first', async t =>
   const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
   const present = plane.store.view().find('service', id)!;
   let fewest = 3;
+  let most = 0;
   plane.setAgent(task => {
     fewest = Math.min(fewest, plane.running().length);
+    const live = plane.tasks().filter(each => !isEnded(each.status.state));
+    most = Math.max(most, live.length - new Set(live.map(each => each.slot)).size);
     return obedient(task);
   });
   await plane.control.updateService(
@@ -276,6 +279,7 @@ t.test('a new spec replaces one task after the other, stopped first', async t =>
     [2, 2, 2],
   );
   t.equal(fewest, 2, 'one at a time');
+  t.equal(most, 0, 'no slot ever held two');
   checkHistory(t, plane);
 });
 
@@ -417,6 +421,9 @@ t.test('what waits for resources is placed as soon as they are there', async t =
 t.test('ending a manager ends its loops: nothing is written afterwards', async t => {
   const plane = await openPlane();
   await create(plane);
+  await plane.report(plane.running()[0]!.id, { state: 'failed' });
+  await plane.settle();
+  t.equal(plane.clock.pending(), 1, 'it waits for the delay of a restart');
   await plane[Symbol.asyncDispose]();
   t.equal(plane.clock.pending(), 0, 'no timer is left');
 });

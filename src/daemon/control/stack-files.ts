@@ -52,7 +52,11 @@ export function planFiles(
     if (present !== undefined && Buffer.compare(present.digest, digest) === 0) {
       const isUnchanged = isSame(present.spec, spec) && present.removing !== true;
       if (!isUnchanged) writes.push(putFile(table, { ...present, spec, removing: undefined }));
-      changes.push(isUnchanged ? change('unchanged') : change('update', 'labels changed'));
+      changes.push(
+        isUnchanged
+          ? change('unchanged')
+          : change('update', isSame(present.spec, spec) ? 'kept, it was being removed' : 'labels changed'),
+      );
       ids.set(file.name, present.id);
       continue;
     }

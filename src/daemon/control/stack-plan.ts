@@ -120,7 +120,7 @@ function planNetworks(
       );
     }
     writes.push({ kind: 'put', table: 'network', object: { ...present, spec, removing: undefined } });
-    change('update', 'settings changed');
+    change('update', isSame(present.spec, spec) ? 'kept, it was being removed' : 'settings changed');
   }
   return { writes, changes, made };
 }

@@ -1,0 +1,204 @@
+/** Which node takes a task, and why none does. */
+import t from 'tap';
+import { findUnmet, parseConstraint } from '../../../src/daemon/schedule/constraints.js';
+import { type Demand, demandOf, findRefusal, surveyNodes } from '../../../src/daemon/schedule/filters.js';
+import { failuresByNode, planPlacement, renderCpus, renderSize } from '../../../src/daemon/schedule/place.js';
+import type { Node, Task } from '../../../src/gen/types.js';
+import { meta, node, task } from '../plane-fixtures.js';
+
+const gib = 2 ** 30;
+const demand = (over: Partial<Demand> = {}): Demand => ({
+  serviceId: 'service-web',
+  constraints: [],
+  perNodeMax: 0,
+  reservations: undefined,
+  hostPorts: [],
+  ...over,
+});
+const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>
+  task(`${nodeId}-${Math.abs(JSON.stringify(over).length)}`, { nodeId: nodeId as Task['nodeId'], ...over });
+const port = { published: 8_080, target: 80, protocol: 'tcp', mode: 'host' } as const;
+
+function place(
+  nodes: readonly Node[],
+  tasks: readonly Task[],
+  over: Partial<Demand> & { readonly failures?: ReadonlyMap<string, number>; readonly images?: readonly string[] } = {},
+): string {
+  const { failures = new Map(), images = [], ...rest } = over;
+  const placement = planPlacement(surveyNodes(nodes, tasks).values(), demand(rest), { failures, images });
+  return placement.kind === 'node' ? placement.node.id : placement.message;
+}
+
+t.test('fewest tasks of the service, then the image, then fewest tasks at all', async t => {
+  const other = { serviceId: 'other' as Task['serviceId'] };
+  const nodes = [node('a'), node('b')];
+  t.equal(place(nodes, [on('a')]), 'b');
+  t.equal(place(nodes, [on('a', other)]), 'b');
+  t.equal(place(nodes, [on('a'), on('b', other), on('b', { ...other, slot: 2 })]), 'b', 'its own service counts first');
+  t.equal(place(nodes, [on('a', { state: 'failed' })]), 'a', 'what has ended takes no room');
+  const withImage = node('b', { description: { ...node('b').description, images: ['hello:1'] } });
+  t.equal(place([node('a'), withImage], [on('b', other)], { images: ['hello:1'] }), 'b');
+  t.equal(place([node('a'), withImage], [on('b')], { images: ['hello:1'] }), 'a', 'spread comes before the image');
+});
+
+t.test('a node where this spec keeps failing comes last, but is not shut out', async t => {
+  const failures = new Map([['a', 3]]);
+  t.equal(place([node('a'), node('b')], [on('b')], { failures }), 'b');
+  t.equal(place([node('a')], [], { failures }), 'a');
+  t.equal(place([node('a'), node('b')], [], { failures: new Map([['a', 2]]) }), 'a');
+  const failed = (state: 'failed' | 'rejected', updatedAtMs: number, specVersion = 1): Task => ({
+    ...on('a', { state }),
+    specVersion,
+    meta: { ...meta, updatedAtMs },
+  });
+  t.same([...failuresByNode([failed('failed', 9), failed('rejected', 9), failed('failed', 9, 2)], 1, 10)], [['a', 4]]);
+  t.same([...failuresByNode([failed('failed', 0)], 1, 300_001)], []);
+});
+
+t.test('each filter, by itself', async t => {
+  const state = (name: Node['status']['state']): Node =>
+    node('a', { status: { state: name, sinceMs: 0, message: '' } });
+  const available = (availability: Node['spec']['availability']): Node =>
+    node('a', { spec: { name: 'a', labels: {}, availability } });
+  const memory = (memoryBytes: number): Partial<Demand> => ({ reservations: { cpuNanos: 0, memoryBytes, pids: 0 } });
+  const cpu = (cpuNanos: number): Partial<Demand> => ({ reservations: { cpuNanos, memoryBytes: 0, pids: 0 } });
+  const reserved = on('a', {
+    spec: { ...task('x').spec, reservations: { cpuNanos: 3e9, memoryBytes: 7 * gib, pids: 0 } },
+  });
+  const table: readonly (readonly [string, Node, Partial<Demand>, readonly Task[], string | undefined])[] = [
+    ['ready and active', node('a'), {}, [], undefined],
+    ['lost', state('lost'), {}, [], 'lost'],
+    ['unknown', state('unknown'), {}, [], 'unknown'],
+    ['left', state('left'), {}, [], 'left'],
+    ['paused', available('pause'), {}, [], 'paused'],
+    ['draining', available('drain'), {}, [], 'draining'],
+    ['constraint', node('a'), { constraints: ['node.id==b'] }, [], 'constraint'],
+    ['all memory', node('a'), memory(8 * gib), [], undefined],
+    ['more memory', node('a'), memory(8 * gib + 1), [], 'memory'],
+    ['memory that is reserved', node('a'), memory(1 * gib + 1), [reserved], 'memory'],
+    [
+      'memory that a stopping task still has',
+      node('a'),
+      memory(2 * gib),
+      [{ ...reserved, desired: 'shutdown' }],
+      'memory',
+    ],
+    [
+      'memory of an ended task',
+      node('a'),
+      memory(8 * gib),
+      [{ ...reserved, status: { ...reserved.status, state: 'failed' } }],
+      undefined,
+    ],
+    ['CPU', node('a'), cpu(1e9 + 1), [reserved], 'cpu'],
+    [
+      'no reservation on a full node',
+      node('a', { description: { ...node('a').description, memoryBytes: 0 } }),
+      {},
+      [reserved],
+      undefined,
+    ],
+    ['host port', node('a'), { hostPorts: [port] }, [on('a', { ports: [port] })], 'port'],
+    [
+      'the same number, other protocol',
+      node('a'),
+      { hostPorts: [{ ...port, protocol: 'udp' }] },
+      [on('a', { ports: [port] })],
+      undefined,
+    ],
+    ['most per node', node('a'), { perNodeMax: 1 }, [on('a')], 'per-node-max'],
+    ['most per node, one is stopping', node('a'), { perNodeMax: 1 }, [on('a', { desired: 'shutdown' })], undefined],
+  ];
+  for (const [name, where, over, tasks, kind] of table) {
+    const usage = surveyNodes([where], tasks).get('a');
+    t.equal(usage && findRefusal(usage, demand(over))?.kind, kind, name);
+  }
+});
+
+t.test('a refusal counts, explains, and begins with the most common reason', async t => {
+  const small = (name: string, memoryGib: number): Node =>
+    node(name, { description: { ...node(name).description, memoryBytes: memoryGib * gib } });
+  const draining = node('rack3', { spec: { name: 'rack3', labels: {}, availability: 'drain' } });
+  const eight = { reservations: { cpuNanos: 0, memoryBytes: 8 * gib, pids: 0 } };
+  t.equal(
+    place([draining, small('rack1', 5.1), small('rack2', 2)], [], eight),
+    'no node fits: 3 looked at; 2 have too little memory (wants 8.0 GiB, most free is 5.1 GiB on rack1), 1 is draining',
+  );
+  t.equal(place([], []), 'no node fits: there are no nodes');
+  const table: readonly (readonly [Partial<Demand>, readonly Task[], string])[] = [
+    [
+      { reservations: { cpuNanos: 5e9, memoryBytes: 0, pids: 0 } },
+      [],
+      '1 has too little CPU (wants 5, most free is 4 on a)',
+    ],
+    [{ constraints: ['node.labels.zone == eu'] }, [], '1 does not meet node.labels.zone==eu'],
+    [{ hostPorts: [port] }, [on('a', { ports: [port] })], '1 has port 8080/tcp in use'],
+    [{ perNodeMax: 1 }, [on('a')], '1 runs as many tasks of the service as one node may (1)'],
+  ];
+  for (const [over, tasks, reason] of table)
+    t.equal(place([node('a')], tasks, over), `no node fits: 1 looked at; ${reason}`);
+});
+
+t.test('a pending task asks what its spec says', async t => {
+  t.same(
+    demandOf(task('t', { ports: [port, { ...port, published: 1, mode: 'ingress' }] })),
+    demand({ hostPorts: [port] }),
+  );
+});
+
+t.test('constraints: what holds', async t => {
+  const where = node('a', {
+    role: 'manager',
+    spec: { name: 'rack1', labels: { zone: 'EU', empty: '' }, availability: 'active' },
+    description: { ...node('a').description, hostname: 'rack1.example', labels: { disk: 'ssd' } },
+  });
+  const holds = [
+    'node.id==a',
+    'node.name == rack1',
+    'node.hostname==rack1.example',
+    'node.role==manager',
+    'node.platform.os==Linux',
+    'node.platform.arch==x86_64',
+    'node.labels.zone==eu',
+    'node.labels.zone!=us',
+    'engine.labels.disk==ssd',
+    'node.labels.missing!=x',
+  ];
+  const fails = [
+    'node.id==b',
+    'node.role!=manager',
+    'node.labels.zone!=eu',
+    'node.labels.missing==x',
+    'node.platform.arch==arm64',
+    'nonsense',
+  ];
+  for (const text of holds) t.equal(findUnmet([text], where), undefined, text);
+  for (const text of fails) t.equal(findUnmet([text], where), text, text);
+  t.equal(findUnmet(['node.id==a', 'node.role==worker'], where), 'node.role==worker', 'all have to hold');
+});
+
+t.test('constraints: what is wrong with them', async t => {
+  for (const text of [
+    '',
+    'node.id',
+    'node.id=a',
+    'node.id==',
+    '==a',
+    'node.ip==10.0.0.1',
+    'node.labels.==x',
+    'node id==a',
+  ]) {
+    t.ok('problem' in parseConstraint(text), text);
+  }
+  t.same(parseConstraint(' node.labels.a-b.c  !=  two words '), {
+    key: 'node.labels.a-b.c',
+    operator: '!=',
+    value: 'two words',
+    text: 'node.labels.a-b.c!=two words',
+  });
+});
+
+t.test('sizes and CPUs as people read them', async t => {
+  t.same([0, 1_023, 1_024, 5.1 * gib, 2 ** 62].map(renderSize), ['0 B', '1023 B', '1.0 KiB', '5.1 GiB', '4096.0 PiB']);
+  t.same([0, 5e8, 1e9, 1_234_567_890].map(renderCpus), ['0', '0.5', '1', '1.23']);
+});
