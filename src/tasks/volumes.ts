@@ -94,7 +94,12 @@ async function findOrMake(state: State, name: string, request: Request): Promise
   const path = join(state.directory, name, '_data');
   if ((await files.findStat(path)) !== undefined) return { path };
   state.cleaned ??= clean(state);
-  await state.cleaned;
+  try {
+    await state.cleaned;
+  } catch (error) {
+    state.cleaned = undefined; // tried again by the next volume
+    throw error;
+  }
   const making = join(state.directory, `${makingPrefix}${name}`);
   // Volumes hold what containers wrote, setuid programs too: only root may look in.
   await files.makeDirectory(making, { mode: 0o700 });

@@ -176,7 +176,7 @@ function chooseManifest(
   );
   const known = present.length === 0 ? descriptors : present;
   const chosen = choosePlatform(options.platform, known) ?? (known.length === 1 ? known[0] : undefined);
-  if (chosen === undefined) throw noPlatform(source.what, options.platform, descriptors);
+  if (chosen === undefined) throw noPlatform(source.what, options.platform, descriptors.filter(isImage));
   if (!isIndexType(chosen.mediaType)) return chosen;
   if (options.depth >= indexDepthMax) {
     throw new CoveyError(

@@ -78,13 +78,19 @@ export function openTarReader(handler: TarHandler, options: TarReaderOptions): T
   return {
     push: chunk => attempt(() => pushChunk(state, handler, chunk)),
     finish: () => {
-      const isCut =
-        state.phase.kind !== 'end' && (state.phase.kind !== 'header' || state.rest.length > 0 || hasPending(state));
-      if (isCut)
+      if (isWithin(state)) {
         throw new CoveyError(options.code, `Cannot read ${options.what}: it is cut short at byte ${state.offset}`);
+      }
       return { isMarked: state.phase.kind === 'end' };
     },
   };
+}
+
+/** In the middle of an entry. Some writers (umoci) leave out the end mark, and the zeros that fill the last block. */
+function isWithin(state: State): boolean {
+  const { phase } = state;
+  if (phase.kind === 'data' || phase.kind === 'extended') return phase.left > 0 || hasPending(state);
+  return phase.kind === 'header' && (state.rest.length > 0 || hasPending(state));
 }
 
 function hasPending(state: State): boolean {
