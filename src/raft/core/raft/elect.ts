@@ -96,6 +96,9 @@ export function handleVoteReply(raft: Raft, reply: VoteReply): void {
         campaign(raft, 'election');
         return;
       }
+      // Others' votes alone do not do: if this node led before its own vote is on disk, it could lose term and vote in
+      // a crash, win the same term again, and put other entries at indexes that it had sent out in that term.
+      if (raft.tracker.votes.get(raft.id) !== true) break;
       becomeLeader(raft);
       broadcastAppend(raft);
       return;
