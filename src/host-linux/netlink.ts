@@ -15,10 +15,10 @@ const setsockopt = libcFunction<[number, number, number, Uint8Array, number], nu
   'int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)',
 );
 const send = libcFunction<[number, Uint8Array, number, number], number>(
-  'ssize_t send(int fd, const uint8_t *data, size_t size, int flags)',
+  'long send(int fd, const uint8_t *data, size_t size, int flags)',
 );
 const recv = libcFunction<[number, Uint8Array, number, number], number>(
-  'ssize_t recv(int fd, _Out_ uint8_t *data, size_t size, int flags)',
+  'long recv(int fd, _Out_ uint8_t *data, size_t size, int flags)',
 );
 
 const AF_NETLINK = 16;

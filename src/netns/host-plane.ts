@@ -123,7 +123,11 @@ function ensure(state: State, fabric: Fabric, mtu: number): string[] {
   state.uplinks = readUplinks(netlink);
   const read = (name: string): string | undefined => kernel.readSysctl(namespace, name);
   state.forwarding = planForwarding({ uplinks: state.uplinks.names, noted, read });
-  return found.made ? [`link ${device} made`] : [];
+  return [
+    ...(found.made ? [`link ${device} made`] : []),
+    ...found.switched.map(name => `sysctl ${name}`),
+    ...state.forwarding.switchOn.map(name => `forwarding on ${name}`),
+  ];
 }
 
 /** Noted first, then changed: a crash in between costs a line in a file. */

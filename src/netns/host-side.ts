@@ -54,6 +54,14 @@ function hostLinkAt(base: number): HostLink {
   return { hostAddress: addressOfNumber(base + 1), fabricAddress: addressOfNumber(base + 2) };
 }
 
+export interface EnsuredLink {
+  readonly link: HostLink;
+  /** The link had to be made. */
+  readonly made: boolean;
+  /** Its sysctls that had to be set. */
+  readonly switched: readonly string[];
+}
+
 /** The link with both ends up, made or taken over. Says whether it had to be made. */
 export function ensureHostLink(
   { kernel, namespace, netlink }: HostSocket,
@@ -63,7 +71,7 @@ export function ensureHostLink(
     readonly fabricNetlink: NetlinkSocket;
     readonly mtu: number;
   },
-): { readonly link: HostLink; readonly made: boolean } {
+): EnsuredLink {
   const { prefix, fabric, fabricNetlink, mtu } = options;
   const device = `${prefix}0`;
   const addresses = listAddresses(netlink);
@@ -72,8 +80,7 @@ export function ensureHostLink(
   const known = near === undefined ? undefined : findLinkAddress(addresses, near);
   if (near !== undefined && far !== undefined && known !== undefined) {
     if (!near.up) sendRequests(netlink, changeLink({ index: near.index, up: true }, `bring up ${device}`));
-    switchHostLink(kernel, namespace, device);
-    return { link: known, made: false };
+    return { link: known, made: false, switched: switchHostLink(kernel, namespace, device) };
   }
   if (near !== undefined) {
     if (near.group !== linkGroup) {
@@ -95,8 +102,7 @@ export function ensureHostLink(
   ]);
   const index = indexOf(netlink, device);
   sendRequests(netlink, [addAddress({ index, prefix: `${link.hostAddress}/30` })]);
-  switchHostLink(kernel, namespace, device);
-  return { link, made: true };
+  return { link, made: true, switched: switchHostLink(kernel, namespace, device) };
 }
 
 function findLinkAddress(addresses: readonly Address[], near: LinkSeen): HostLink | undefined {
@@ -111,11 +117,13 @@ export function indexOf(netlink: NetlinkSocket, device: string): number {
 }
 
 /** Our own link only: what comes from the fabric is forwarded, and 127.0.0.1 may be a client of a published port. */
-function switchHostLink(kernel: Kernel, namespace: NamespaceHandle | undefined, device: string): void {
-  for (const key of ['forwarding', 'route_localnet']) {
-    const name = `net/ipv4/conf/${device}/${key}`;
-    if (kernel.readSysctl(namespace, name) !== '1') kernel.writeSysctl(namespace, name, '1');
-  }
+function switchHostLink(kernel: Kernel, namespace: NamespaceHandle | undefined, device: string): string[] {
+  const names = ['forwarding', 'route_localnet'].map(key => `net/ipv4/conf/${device}/${key}`);
+  return names.filter(name => {
+    if (kernel.readSysctl(namespace, name) === '1') return false;
+    kernel.writeSysctl(namespace, name, '1');
+    return true;
+  });
 }
 
 export interface Uplinks {

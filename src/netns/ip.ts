@@ -11,9 +11,10 @@ export interface Prefix {
   readonly bits: number;
 }
 
+const addressV4 = /^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/;
+
 export function isAddressV4(text: string): boolean {
-  const parts = text.split('.');
-  return parts.length === 4 && parts.every(part => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
+  return addressV4.test(text);
 }
 
 /** 4 or 16 bytes in network order. */

@@ -10,10 +10,11 @@
  *
  * Not here: routes and neighbours towards the task in the fabric beyond the first time (wanted.ts compares them).
  */
+import { CoveyError, errnoOf } from '../errors.js';
 import type { Kernel, NamespaceHandle, NetlinkSocket } from '../host.js';
 import { type Attachment, addressesOf } from './attachment.js';
 import { containerLinkIndex, deviceContainer, gatewayAddress, gatewayMac, resolverAlias } from './constants.js';
-import { changeLink, inetSwitches, makeVeth } from './netlink/links.js';
+import { changeLink, inetSwitches, type LinkSeen, listLinks, makeVeth, removeLink } from './netlink/links.js';
 import { type NetlinkRequest, sendRequests } from './netlink/message.js';
 import { addAddress, localTable, mainTable, setNeighbour, setRoute } from './netlink/routes.js';
 
@@ -90,6 +91,17 @@ export function connectNamespace(
     sendRequests(inside, changeLink({ index: loopbackIndex, up: true }, 'bring up lo'));
     return;
   }
-  sendRequests(fabric.netlink, nearRequests(attachment, fabric.nextIndex(), namespace.fd));
+  try {
+    sendRequests(fabric.netlink, nearRequests(attachment, fabric.nextIndex(), namespace.fd));
+  } catch (error) {
+    if (!(error instanceof CoveyError && errnoOf(error.cause) === 'EEXIST')) throw error;
+    // The same task was detached a moment ago, and its namespace has not ended yet.
+    sendRequests(fabric.netlink, listLinks(fabric.netlink).filter(isOf(attachment)).map(removeLink));
+    sendRequests(fabric.netlink, nearRequests(attachment, fabric.nextIndex(), namespace.fd));
+  }
   sendRequests(inside, farRequests(attachment));
+}
+
+function isOf({ device }: Attachment): (link: LinkSeen) => boolean {
+  return link => link.name === device;
 }

@@ -4,7 +4,7 @@
  *
  * Not here: the link to the host (host-side.ts), what goes into it all (wanted.ts).
  */
-import { CoveyError } from '../errors.js';
+import { CoveyError, errnoOf } from '../errors.js';
 import type { Kernel, NamespaceHandle, NetlinkSocket, NftContext } from '../host.js';
 import {
   deviceHost,
@@ -152,7 +152,7 @@ function bringUpTunnel(fabric: Fabric, link: LinkSeen, port: number): void {
     openFabricLink(fabric, link);
   } catch (error) {
     sendRequests(fabric.netlink, [removeLink(link)]);
-    if (!(error instanceof CoveyError && error.state?.includes('errno 98'))) throw error;
+    if (!(error instanceof CoveyError && errnoOf(error.cause) === 'EADDRINUSE')) throw error;
     throw new CoveyError('port-in-use', `Cannot open the data path: UDP port ${port} of this host is in use`, {
       hint: 'give the cluster another port (--data-path-port)',
       cause: error,

@@ -183,9 +183,8 @@ function attach(state: State, attachment: Attachment): void {
     makeTaskNamespace(kernel, undefined, { path, attachment });
     return;
   }
-  const index = state.nextIndex;
   makeTaskNamespace(kernel, linkFabric(state), { path, attachment });
-  state.devices.set(attachment.device, index);
+  state.devices.set(attachment.device, state.nextIndex - 1);
   for (const object of attachmentObjects(attachment)) state.objects.set(keyOf(object), object);
 }
 

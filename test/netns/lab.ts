@@ -58,6 +58,8 @@ export async function openLab(options: LabOptions): Promise<Lab> {
   const directory = mkdtempSync(join(tmpdir(), 'covey-netns-lab-'));
   const { kernel, files } = linuxHost;
   const problems: string[] = [];
+  // Timers of the daemon do not keep a process alive.
+  const alive = setInterval(() => undefined, 60_000);
   const wire = kernel.makeNetworkNamespace(join(directory, 'wire'));
   inside(wire, 'ip', 'link', 'add', 'u0', 'type', 'bridge');
   inside(wire, 'ip', 'link', 'set', 'u0', 'up');
@@ -120,6 +122,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
     problems,
     open,
     [Symbol.asyncDispose]: async () => {
+      clearInterval(alive);
       for (const node of nodes) {
         await node.stack.removeEverything();
         await node.stack[Symbol.asyncDispose]();

@@ -5,6 +5,7 @@
  *
  * Not here: what links, routes and neighbours look like (links.ts, routes.ts), conntrack entries (../conntrack.ts).
  */
+import { getSystemErrorMap } from 'node:util';
 import { CoveyError } from '../../errors.js';
 import type { NetlinkSocket } from '../../host.js';
 
@@ -133,13 +134,16 @@ function failureOf(answer: Buffer, batch: readonly NetlinkRequest[]): CoveyError
   return refusal(errno, request.about, answer);
 }
 
+/** The cause carries the errno's name as its code, as Node's own errors do. */
 function refusal(errno: number, about: string, answer: Buffer): CoveyError {
   const flags = answer.readUInt16LE(6);
   const echoed = flags & flagCapped ? headerBytes : answer.readUInt32LE(headerBytes + 4);
   const extended =
     flags & flagExtended ? readAttributes(answer, headerBytes + 4 + echoed).get(extendedText) : undefined;
+  const [name, words] = getSystemErrorMap().get(-errno) ?? [`errno ${errno}`, 'unknown error'];
   return new CoveyError('netlink-refused', `Cannot ${about}`, {
-    state: `the kernel says errno ${errno}${extended === undefined ? '' : ` (${textOf(extended)})`}`,
+    state: extended === undefined ? undefined : textOf(extended),
+    cause: Object.assign(new Error(`${name}, ${words}`), { code: name }),
   });
 }
 

@@ -1,0 +1,125 @@
+import t from 'tap';
+import { linuxHost } from '../../src/host-linux/index.js';
+import { ask, configure, get, inside, nodeItem, openLab, serve, serviceItem, tables } from './lab.js';
+import { never, openStage, published, skipUnlessRoot, untilAll } from './stage.js';
+
+const docker = `
+table ip filter {
+  chain DOCKER-USER { }
+  chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
+}`;
+const ufw = 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } }';
+const firewalld = `
+table inet firewalld {
+  chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state established,related accept; reject with icmpx admin-prohibited; }
+}`;
+
+for (const [what, rules, place] of [
+  ['Docker', docker, 'ip filter DOCKER-USER'],
+  ['ufw', ufw, 'ip filter FORWARD'],
+  ['firewalld', firewalld, 'inet firewalld filter_FORWARD'],
+] as const) {
+  t.test(
+    `published ports and the way out work behind a firewall that drops, as ${what} sets it`,
+    skipUnlessRoot,
+    async t => {
+      await using stage = await openStage({ nodes: 2 });
+      const { lab } = stage;
+      const [node] = lab.nodes;
+      if (node === undefined) throw new Error('no node');
+      const file = `${lab.directory}/firewall.nft`;
+      linuxHost.files.writeSync(file, rules.replaceAll(/[;{}] /g, end => `${end.trim()}\n`).replaceAll(' }', '\n}\n'));
+      inside(node.namespace, 'nft', '-f', file);
+      const before = inside(node.namespace, 'nft', 'list', 'ruleset').replace(/table inet covey[\s\S]*?\n}\n/, '');
+      t.match(await get(lab.client, node.address, published), 'failed', 'dropped at first');
+      t.same(await node.stack.check(), [`accept rules in ${place}`]);
+      const wanted = [`w1 sees ${lab.clientAddress}`, `w2 sees ${lab.clientAddress}`];
+      t.same(await untilAll(wanted, () => get(lab.client, node.address, published)), wanted);
+      await using _outside = await serve(lab.client, 'outside', 80);
+      t.equal(await get(stage.namespace('c1'), lab.clientAddress, 80), `outside sees ${node.address}`);
+      t.same(await node.stack.check(), [], 'once is enough');
+      t.ok(node.stack.changes().some(change => change.kind === 'nft-rule' && change.name === place));
+      await node.stack.removeEverything();
+      t.equal(inside(node.namespace, 'nft', 'list', 'ruleset'), before, 'the firewall is as it was');
+    },
+  );
+}
+
+t.test('a node with two NICs does not become a router, and 127.0.0.1 stays its own', skipUnlessRoot, async t => {
+  await using lab = await openLab({ nodes: 1 });
+  const [node] = lab.nodes;
+  if (node === undefined) throw new Error('no node');
+  const behind = linuxHost.kernel.makeNetworkNamespace(`${lab.directory}/behind`);
+  inside(node.namespace, 'ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', behind.path);
+  inside(node.namespace, 'ip', 'addr', 'add', '10.92.0.1/24', 'dev', 'eth1');
+  inside(node.namespace, 'ip', 'link', 'set', 'eth1', 'up');
+  inside(behind, 'ip', 'addr', 'add', '10.92.0.2/24', 'dev', 'eth0');
+  inside(behind, 'ip', 'link', 'set', 'eth0', 'up');
+  inside(behind, 'ip', 'route', 'add', 'default', 'via', '10.92.0.1');
+  inside(lab.client, 'ip', 'route', 'add', '10.92.0.0/24', 'via', node.address);
+  await configure(node);
+  const service = serviceItem({ name: 'web', ports: [{ published, target: 80 }] });
+  await node.stack.applyTables(tables(nodeItem(node), service), never);
+  const sysctl = (name: string): string => inside(node.namespace, 'cat', `/proc/sys/net/ipv4/conf/${name}`).trim();
+  t.equal(sysctl('eth1/forwarding'), '1', 'clients may come from there');
+  t.equal(sysctl('all/forwarding'), '0');
+  t.equal(sysctl('all/route_localnet'), '0');
+  t.match(await ask(lab.client, 'busybox', 'ping', '-c2', '-i0.1', '-W1', '10.92.0.2'), /100% packet loss/);
+  t.match(await ask(behind, 'busybox', 'ping', '-c2', '-i0.1', '-W1', lab.clientAddress), /100% packet loss/);
+  await t.test('a neighbour who sends to 127.0.0.1 over the wire gets nothing', async t => {
+    await using _own = await serve(node.namespace, 'private', 9000);
+    inside(
+      lab.client,
+      'sh',
+      '-c',
+      'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip addr del 127.0.0.1/8 dev lo',
+    );
+    inside(lab.client, 'ip', 'route', 'add', '127.0.0.1/32', 'via', node.address);
+    t.match(await ask(lab.client, 'nc', '-n', '-w1', '-s', lab.clientAddress, '127.0.0.1', '9000'), 'failed');
+  });
+  await t.test('a host that forwards by its own will is left alone', async t => {
+    inside(node.namespace, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
+    await node.stack.check();
+    t.match(await ask(behind, 'busybox', 'ping', '-c1', '-W1', lab.clientAddress), / 0% packet loss/);
+    await node.stack.removeEverything();
+    t.equal(sysctl('eth0/forwarding'), '1', 'and stays a router');
+  });
+  linuxHost.kernel.closeNamespace(behind);
+  linuxHost.kernel.removeNamespace(behind.path);
+});
+
+t.test('two coveys share a host', skipUnlessRoot, async t => {
+  await using stage = await openStage({ nodes: 1 });
+  const { lab } = stage;
+  const [node] = lab.nodes;
+  if (node === undefined) throw new Error('no node');
+  const { runDir, dataDir, namespace, number, address } = node;
+  const second = { ...node, runDir: `${runDir}-b`, dataDir: `${dataDir}-b` };
+  await linuxHost.files.makeDirectory(second.runDir);
+  const { openNetworkStack } = await import('../../src/netns/index.js');
+  const { makeTelemetry } = await import('../../src/telemetry.js');
+  const log = { debug: () => undefined, info: () => undefined, warn: t.comment, error: t.comment, with: () => log };
+  const telemetry = makeTelemetry(log);
+  const options = { runDir: second.runDir, dataDir: second.dataDir, namespace, telemetry, upstreams: () => [] };
+  await using stack = openNetworkStack({ ...options, host: linuxHost, prefix: 'other' });
+  await stack.recover();
+  const identity = { nodeId: nodeItem(node).key.slice(5), tunnelIndex: number, dataAddress: address, dataPort: 7378 };
+  const { id } = await import('./lab.js');
+  await stack.configure({ ...identity, nodeId: id(identity.nodeId), vniOverlay: 0x400000, vniIngress: 0x400001 });
+  t.same(await node.stack.check(), [], 'the first has nothing to mend');
+  t.same(await stack.check(), []);
+  t.match(await get(lab.client, address, published), 'w1 sees');
+  await stack.removeEverything();
+  await node.stack.check();
+  t.match(await get(lab.client, address, published), 'w1 sees', 'when the other has left, too');
+});
+
+t.test('the MTU of links follows the underlay', skipUnlessRoot, async t => {
+  await using stage = await openStage({ nodes: 2, mtu: 1_400 });
+  for (const name of ['c1', 'w2']) {
+    t.match(inside(stage.namespace(name), 'ip', 'link', 'show', 'eth0'), /mtu 1350/, 'both ends have it');
+  }
+  t.match(inside(stage.fabric(1), 'ip', 'link', 'show', 'cv0'), /mtu 1350/);
+  const large = (size: string) => ask(stage.namespace('c1'), 'busybox', 'ping', '-c1', '-W1', '-s', size, '10.0.1.22');
+  t.match(await large('1322'), / 0% packet loss/, 'the largest packet passes whole');
+});
