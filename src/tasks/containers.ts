@@ -6,11 +6,11 @@
  * Used by controller.ts and recover.ts. Not here: making and starting (prepare.ts, runtime/).
  */
 import { CoveyError } from '../errors.js';
-import type { Task } from '../gen/types.js';
+import type { Task, TaskState } from '../gen/types.js';
 import type { Engine } from './engine.js';
 import { findExit, findPid, isMonitorOf, type Monitored } from './runtime/conmon.js';
 import { waitsForStart } from './runtime/crun.js';
-import { isDeafTo, type ThreadLook } from './runtime/signals.js';
+import { taskStates } from './task.js';
 
 export interface ContainerSeen {
   readonly containerId: string;
@@ -22,6 +22,19 @@ export interface ContainerSeen {
   /** undefined: nobody saw its end. */
   readonly exitCode: number | undefined;
   readonly outOfMemory: boolean;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What recover found of an earlier daemon's work. */
+export interface Found {
+  readonly containers: readonly ContainerSeen[];
+  readonly failure: Failure | undefined;
+  /** The state that was last told, when higher than what is written down. */
+  readonly told: TaskState | undefined;
 }
 
 export function noContainer(containerId: string): ContainerSeen {
@@ -141,14 +154,15 @@ export async function endProcesses(engine: Engine, taskId: Task['id']): Promise<
   }
 }
 
-/** Whether process 1 would surely not notice the signal, so that waiting for it is in vain. */
-export function isDeaf(engine: Engine, container: ContainerSeen, signal: number): boolean {
-  const { files } = engine.host;
-  const folder = `/proc/${container.pid}/task`;
-  const read = (thread: string, name: string): string => files.findTextSync(`${folder}/${thread}/${name}`) ?? '';
-  const threads = files.listSync(folder).map((thread): ThreadLook => {
-    const syscallBefore = read(thread, 'syscall');
-    return { syscallBefore, status: read(thread, 'status'), syscallAfter: read(thread, 'syscall') };
-  });
-  return isDeafTo(signal, threads, process.arch);
+/** Remembers in the run directory, which a reboot empties, how far a task was reported. */
+export function writeTold(engine: Engine, taskId: Task['id'], state: TaskState): void {
+  const folder = engine.paths.taskBundles(taskId);
+  engine.host.files.makeDirectorySync(folder);
+  engine.host.files.writeSync(`${folder}/told`, state);
+}
+
+/** What `writeTold` wrote, in this boot. */
+export function readTold(engine: Engine, taskId: Task['id']): TaskState | undefined {
+  const text = engine.host.files.findTextSync(`${engine.paths.taskBundles(taskId)}/told`)?.trim();
+  return taskStates.find(state => state === text);
 }

@@ -14,11 +14,12 @@ import { isCancellation, type Lifetime } from '../lifetime.js';
 import {
   type ContainerSeen,
   createdContainer,
-  isAlive,
-  isDeaf,
+  type Failure,
+  type Found,
   killHelpers,
   noContainer,
   refreshContainer,
+  writeTold,
 } from './containers.js';
 import type { Engine } from './engine.js';
 import type { Gate } from './gate.js';
@@ -26,7 +27,7 @@ import type { HealthState } from './health.js';
 import { type HealthWatch, watchHealth } from './health-watch.js';
 import { forgetTask, prepareTask, releaseTask } from './prepare.js';
 import { startContainer } from './runtime/crun.js';
-import { parseSignal } from './runtime/signals.js';
+import { stopContainers } from './stop.js';
 import { isFinal, judge, rankOf, step, type TaskAction, type TaskView } from './task.js';
 import { renderTaskFile, type TaskFile } from './task-file.js';
 
@@ -42,25 +43,11 @@ export interface ControllerParts {
   readonly onStatus: () => void;
 }
 
-export interface Failure {
-  readonly code: string;
-  readonly message: string;
-}
-
-/** What recover found of an earlier daemon's work. */
-export interface Found {
-  readonly containers: readonly ContainerSeen[];
-  readonly failure: Failure | undefined;
-  /** The state that was last told, when higher than what is written down. */
-  readonly told: TaskState | undefined;
-}
-
 export interface Wish {
   readonly task: Task;
   readonly unwanted: boolean;
 }
 
-const graceDefaultMs = 10_000;
 /** How often a killed task is looked at that does not go away (a process in an uninterruptible call). */
 const killedLookMs = 200;
 
@@ -304,33 +291,10 @@ export class TaskController {
     this.#healthWatch?.end();
     this.#stopping = 'asked';
     this.#stoppedMain = this.#containers[0]?.phase !== 'ended';
-    let graceMs = 0;
-    for (const [index, container] of this.#containers.entries()) {
-      if (container.phase !== 'running' || !isAlive(engine, container)) continue;
-      const spec = this.#task.spec.containers[index];
-      const signal = this.#stopSignal(index);
-      if (signal === 9 || isDeaf(engine, container, signal)) {
-        engine.host.processes.kill(container.pid, 9);
-      } else {
-        engine.host.processes.kill(container.pid, signal);
-        graceMs = Math.max(graceMs, spec?.stopGraceMs ?? graceDefaultMs);
-      }
-    }
+    const graceMs = stopContainers(engine, this.#task, this.#containers);
     this.#after(graceMs === 0 ? killedLookMs : graceMs, () => {
       this.#graceOver = true;
     });
-  }
-
-  #stopSignal(index: number): number {
-    const spec = this.#task.spec.containers[index];
-    const image = spec === undefined ? undefined : this.#parts.engine.images.find(spec.image);
-    const text = spec?.stopSignal || image?.config.stopSignal || 'SIGTERM';
-    try {
-      return parseSignal(text);
-    } catch (error) {
-      this.#parts.engine.log.warn('a stop signal is unknown; SIGTERM is used', { task: this.#task.id, error });
-      return 15;
-    }
   }
 
   #kill(): void {
@@ -426,11 +390,4 @@ export class TaskController {
     await forgetTask(engine, this.#task.id);
     this.#gone = true;
   }
-}
-
-/** Remembers in the run directory, which a reboot empties, how far a task was reported. */
-function writeTold(engine: Engine, taskId: Task['id'], state: TaskState): void {
-  const folder = engine.paths.taskBundles(taskId);
-  engine.host.files.makeDirectorySync(folder);
-  engine.host.files.writeSync(`${folder}/told`, state);
 }

@@ -26,7 +26,7 @@ const lineMaxBytes = 262_144;
 /** undefined for what is no line of a log: a torn one after the loss of power. */
 export function parseLogLine(line: Uint8Array): LogLine | undefined {
   const head = Buffer.from(line.buffer, line.byteOffset, Math.min(line.length, 64)).toString('latin1');
-  const match = /^(\S+) (stdout|stderr) ([FP]) /.exec(head);
+  const match = /^(\d{4}-\d\d-\d\dT\S+) (stdout|stderr) ([FP]) /.exec(head);
   if (match === null) return undefined;
   const [all, time = '', stream, tag] = match;
   const atMs = Date.parse(time);

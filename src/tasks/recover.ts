@@ -11,13 +11,11 @@
  * Not here: what no task owns (sweep.ts).
  */
 import { codeOf, messageOf } from '../errors.js';
-import type { TaskState } from '../gen/types.js';
 import { asId, isId, type TaskId } from '../ids.js';
-import { adoptContainer, type ContainerSeen, killHelpers, noContainer } from './containers.js';
-import type { Found } from './controller.js';
+import { adoptContainer, type ContainerSeen, type Found, killHelpers, noContainer, readTold } from './containers.js';
 import type { Engine } from './engine.js';
 import { releaseTask } from './prepare.js';
-import { isFinal, rankOf, taskStates } from './task.js';
+import { isFinal, rankOf } from './task.js';
 import { parseTaskFile, type TaskFile } from './task-file.js';
 
 export interface Recovered {
@@ -94,9 +92,4 @@ async function findAlive(engine: Engine, file: TaskFile, blank: readonly Contain
       ? undefined
       : { code: 'monitor-lost', message: 'Cannot find the container of the task: it and its monitor are gone' };
   return { containers: blank, failure, told };
-}
-
-function readTold(engine: Engine, taskId: TaskId): TaskState | undefined {
-  const text = engine.host.files.findTextSync(`${engine.paths.taskBundles(taskId)}/told`)?.trim();
-  return taskStates.find(state => state === text);
 }

@@ -126,9 +126,8 @@ function stepUp(view: TaskView): TaskAction {
     return view.waitsFor === undefined ? { kind: 'prepare' } : { kind: 'wait', because: view.waitsFor };
   }
   if (view.state === 'preparing') return { kind: 'tell', state: 'ready' };
-  if (view.state === 'ready') {
-    return view.desired === 'ready' ? { kind: 'wait', because: 'ready' } : { kind: 'tell', state: 'starting' };
-  }
+  if (view.main === 'created' && view.desired === 'ready') return { kind: 'wait', because: 'ready' };
+  if (view.state === 'ready') return { kind: 'tell', state: 'starting' };
   if (view.main === 'created') return { kind: 'start' };
   if (view.state === 'running') return { kind: 'wait', because: 'running' };
   return view.health === 'starting' ? { kind: 'wait', because: 'health check' } : { kind: 'tell', state: 'running' };

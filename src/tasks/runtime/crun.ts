@@ -61,7 +61,7 @@ const meanings: readonly (readonly [RegExp, 'command-not-found' | 'mount-source'
     'command-not-found',
   ],
   [/open executable|executable file .*permission denied/i, 'command-not-found'],
-  [/(?:mount|bind).*no such file or directory/i, 'mount-source'],
+  [/(?:mount|bind|stat'ing).*no such file or directory/i, 'mount-source'],
   [/unable to find (?:user|group)/i, 'user-not-found'],
   [/no space left on device/i, 'no-space'],
 ];
