@@ -352,8 +352,14 @@ async function start([index]) {
 
 function partition([index]) {
   const node = nodeOf(index);
-  const rules =
-    'add table inet dev_partition; delete table inet dev_partition; table inet dev_partition { chain in { type filter hook input priority -300; iifname "eth0" drop; }; chain out { type filter hook output priority -300; oifname "eth0" drop; }; chain through { type filter hook forward priority -300; drop; } }';
+  const rules = `add table inet dev_partition
+delete table inet dev_partition
+table inet dev_partition {
+  chain in { type filter hook input priority -300; iifname "eth0" drop; }
+  chain out { type filter hook output priority -300; oifname "eth0" drop; }
+  chain through { type filter hook forward priority -300; drop; }
+}
+`;
   run(['nsenter', `--net=/run/netns/${node.namespace}`, 'nft', '-f', '-'], { input: rules });
   return status();
 }

@@ -226,6 +226,8 @@ export async function waitForRemoval(context: CliContext, options: WaitForRemova
     return result === 'interrupted' ? exitCodes.interrupted : exitCodes.done;
   } catch (error) {
     await live?.end();
+    // Gone before the watch began.
+    if (error instanceof CoveyError && error.code === 'not-found') return exitCodes.done;
     if (error instanceof CoveyError && error.code === 'timeout') {
       throw new CoveyError('timeout', error.message, {
         state: `${plural(left, 'task')} still running`,

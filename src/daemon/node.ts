@@ -49,7 +49,14 @@ interface Machine extends DaemonOptions {
   readonly lifetime: Lifetime;
   readonly images: ImageStore;
   readonly network: NetworkStack;
-  readonly probe: RuntimeProbe;
+  readonly runtime: RuntimeOfHost;
+}
+
+/** The container runtime that works here; looked for again after what made it work was undone. */
+interface RuntimeOfHost {
+  readonly current: () => RuntimeProbe;
+  readonly renew: () => Promise<RuntimeProbe>;
+  readonly undo: () => Promise<readonly string[]>;
 }
 
 /** The node that this machine is at the moment, and the scope of its parts. */
@@ -86,18 +93,41 @@ async function openMachine(
 ): Promise<Machine> {
   const { host, settings, log } = options;
   const { dataDir, runDir, prefix } = settings;
-  const [images, probe] = await Promise.all([
+  const [images, runtime] = await Promise.all([
     openImageStore({
       directory: `${dataDir}/images`,
       host,
       log: log.with({ part: 'images' }),
       unpackCommand: options.unpackCommand,
     }),
-    probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),
+    openRuntime(() =>
+      probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),
+    ),
   ]);
   const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
   await network.recover();
-  return { ...options, ...parts, wire: openWire(), images, network, probe };
+  return { ...options, ...parts, wire: openWire(), images, network, runtime };
+}
+
+async function openRuntime(probe: () => Promise<RuntimeProbe>): Promise<RuntimeOfHost> {
+  let current = await probe();
+  let undone = false;
+  return {
+    current: () => current,
+    renew: async () => {
+      if (undone) current = await probe();
+      undone = false;
+      return current;
+    },
+    undo: async () => {
+      undone = true;
+      return await current.undo();
+    },
+  };
+}
+
+function nameOf({ choice }: RuntimeProbe): string {
+  return choice === undefined ? '' : `${choice.name} ${choice.version}`;
 }
 
 async function serve(machine: Machine, startedAtMs: number): Promise<void> {
@@ -134,9 +164,13 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
   await resume(membership, async member => void (await start(member, [], lifetime.signal)));
   const dismantle = async (): Promise<readonly string[]> => {
     await stop();
-    return [...(await machine.network.removeEverything()), ...(await machine.probe.undo())];
+    return [...(await machine.network.removeEverything()), ...(await machine.runtime.undo())];
   };
   const findNode = (): MemberNode | undefined => running?.node;
+  // A daemon that is no node leaves the host as it found it; one that is a node will need it again.
+  lifetime.defer('host', async () => {
+    if (findNode() === undefined) await machine.runtime.undo();
+  });
   const local = makeLocal(machine, { startedAtMs, membership, describe, findNode, dismantle });
   lifetime.own(
     await openLocalServer({
@@ -167,7 +201,8 @@ async function openRunning(
     readonly signal: AbortSignal;
   },
 ): Promise<Running> {
-  const { probe, settings, host } = machine;
+  const { settings, host } = machine;
+  const probe = await machine.runtime.renew();
   if (probe.choice === undefined)
     throw new CoveyError('no-runtime', 'Cannot be a node: no container runtime works on this host', {
       hint: 'covey doctor',
@@ -200,7 +235,8 @@ interface Asked {
 }
 
 async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescription> {
-  const { settings, host, probe, images } = machine;
+  const { settings, host, images } = machine;
+  const probe = machine.runtime.current();
   const facts = await host.machine.facts();
   const addresses = host.machine.addresses().filter(entry => entry.interfaceName !== `${settings.prefix}0`);
   const address = chooseAddress({
@@ -220,7 +256,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     addresses: [address],
     dataAddresses: [data],
     dataPort: settings.dataPathPort,
-    runtime: probe.choice === undefined ? '' : `${probe.choice.name} ${probe.choice.version}`,
+    runtime: nameOf(probe),
     cgroup: probe.cgroup,
     version,
     labels: {},
@@ -241,16 +277,16 @@ function makeLocal(
     readonly dismantle: () => Promise<readonly string[]>;
   },
 ): Handlers<Services['Local']> {
-  const { host, settings, telemetry, network, probe } = machine;
+  const { host, settings, telemetry, network, runtime } = machine;
   const doctor = makeDoctor({
     host,
     dataDir: settings.dataDir,
     tryLink: kind => tryLink(host.kernel, kind),
     telemetry,
-    runtimeFindings: () => probe.findings,
+    runtimeFindings: () => runtime.current().findings,
     changes: () => [
       ...network.changes().map(change => `${change.kind} ${change.name}: ${change.detail}`),
-      ...probe.changes(),
+      ...runtime.current().changes(),
     ],
   });
   return localHandlers({
@@ -258,7 +294,7 @@ function makeLocal(
     settings,
     pid: host.processes.pid,
     nodeVersion: machine.nodeVersion,
-    runtime: () => (probe.choice === undefined ? '' : `${probe.choice.name} ${probe.choice.version}`),
+    runtime: () => nameOf(runtime.current()),
     images: machine.images,
     doctor,
     setLogLevel: machine.log.setLevel,

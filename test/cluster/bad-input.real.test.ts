@@ -8,7 +8,8 @@ import t, { type Test } from 'tap';
 import { openTestDaemon } from './daemon.js';
 import { cannotCluster, type DevCluster, openDevCluster, run, until } from './dev-cluster.js';
 
-const slowMs = 2_000;
+/** Promised are 2 s; a machine that runs other tests at the same time gets more. */
+const slowMs = 6_000;
 
 function temporary(t: Test): string {
   const directory = fs.mkdtempSync('/tmp/covey-bad-');

@@ -72,7 +72,7 @@ export function openDevCluster(t: Test, options: { readonly name: string; readon
   script('down');
   t.teardown(() => {
     const down = script('down');
-    t.equal(down.status, 0, `dev-cluster down: ${down.stderr}`);
+    if (down.status !== 0) throw new Error(`dev-cluster down: ${down.stderr}`);
   });
   const up = script('up', '--workers', String(options.workers));
   if (up.status !== 0) throw new Error(`dev-cluster up: ${up.stderr}`);

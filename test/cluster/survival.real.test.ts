@@ -39,7 +39,7 @@ t.test('daemons and links', { skip: cannotCluster, timeout: 240_000 }, async t =
   ] as const) {
     await t.test(`a ${title} leaves its containers alone, and the next one adopts them`, async t => {
       const ticks = lastTick(cluster, 'tick');
-      if (stop === 'kill') cluster.script('kill', String(node));
+      if (stop === 'kill') t.equal(cluster.script('kill', String(node)).status, 0);
       else {
         const { pid } =
           (JSON.parse(cluster.script('status').stdout) as { nodes: { pid?: number }[] }).nodes[node - 1] ?? {};
@@ -70,10 +70,10 @@ t.test('daemons and links', { skip: cannotCluster, timeout: 240_000 }, async t =
   }
 
   await t.test('a worker that is cut off and comes back restarts nothing', async t => {
-    cluster.script('partition', '2');
+    t.equal(cluster.script('partition', '2').status, 0);
     const cut = cluster.inside(2, 'busybox', 'ping', '-c', '1', '-W', '1', cluster.node(1).address);
     t.not(cut.status, 0, 'it is cut off');
-    cluster.script('heal');
+    t.equal(cluster.script('heal').status, 0);
     const begin = performance.now();
     cluster.must(1, 'service', 'scale', 'tick=6');
     await until(
