@@ -153,9 +153,9 @@ async function writeFirstSnapshot(client: StorageClient, { confState, content }:
       client.post({ ...work, id: nextId });
       nextId += 1;
     });
-  await ask({ kind: 'snapshot-begin', meta: { ...name, confState } });
-  await ask({ kind: 'snapshot-chunk', ...name, offset: 0, bytes: content });
-  await ask({ kind: 'snapshot-finish', ...name });
+  await ask({ kind: 'snapshot-begin', meta: { ...name, confState }, origin: 'own' });
+  await ask({ kind: 'snapshot-chunk', ...name, origin: 'own', offset: 0, bytes: content });
+  await ask({ kind: 'snapshot-finish', ...name, origin: 'own', totalBytes: content.length });
   const hardState = { term: 1, vote: 0, commit: 1 };
   await ask({
     kind: 'append',

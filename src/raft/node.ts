@@ -122,10 +122,12 @@ export class RaftNode implements Arrivals {
     });
     if (!snapshot) this.#start(undefined);
     else
-      this.#snapshots.load(snapshot, pieces => {
-        options.machine.restore(pieces);
-        this.#start(snapshot);
-      });
+      this.#snapshots.load(snapshot, pieces =>
+        this.#guarded(() => {
+          options.machine.restore(pieces);
+          this.#start(snapshot);
+        }),
+      );
   }
 
   /** One tick of time. Called at most once per timer, however late that was; `late` says that it was very late. */
@@ -200,7 +202,10 @@ export class RaftNode implements Arrivals {
   }
 
   /** Keys and counters of the disk. */
-  askStorage(work: StorageWork & { readonly kind: 'set-keyring' | 'stats' }, answer: (answer: StorageAnswer) => void): void {
+  askStorage(
+    work: StorageWork & { readonly kind: 'set-keyring' | 'stats' },
+    answer: (answer: StorageAnswer) => void,
+  ): void {
     this.#storage.ask(work, answer);
   }
 
@@ -218,9 +223,9 @@ export class RaftNode implements Arrivals {
     else this.#snapshots.chunk(message, chunk, answer);
   }
 
-  finishSnapshot(message: SnapshotRequest, answer: (stored: boolean) => void): void {
+  finishSnapshot(message: SnapshotRequest, totalBytes: number, answer: (stored: boolean) => void): void {
     if (this.#halted) return answer(false);
-    this.#snapshots.finish(message, stored => {
+    this.#snapshots.finish(message, totalBytes, stored => {
       if (stored) this.receive(message);
       answer(stored);
     });

@@ -34,8 +34,8 @@ export interface Arrivals {
     chunk: ArrivingChunk,
     answer: (receivedBytes: number | undefined) => void,
   ) => void;
-  /** All bytes are here: store it, then take the message. */
-  readonly finishSnapshot: (message: SnapshotRequest, answer: (stored: boolean) => void) => void;
+  /** All bytes are here: store it, then take the message. Refused when it is not exactly `totalBytes`: a late repetition. */
+  readonly finishSnapshot: (message: SnapshotRequest, totalBytes: number, answer: (stored: boolean) => void) => void;
   readonly unreachable: (peer: PeerId) => void;
 }
 
@@ -55,7 +55,7 @@ export function pumpSnapshot(
     if (offset === undefined) return done(false);
     source.read(offset, chunk => {
       if (chunk === undefined) return done(false);
-      if (chunk.bytes.length === 0) return to.finishSnapshot(message, done);
+      if (chunk.bytes.length === 0) return to.finishSnapshot(message, chunk.totalBytes, done);
       to.snapshotChunk(message, { offset, bytes: chunk.bytes }, next);
     });
   };

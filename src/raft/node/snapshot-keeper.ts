@@ -26,7 +26,7 @@ export interface SnapshotKeeper {
     chunk: ArrivingChunk,
     answer: (receivedBytes: number | undefined) => void,
   ) => void;
-  readonly finish: (message: SnapshotRequest, answer: (stored: boolean) => void) => void;
+  readonly finish: (message: SnapshotRequest, totalBytes: number, answer: (stored: boolean) => void) => void;
   /** Reads a stored snapshot back; `done` with its pieces. */
   readonly load: (name: SnapshotName, done: (pieces: readonly Uint8Array[]) => void) => void;
 }
@@ -81,25 +81,22 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
       onEvent({ kind: 'snapshot', index: meta.index, phase: 'begun' });
       const pieces = machine.snapshot();
       const fail = () => giveUp(meta);
+      const draft = { index: meta.index, term: meta.term, origin: 'own' } as const;
       const next = (offset: number) => {
         const piece = pieces.next();
         if (piece.done) {
-          storage.ask({ kind: 'snapshot-finish', index: meta.index, term: meta.term }, answer =>
+          storage.ask({ kind: 'snapshot-finish', ...draft, totalBytes: offset }, answer =>
             answer.kind === 'done' ? mark(meta) : fail(),
           );
           return;
         }
-        const work = {
-          kind: 'snapshot-chunk',
-          index: meta.index,
-          term: meta.term,
-          offset,
-          bytes: piece.value,
-        } as const;
-        storage.ask(work, answer => (answer.kind === 'snapshot-progress' ? next(answer.receivedBytes) : fail()));
+        const end = offset + piece.value.length;
+        storage.ask({ kind: 'snapshot-chunk', ...draft, offset, bytes: piece.value }, answer =>
+          receivedBytes(answer) === end ? next(end) : fail(),
+        );
       };
-      storage.ask({ kind: 'snapshot-begin', meta }, answer =>
-        answer.kind === 'snapshot-progress' && answer.receivedBytes === 0 ? next(0) : fail(),
+      storage.ask({ kind: 'snapshot-begin', meta, origin: 'own' }, answer =>
+        receivedBytes(answer) === 0 ? next(0) : fail(),
       );
     },
     isTaking: () => taking !== undefined,
@@ -112,12 +109,18 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
     }),
     begin: ({ snapshot }, answer) => {
       const { index, term, confState } = snapshot;
-      storage.ask({ kind: 'snapshot-begin', meta: { index, term, confState } }, got => answer(receivedBytes(got)));
+      storage.ask({ kind: 'snapshot-begin', meta: { index, term, confState }, origin: 'leader' }, got =>
+        answer(receivedBytes(got)),
+      );
     },
     chunk: ({ snapshot: { index, term } }, { offset, bytes }, answer) =>
-      storage.ask({ kind: 'snapshot-chunk', index, term, offset, bytes }, got => answer(receivedBytes(got))),
-    finish: ({ snapshot: { index, term } }, answer) =>
-      storage.ask({ kind: 'snapshot-finish', index, term }, got => answer(got.kind === 'done')),
+      storage.ask({ kind: 'snapshot-chunk', index, term, origin: 'leader', offset, bytes }, got =>
+        answer(receivedBytes(got)),
+      ),
+    finish: ({ snapshot: { index, term } }, totalBytes, answer) =>
+      storage.ask({ kind: 'snapshot-finish', index, term, origin: 'leader', totalBytes }, got =>
+        answer(got.kind === 'done'),
+      ),
     load(name, done) {
       const pieces: Uint8Array[] = [];
       const next = (offset: number) => {

@@ -4,7 +4,7 @@
  * is on disk may older segments and snapshots go.
  *
  *     <index>-<term>.snap            16 hex digits each: head, then chunks of equal size (the last is shorter), then an end
- *     incoming-<index>-<term>.tmp    being written; a transfer that broke off resumes where it stopped, until a restart
+ *     own-… or leader-….tmp          being written; a transfer that broke off resumes where it stopped, until a restart
  *
  * Called by: storage-server.ts. Not here: the log (wal.ts), what is in a snapshot (the store), the wire (transport.ts).
  */
@@ -34,6 +34,14 @@ export interface SnapshotName {
   readonly term: number;
 }
 
+/**
+ * One that is being written. Our own and one that arrives may cover the same entries at the same time, and their bytes
+ * need not be the same: they never share a file before one of them is whole.
+ */
+export interface SnapshotDraft extends SnapshotName {
+  readonly origin: 'own' | 'leader';
+}
+
 export interface SnapshotMeta extends SnapshotName {
   readonly confState: ConfState;
 }
@@ -61,11 +69,11 @@ export interface SnapshotStore {
   /** Whole snapshots, oldest first. */
   readonly list: () => readonly SnapshotName[];
   /** Begins or resumes. At most two are written at a time (our own and one that arrives); a third replaces the oldest. */
-  readonly begin: (meta: SnapshotMeta) => SnapshotProgress;
+  readonly begin: (meta: SnapshotMeta, origin: SnapshotDraft['origin']) => SnapshotProgress;
   /** The next bytes; `offset` must be what was received so far. */
-  readonly write: (name: SnapshotName, offset: number, bytes: Uint8Array) => SnapshotProgress;
-  /** Makes it durable under its name. */
-  readonly finish: (name: SnapshotName) => void;
+  readonly write: (draft: SnapshotDraft, offset: number, bytes: Uint8Array) => SnapshotProgress;
+  /** Makes it durable under its name; refused when it has not exactly so many bytes. */
+  readonly finish: (draft: SnapshotDraft, totalBytes: number) => void;
   /** Reads every byte, and throws `snapshot-missing` naming file and offset when one is wrong. */
   readonly verify: (name: SnapshotName) => { readonly meta: SnapshotMeta; readonly totalBytes: number };
   readonly read: (name: SnapshotName, offset: number) => SnapshotChunk;
@@ -79,6 +87,7 @@ interface Incoming {
   /** As they were when it began: one snapshot has one key. */
   readonly options: SnapshotStoreOptions;
   readonly meta: SnapshotMeta;
+  readonly origin: SnapshotDraft['origin'];
   readonly path: string;
   readonly file: DiskFile;
   offset: number;
@@ -101,12 +110,14 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   let place = options;
   let incoming: readonly Incoming[] = [];
   const list = () => disk.list(folder).flatMap(parseName);
-  const find = (name: SnapshotName) =>
-    incoming.find(({ meta }) => meta.index === name.index && meta.term === name.term);
-  const get = (name: SnapshotName) => {
-    const found = find(name);
+  const find = (draft: SnapshotDraft) =>
+    incoming.find(
+      ({ meta, origin }) => meta.index === draft.index && meta.term === draft.term && origin === draft.origin,
+    );
+  const get = (draft: SnapshotDraft) => {
+    const found = find(draft);
     if (found) return found;
-    throw new CoveyError('cancelled', `Cannot write to the snapshot at ${name.index}: it was given up for another`);
+    throw new CoveyError('cancelled', `Cannot write to the snapshot at ${draft.index}: it was given up for another`);
   };
   const discard = (one: Incoming) => {
     incoming = incoming.filter(other => other !== one);
@@ -124,22 +135,28 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   };
   return {
     list,
-    begin(meta) {
-      const found = find(meta);
+    begin(meta, origin) {
+      const found = find({ ...meta, origin });
       if (found) return found;
       const [oldest, ...rest] = incoming;
       if (oldest && rest.length > 0) discard(oldest);
-      const begun = beginIncoming(place, meta);
+      const begun = beginIncoming(place, meta, origin);
       incoming = [...incoming, begun];
       return begun;
     },
-    write(name, offset, bytes) {
-      const into = get(name);
+    write(draft, offset, bytes) {
+      const into = get(draft);
       if (offset === into.receivedBytes) orDiscard(into, () => addBytes(into, bytes));
       return { receivedBytes: into.receivedBytes };
     },
-    finish(name) {
-      const done = get(name);
+    finish(draft, totalBytes) {
+      const done = get(draft);
+      if (done.receivedBytes !== totalBytes) {
+        throw new CoveyError(
+          'cancelled',
+          `Cannot finish the snapshot at ${draft.index}: it has ${done.receivedBytes} of ${totalBytes} bytes`,
+        );
+      }
       orDiscard(done, () => finishIncoming(done));
       incoming = incoming.filter(one => one !== done);
     },
@@ -173,9 +190,9 @@ function parseName(name: string): SnapshotName[] {
   return match ? [{ index: Number.parseInt(match[1]!, 16), term: Number.parseInt(match[2]!, 16) }] : [];
 }
 
-function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta): Incoming {
+function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta, origin: SnapshotDraft['origin']): Incoming {
   const { disk, folder, identity } = options;
-  const path = `${folder}/incoming-${fileName(meta).replace('.snap', '.tmp')}`;
+  const path = `${folder}/${origin}-${fileName(meta).replace('.snap', '.tmp')}`;
   removeIfThere(options, path);
   const file = disk.open(path, 'create');
   file.write(
@@ -189,6 +206,7 @@ function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta): Incom
   const incoming: Incoming = {
     options,
     meta,
+    origin,
     path,
     file,
     offset: SECTOR_BYTES,

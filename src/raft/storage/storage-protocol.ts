@@ -10,15 +10,15 @@
  */
 import type { Problem } from '../../gen/types.js';
 import type { Keyring } from './keyring.js';
-import type { SnapshotMeta, SnapshotName } from './snapshot-store.js';
+import type { SnapshotDraft, SnapshotMeta, SnapshotName } from './snapshot-store.js';
 import type { EncodedBatch } from './wal.js';
 
 export type StorageWork =
   | { readonly kind: 'append'; readonly batch: EncodedBatch }
   /** A snapshot to be written here: our own, or one that arrives. Answers how much of it is there already. */
-  | { readonly kind: 'snapshot-begin'; readonly meta: SnapshotMeta }
-  | ({ readonly kind: 'snapshot-chunk'; readonly offset: number; readonly bytes: Uint8Array } & SnapshotName)
-  | ({ readonly kind: 'snapshot-finish' } & SnapshotName)
+  | { readonly kind: 'snapshot-begin'; readonly meta: SnapshotMeta; readonly origin: SnapshotDraft['origin'] }
+  | ({ readonly kind: 'snapshot-chunk'; readonly offset: number; readonly bytes: Uint8Array } & SnapshotDraft)
+  | ({ readonly kind: 'snapshot-finish'; readonly totalBytes: number } & SnapshotDraft)
   | ({ readonly kind: 'snapshot-read'; readonly offset: number } & SnapshotName)
   /** The marker for this snapshot is on disk: what lies before it may go. */
   | ({ readonly kind: 'compact' } & SnapshotName)

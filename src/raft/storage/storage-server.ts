@@ -144,11 +144,11 @@ function perform({ options, wal, snapshots, lowSpace }: Parts, work: StorageWork
     case 'append':
       throw new CoveyError('bug', 'Cannot append here: appends are stored in groups');
     case 'snapshot-begin':
-      return { kind: 'snapshot-progress', receivedBytes: snapshots.begin(work.meta).receivedBytes };
+      return { kind: 'snapshot-progress', receivedBytes: snapshots.begin(work.meta, work.origin).receivedBytes };
     case 'snapshot-chunk':
       return { kind: 'snapshot-progress', receivedBytes: snapshots.write(work, work.offset, work.bytes).receivedBytes };
     case 'snapshot-finish':
-      snapshots.finish(work);
+      snapshots.finish(work, work.totalBytes);
       return { kind: 'done', lowSpace: false };
     case 'snapshot-read':
       return { kind: 'snapshot-chunk', ...snapshots.read(work, work.offset) };

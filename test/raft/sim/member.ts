@@ -84,9 +84,9 @@ export class Member {
       { hardState: { term: 1, vote: 0, commit: 1 }, marker: { ...name, replaces: true }, entries: [] },
       true,
     );
-    server.handle([{ id: 1, kind: 'snapshot-begin', meta: { ...name, confState } }]);
-    server.handle([{ id: 2, kind: 'snapshot-chunk', ...name, offset: 0, bytes: emptyState() }]);
-    server.handle([{ id: 3, kind: 'snapshot-finish', ...name }]);
+    server.handle([{ id: 1, kind: 'snapshot-begin', meta: { ...name, confState }, origin: 'own' }]);
+    server.handle([{ id: 2, kind: 'snapshot-chunk', ...name, origin: 'own', offset: 0, bytes: emptyState() }]);
+    server.handle([{ id: 3, kind: 'snapshot-finish', ...name, origin: 'own', totalBytes: emptyState().length }]);
     server.handle([{ id: 4, kind: 'append', batch: marker }]);
     this.#options.checks.onPosted(this.id, decodeBatch(Buffer.from(marker.body)));
     this.#options.checks.onStored(this.id);

@@ -63,6 +63,12 @@ export const mutants: readonly Mutant[] = [
     replace: 'const free = true || raft.vote === request.from',
   },
   {
+    name: 'leads before its own vote is on disk',
+    file: 'core/raft/elect.js',
+    find: 'if (raft.tracker.votes.get(raft.id) !== true)\n                break;',
+    replace: '',
+  },
+  {
     name: 'keeps a conflicting tail (B12)',
     file: 'core/log.js',
     find: 'appendEntries(log, fresh === 0',

@@ -74,10 +74,10 @@ export function createNetwork({ world, random, deliver, onSend }: NetworkOptions
         ask<number>('snapshot-begin', (arrivals, back) => arrivals.beginSnapshot(message, back), answer),
       snapshotChunk: (message, chunk, answer) =>
         ask<number>('snapshot-chunk', (arrivals, back) => arrivals.snapshotChunk(message, chunk, back), answer),
-      finishSnapshot: (message, answer) =>
+      finishSnapshot: (message, totalBytes, answer) =>
         ask<boolean>(
           'snapshot-finish',
-          (arrivals, back) => arrivals.finishSnapshot(message, back),
+          (arrivals, back) => arrivals.finishSnapshot(message, totalBytes, back),
           value => answer(value === true),
         ),
     };

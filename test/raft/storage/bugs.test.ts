@@ -72,9 +72,9 @@ function append(server: StorageServer, index: number): boolean {
 function install(server: StorageServer, index: number): boolean {
   const name = { index, term: 2 };
   const steps: readonly StorageWork[] = [
-    { kind: 'snapshot-begin', meta: { ...name, confState } },
-    { kind: 'snapshot-chunk', ...name, offset: 0, bytes: new Uint8Array(1000).fill(7) },
-    { kind: 'snapshot-finish', ...name },
+    { kind: 'snapshot-begin', meta: { ...name, confState }, origin: 'leader' },
+    { kind: 'snapshot-chunk', ...name, origin: 'leader', offset: 0, bytes: new Uint8Array(1000).fill(7) },
+    { kind: 'snapshot-finish', ...name, origin: 'leader', totalBytes: 1000 },
     {
       kind: 'append',
       batch: encodeForWal(

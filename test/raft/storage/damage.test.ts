@@ -53,15 +53,16 @@ function append(server: StorageServer, first: number, last = first): StorageAnsw
 /** Writes a snapshot at `index`, its marker, and drops what lies before. */
 function snapshotAt(server: StorageServer, index: number, sizeBytes = 3000): void {
   const meta = { index, term: 1, confState };
-  ask(server, { kind: 'snapshot-begin', meta });
+  ask(server, { kind: 'snapshot-begin', meta, origin: 'own' });
   ask(server, {
     kind: 'snapshot-chunk',
     index: meta.index,
     term: 1,
+    origin: 'own',
     offset: 0,
     bytes: new Uint8Array(sizeBytes).fill(index),
   });
-  ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1 });
+  ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1, origin: 'own', totalBytes: sizeBytes });
   ask(server, {
     kind: 'append',
     batch: encodeForWal({ marker: { index, term: 1, replaces: false }, entries: [] }, true),
@@ -329,16 +330,45 @@ t.test('snapshots are read back in chunks, and a broken transfer resumes where i
   const server = filled(disk);
   const content = Buffer.from(Array.from({ length: 5000 }, (_, at) => (at * 7) & 0xff));
   const meta = { index: 30, term: 1, confState };
-  ask(server, { kind: 'snapshot-begin', meta });
-  ask(server, { kind: 'snapshot-chunk', index: meta.index, term: 1, offset: 0, bytes: content.subarray(0, 1234) });
-  t.match(ask(server, { kind: 'snapshot-begin', meta })[0], { kind: 'snapshot-progress', receivedBytes: 1234 });
+  ask(server, { kind: 'snapshot-begin', meta, origin: 'own' });
+  ask(server, {
+    kind: 'snapshot-chunk',
+    index: meta.index,
+    term: 1,
+    origin: 'own',
+    offset: 0,
+    bytes: content.subarray(0, 1234),
+  });
+  t.match(ask(server, { kind: 'snapshot-begin', meta, origin: 'own' })[0], {
+    kind: 'snapshot-progress',
+    receivedBytes: 1234,
+  });
   t.match(
-    ask(server, { kind: 'snapshot-chunk', index: meta.index, term: 1, offset: 0, bytes: content.subarray(0, 99) })[0],
+    ask(server, {
+      kind: 'snapshot-chunk',
+      index: meta.index,
+      term: 1,
+      origin: 'own',
+      offset: 0,
+      bytes: content.subarray(0, 99),
+    })[0],
     { receivedBytes: 1234 },
     'what came twice is dropped',
   );
-  ask(server, { kind: 'snapshot-chunk', index: meta.index, term: 1, offset: 1234, bytes: content.subarray(1234) });
-  ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1 });
+  ask(server, {
+    kind: 'snapshot-chunk',
+    index: meta.index,
+    term: 1,
+    origin: 'own',
+    offset: 1234,
+    bytes: content.subarray(1234),
+  });
+  t.match(
+    ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1, origin: 'own', totalBytes: 4999 })[0],
+    { kind: 'failed' },
+    'one that is not whole is not finished by a late word',
+  );
+  ask(server, { kind: 'snapshot-finish', index: meta.index, term: 1, origin: 'own', totalBytes: content.length });
   const got: Uint8Array[] = [];
   for (let offset = 0; ; ) {
     const chunk = ask(server, { kind: 'snapshot-read', index: 30, term: 1, offset })[0]!;
