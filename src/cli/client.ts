@@ -42,7 +42,7 @@ export async function openClient(options: OpenClientOptions): Promise<Client> {
   });
   await greeted(client, options.socket);
   const wire = openWire();
-  const explain = (error: unknown): unknown => (isLost(error) ? lostError(options.socket, error) : error);
+  const explain = (error: unknown): unknown => (isLost(error) ? lostError(options.socket) : error);
   return {
     control: explained(makeCalls(client, 'Control', wire), explain),
     local: explained(makeCalls(client, 'Local', wire), explain),
@@ -84,21 +84,17 @@ export function socketError(socket: string, errno: string): CoveyError {
   return new CoveyError('no-daemon', 'Cannot reach coveyd', { state, hint: 'systemctl status covey' });
 }
 
-/** Whether the connection itself went away, as against an answer that speaks of another connection. */
+/** Whether the connection itself went away, as against an answer that speaks of another connection, or our own giving up. */
 function isLost(error: unknown): boolean {
-  return (
-    error instanceof CoveyError &&
-    error.code === 'no-connection' &&
-    error.cause !== undefined &&
-    !(error.cause instanceof CoveyError)
-  );
+  if (!(error instanceof CoveyError) || error.cause === undefined || error.cause instanceof CoveyError) return false;
+  return error.code === 'no-connection' || error.code === 'cancelled';
 }
 
-function lostError(socket: string, cause: unknown): CoveyError {
+/** Without its cause: what gRPC calls it says less. */
+function lostError(socket: string): CoveyError {
   return new CoveyError('no-daemon', 'Cannot go on: coveyd has gone away during the command', {
     state: `the connection over ${socket} broke`,
     hint: 'systemctl status covey',
-    cause,
   });
 }
 

@@ -103,7 +103,8 @@ export function progressOf(input: ProgressInput): ServiceProgress {
     .map(slot => lineOf(slot[0] as Task, nodes))
     .concat(alive.filter(task => !slots.some(slot => slot[0] === task)).map(task => lineOf(task, nodes)))
     .sort((a, b) => compareNames(a.name, b.name));
-  if (running + finished >= wanted && others === 0) return { ...base, lines, outcome: { kind: 'done' } };
+  if (running + finished >= wanted && running <= wanted && others === 0)
+    return { ...base, lines, outcome: { kind: 'done' } };
   if (failure === undefined) return { ...base, lines, outcome: { kind: 'waiting' } };
   const { status } = failure;
   const why = status.error || status.message || `the task is ${status.state}`;

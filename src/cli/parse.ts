@@ -157,7 +157,8 @@ function expandSwitches(
     );
     const isValue = at > 0 && previous !== undefined && takesValue(previous);
     if (word === '--' || (command.passThrough && !word.startsWith('-') && !isValue)) ended = true;
-    if (option === undefined || isValue) words.push(word.replace(/^--no-(?=[a-z])/u, ended ? '--no-' : '--not-'));
+    if (isValue) words.push(word);
+    else if (option === undefined) words.push(ended ? word : word.replace(/^--no-(?=[a-z])/u, '--not-'));
     else if (/^(?:true|1|t)$/iu.test(found?.[2] ?? '')) words.push(`--${longName(option)}`.replace('--no-', '--not-'));
     else if (/^(?:false|0|f)$/iu.test(found?.[2] ?? '')) off.push(longName(option));
     else {

@@ -95,7 +95,6 @@ const codesByExit: readonly (readonly [exit: number, codes: readonly ErrorCode[]
       'wrong-ca',
     ],
   ],
-  [exitCodes.interrupted, ['cancelled']],
 ];
 
 export function exitCodeOf(error: unknown): number {

@@ -72,7 +72,12 @@ const lists: readonly ListOption[] = [
     says: 'Published port: PUBLISHED:TARGET[/udp] or published=…,target=…,mode=host',
     removeValue: 'target-port',
   },
-  { name: 'mount', value: 'mount', says: 'type=bind|volume|tmpfs,source=…,target=…[,readonly]', removeValue: 'target' },
+  {
+    name: 'mount',
+    value: 'mount',
+    says: 'type=bind|volume|tmpfs, source=…, target=…, readonly: with commas, without blanks',
+    removeValue: 'target',
+  },
   { name: 'network', value: 'network', says: 'Network to join: NAME or name=…,alias=…', removeValue: 'network' },
   {
     name: 'constraint',

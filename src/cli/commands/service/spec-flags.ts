@@ -174,7 +174,7 @@ function changedHealthcheck(healthcheck: Healthcheck | undefined, flags: Flags):
   const given = Object.fromEntries(
     Object.entries(values).filter(([, value]) => value !== undefined),
   ) as Partial<Healthcheck>;
-  if (disabled && Object.keys(given).length > 1) {
+  if (disabled && (command !== undefined || Object.keys(given).length > 1)) {
     throw new CoveyError('bad-argument', 'Cannot use --no-healthcheck together with --health-…');
   }
   if (Object.keys(given).length === 0) return healthcheck;
