@@ -308,6 +308,57 @@ t.test('a new spec that does not start takes down one task and no more', async t
   checkHistory(t, plane);
 });
 
+t.test('a new spec that fits nowhere takes down none, says why, and goes on when it fits', async t => {
+  await using plane = await openPlane({ nodes: ['a'] });
+  const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 2 } });
+  const present = plane.store.view().find('service', id)!;
+  const placement = { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 };
+  await plane.control.updateService(
+    {
+      service: id,
+      version: present.meta.version,
+      spec: { ...present.spec, task: { ...present.spec.task, placement } },
+    },
+    callerOf(),
+  );
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [1, 1],
+  );
+  t.match(
+    plane.running()[0]?.status.message,
+    'waits to be replaced: no node fits: 1 looked at; 1 does not meet node.labels.disk==ssd',
+  );
+  await plane.control.updateNode({ node: 'a', version: 0, labelsAdd: { disk: 'ssd' }, labelsRemove: [] }, callerOf());
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [2, 2],
+  );
+  checkHistory(t, plane);
+});
+
+t.test('a replica that waits for the place of an old one does not hold the update up', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  const { id } = await create(plane, {
+    mode: { kind: 'replicated', replicas: 3 },
+    task: taskSpec({ placement: { constraints: [], perNodeMax: 1 } }),
+  });
+  t.equal(plane.running().length, 2);
+  const present = plane.store.view().find('service', id)!;
+  await plane.control.updateService(
+    { service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } },
+    callerOf(),
+  );
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [2, 2],
+  );
+  checkHistory(t, plane);
+});
+
 t.test('a global service runs once on every node, and on new ones', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: { kind: 'global' } });

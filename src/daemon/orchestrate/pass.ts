@@ -15,8 +15,16 @@ import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
 import { findFullName } from '../../tasks/image/reference.js';
 import { freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
 import { findUnmet } from '../schedule/constraints.js';
-import { addTask, demandOf, type NodeUsage, surveyNodes } from '../schedule/filters.js';
-import { failuresByNode, planPlacement } from '../schedule/place.js';
+import {
+  addTask,
+  type Demand,
+  demandOf,
+  demandOfSpec,
+  type NodeUsage,
+  surveyNodes,
+  withoutTask,
+} from '../schedule/filters.js';
+import { failuresByNode, type Placement, planPlacement } from '../schedule/place.js';
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
@@ -41,6 +49,8 @@ interface Passing {
   readonly nowMs: number;
   readonly random: Pick<Random, 'bytes'>;
   readonly wakeAtMs: number[];
+  /** Something waits for what other services or nodes may give. */
+  isWaiting: boolean;
 }
 
 export function planPass(
@@ -48,7 +58,7 @@ export function planPass(
   serviceId: string,
   { nowMs, random }: { readonly nowMs: number; readonly random: Pick<Random, 'bytes'> },
 ): Pass {
-  const passing: Passing = { draft: openDraft(base), serviceId, nowMs, random, wakeAtMs: [] };
+  const passing: Passing = { draft: openDraft(base), serviceId, nowMs, random, wakeAtMs: [], isWaiting: false };
   const { draft } = passing;
   const service = draft.view.find('service', serviceId);
   takeSteps(
@@ -67,11 +77,11 @@ export function planPass(
   const reapable = tasksOf(passing).filter(task => isReapable(base, task));
   takeSteps(passing, planReap(reapable, clusterSpecOf(draft.view).taskHistoryMax));
   if (service?.removing === true && tasksOf(passing).length === 0) removeService(passing, service);
-  const isWaiting = tasksOf(passing).some(
+  passing.isWaiting ||= tasksOf(passing).some(
     task => isWanted(task.desired) && stateRank(task.status.state) < stateRank('assigned'),
   );
   const wakeAtMs = passing.wakeAtMs.length === 0 ? undefined : Math.min(...passing.wakeAtMs);
-  return { writes: draft.writes(), wakeAtMs, isWaiting };
+  return { writes: draft.writes(), wakeAtMs, isWaiting: passing.isWaiting };
 }
 
 function tasksOf({ draft, serviceId }: Passing): readonly Task[] {
@@ -115,6 +125,7 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
     specVersion: service.specVersion,
     nowMs: passing.nowMs,
     footing: task => footingOf(view, task),
+    obstacle: obstacleOf(view, service),
   };
   const { mode } = service.spec;
   if (mode.kind === 'replicated') return planReplicas(mode.replicas, tasksOf(passing), circumstances);
@@ -124,12 +135,36 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
   return planGlobal({ nodes, admits }, tasksOf(passing), circumstances);
 }
 
+/** Whether a task of the present spec would find a place once a given old one is gone; looked up when first asked. */
+function obstacleOf(view: View, service: Service): (task: Task) => string | undefined {
+  let look: { readonly usages: ReadonlyMap<string, NodeUsage>; readonly anywhere: Placement } | undefined;
+  const { task: spec, mode } = service.spec;
+  const demand: Demand = {
+    ...demandOfSpec(service.id, spec),
+    hostPorts: service.ports.filter(port => port.mode === 'host'),
+  };
+  const preferences = { failures: new Map(), images: [] };
+  return task => {
+    if (look === undefined) {
+      const usages = surveyNodes(view.list('node'), view.list('task'));
+      look = { usages, anywhere: planPlacement(mode.kind === 'global' ? [] : usages.values(), demand, preferences) };
+    }
+    if (look.anywhere.kind === 'node') return undefined;
+    const usage = look.usages.get(task.nodeId);
+    const instead = usage === undefined ? [] : [withoutTask(usage, task)];
+    const placement = planPlacement(instead, demand, preferences);
+    if (placement.kind === 'node') return undefined;
+    return mode.kind === 'global' ? placement.message : look.anywhere.message;
+  };
+}
+
 function takeSteps(passing: Passing, steps: readonly Step[]): void {
   for (const step of steps) takeStep(passing, step);
 }
 
 function takeStep(passing: Passing, step: Step): void {
   const { draft, nowMs, wakeAtMs } = passing;
+  if (step.kind === 'say') passing.isWaiting = true;
   if (step.kind === 'wake') wakeAtMs.push(step.atMs);
   else if (step.kind === 'create') draft.put('task', newTask(passing, step));
   else changeTask(draft, step, nowMs);
@@ -141,7 +176,10 @@ function changeTask(draft: Draft, step: Exclude<Step, { kind: 'wake' | 'create' 
   if (step.kind === 'delete') {
     freeAddresses(draft, freedBy(task, nowMs), nowMs);
     draft.remove('task', step.task);
-  } else draft.put('task', changed(task, step, nowMs));
+    return;
+  }
+  const next = changed(task, step, nowMs);
+  if (step.kind !== 'say' || next.status !== task.status) draft.put('task', next);
 }
 
 function changed(task: Task, step: Exclude<Step, { kind: 'wake' | 'create' | 'delete' }>, nowMs: number): Task {
@@ -152,6 +190,8 @@ function changed(task: Task, step: Exclude<Step, { kind: 'wake' | 'create' | 'de
       return { ...task, desired: 'running' };
     case 'supersede':
       return { ...task, superseded: step.superseded };
+    case 'say':
+      return { ...task, status: statusAfter(task.status, { message: step.message }, nowMs) };
     case 'orphan':
       return { ...task, status: statusAfter(task.status, { state: 'orphaned', error: step.because }, nowMs) };
   }

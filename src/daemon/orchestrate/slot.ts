@@ -31,6 +31,8 @@ export type Step =
   | { readonly kind: 'orphan'; readonly task: TaskId; readonly because: string }
   | { readonly kind: 'supersede'; readonly task: TaskId; readonly superseded: boolean }
   | { readonly kind: 'delete'; readonly task: TaskId }
+  /** Why nothing happens to it. */
+  | { readonly kind: 'say'; readonly task: TaskId; readonly message: string }
   /** Look at the service again at that time. */
   | { readonly kind: 'wake'; readonly atMs: number };
 
@@ -48,6 +50,8 @@ export interface Circumstances {
   readonly specVersion: number;
   readonly nowMs: number;
   readonly footing: (task: Task) => Footing;
+  /** Why a successor of a running task would find no place if it went. */
+  readonly obstacle: (task: Task) => string | undefined;
 }
 
 export interface SlotPlan {

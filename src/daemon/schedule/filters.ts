@@ -3,7 +3,7 @@
  *
  * Called by place.ts. Not here: which of the fitting nodes is best (place.ts).
  */
-import type { Node, PortSpec, Resources, Task } from '../../gen/types.js';
+import type { Node, PortSpec, Resources, Task, TaskSpec } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
 import { portKey } from '../allocate/ports.js';
 import { isLive } from '../orchestrate/slot.js';
@@ -57,13 +57,12 @@ export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefin
 }
 
 export function demandOf(task: Task): Demand {
-  return {
-    serviceId: task.serviceId,
-    constraints: task.spec.placement.constraints,
-    perNodeMax: task.spec.placement.perNodeMax,
-    reservations: task.spec.reservations,
-    hostPorts: task.ports.filter(port => port.mode === 'host'),
-  };
+  const hostPorts = task.ports.filter(port => port.mode === 'host');
+  return { ...demandOfSpec(task.serviceId, task.spec), hostPorts };
+}
+
+export function demandOfSpec(serviceId: string, { placement, reservations }: TaskSpec): Omit<Demand, 'hostPorts'> {
+  return { serviceId, constraints: placement.constraints, perNodeMax: placement.perNodeMax, reservations };
 }
 
 /** What all nodes hold. */
@@ -88,4 +87,19 @@ export function addTask(usage: NodeUsage, task: Task): void {
   usage.memoryBytes += task.spec.reservations?.memoryBytes ?? 0;
   if (isLive(task)) usage.services.set(task.serviceId, (usage.services.get(task.serviceId) ?? 0) + 1);
   for (const port of task.ports) if (port.mode === 'host') usage.hostPorts.add(portKey(port));
+}
+
+/** The node as it would be without that task. */
+export function withoutTask(usage: NodeUsage, task: Task): NodeUsage {
+  const services = new Map(usage.services);
+  if (isLive(task)) services.set(task.serviceId, (services.get(task.serviceId) ?? 1) - 1);
+  const own = task.ports.filter(port => port.mode === 'host').map(portKey);
+  return {
+    node: usage.node,
+    tasks: usage.tasks - 1,
+    cpuNanos: usage.cpuNanos - (task.spec.reservations?.cpuNanos ?? 0),
+    memoryBytes: usage.memoryBytes - (task.spec.reservations?.memoryBytes ?? 0),
+    services,
+    hostPorts: new Set([...usage.hostPorts].filter(port => !own.includes(port))),
+  };
 }

@@ -26,7 +26,13 @@ function plan(
           ? 'draining'
           : 'fine';
   };
-  return planGlobal({ nodes, admits }, tasks, { specVersion: 1, nowMs: 0, footing, ...rest }).map(say);
+  return planGlobal({ nodes, admits }, tasks, {
+    specVersion: 1,
+    nowMs: 0,
+    footing,
+    obstacle: () => undefined,
+    ...rest,
+  }).map(say);
 }
 
 function say(step: Step): string {

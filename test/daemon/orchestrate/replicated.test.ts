@@ -4,7 +4,12 @@ import type { Circumstances, Step } from '../../../src/daemon/orchestrate/slot.j
 import type { Task } from '../../../src/gen/types.js';
 import { task } from '../plane-fixtures.js';
 
-const calm: Circumstances = { specVersion: 1, nowMs: 0, footing: each => (each.nodeId === '' ? 'unplaced' : 'fine') };
+const calm: Circumstances = {
+  specVersion: 1,
+  nowMs: 0,
+  obstacle: () => undefined,
+  footing: each => (each.nodeId === '' ? 'unplaced' : 'fine'),
+};
 const on = (nodeId: string, slot: number, over: Parameters<typeof task>[1] = {}): Task =>
   task(`${nodeId}${slot}`, { nodeId: nodeId as Task['nodeId'], slot, ...over });
 const created = (steps: readonly Step[]): readonly number[] =>

@@ -24,7 +24,7 @@ function plan(
       ? 'unplaced'
       : ((['draining', 'lost', 'gone'] as const).find(name => name === each.nodeId) ?? 'fine');
   const slot: Slot = { number: 1, nodeId: undefined, tasks: [...tasks].sort(byAge), mayCreate };
-  return planSlot(slot, { specVersion: 1, nowMs, footing, ...rest }).steps;
+  return planSlot(slot, { specVersion: 1, nowMs, footing, obstacle: () => undefined, ...rest }).steps;
 }
 
 const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>
