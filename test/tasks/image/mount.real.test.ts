@@ -164,8 +164,8 @@ t.test('a redirect in the layer of a container is not followed', { skip }, async
   if (image === undefined) throw new Error('not imported');
   const { rootPath } = await made.store.mountRoot(image, place);
   try {
+    t.throws(() => fs.readFileSync(join(rootPath, 'planted/key')), { code: 'EPERM' });
     t.same(fs.readdirSync(join(rootPath, 'secret')), ['key']);
-    t.throws(() => fs.readFileSync(join(rootPath, 'planted/key')));
   } finally {
     await made.store.unmountRoot(place);
   }
