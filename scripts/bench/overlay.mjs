@@ -24,7 +24,8 @@ export async function* metrics(_options = {}) {
   const alive = setInterval(() => undefined, 1_000);
   const directory = mkdtempSync(join(tmpdir(), 'covey-bench-overlay-'));
   const machine = linuxHost.kernel.makeNetworkNamespace(join(directory, 'machine'));
-  const log = { debug() {}, info() {}, warn: console.error, error: console.error, with: () => log };
+  const nothing = () => undefined;
+  const log = { debug: nothing, info: nothing, warn: console.error, error: console.error, with: () => log };
   const stack = openNetworkStack({
     host: linuxHost,
     telemetry: makeTelemetry(log),
@@ -126,7 +127,7 @@ async function ruleSamples(stack) {
   await stack.applyTables(new Map(items), never);
   const samples = [];
   for (let change = 0; change < 21; change += 1) {
-    endpoint(500, 2, change % 2 === 0 ? false : true);
+    endpoint(500, 2, change % 2 !== 0);
     const start = performance.now();
     await stack.applyTables(new Map(items), never);
     samples.push(performance.now() - start);

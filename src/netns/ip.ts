@@ -45,18 +45,20 @@ function findAddressV6(text: string): Buffer | undefined {
   return bytes;
 }
 
-/** The usual text of 4 or 16 bytes; for IPv6 the longest run of zero groups is cut. */
+/** The usual text of 4 or 16 bytes; for IPv6 the first of the longest runs of zero groups is cut (RFC 5952). */
 export function renderAddress(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join('.');
-  const groups: string[] = [];
-  for (let at = 0; at < 16; at += 2) groups.push((((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16));
-  const runs = [...groups.join(':').matchAll(/(?:^|:)0(?::0)+(?=:|$)/g)];
-  const longest = runs.reduce((best, run) => (run[0].length > best.length ? run[0] : best), '');
-  if (longest === '') return groups.join(':');
-  return groups
-    .join(':')
-    .replace(longest, longest.startsWith(':') ? ':' : '::')
-    .replace(/(^|[^:]):$/, '$1::');
+  const groups: number[] = [];
+  for (let at = 0; at < 16; at += 2) groups.push(((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0));
+  let best = { start: 0, length: 1 };
+  for (let start = 0; start < groups.length; start += 1) {
+    let end = start;
+    while (end < groups.length && groups[end] === 0) end += 1;
+    if (end - start > best.length) best = { start, length: end - start };
+  }
+  const hex = (part: readonly number[]): string => part.map(group => group.toString(16)).join(':');
+  if (best.length === 1) return hex(groups);
+  return `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`;
 }
 
 /** A plain address is a prefix of all its bits. */

@@ -161,6 +161,7 @@ export function findAnswer(records: Records, asker: Asker, question: { name: str
   if (service !== null)
     return findService(records, asker, { type: question.type, name: service[3] ?? '', port: Number(service[1]) });
   const found = findAddresses(records, asker, name);
+  if (found === 'no-such-slot') return { kind: 'no-such-name' };
   if (found !== undefined) {
     if (question.type !== 'A' || found.addresses.length === 0) return { kind: 'empty' };
     return { kind: 'addresses', ...found };
@@ -169,8 +170,12 @@ export function findAnswer(records: Records, asker: Asker, question: { name: str
   return !name.includes('.') || isInternal(records, asker) ? { kind: 'no-such-name' } : { kind: 'outside' };
 }
 
-/** undefined: no such name in what the asker sees. */
-function findAddresses(records: Records, asker: Asker, name: string): { addresses: string[]; ttl: number } | undefined {
+/** undefined: not a name of anything that the asker sees. */
+function findAddresses(
+  records: Records,
+  asker: Asker,
+  name: string,
+): { addresses: string[]; ttl: number } | 'no-such-slot' | undefined {
   const whole = visible(records, asker, name);
   if (whole.length > 0) {
     const vips = whole.flatMap(entry => entry.vips);
@@ -184,7 +189,9 @@ function findAddresses(records: Records, asker: Asker, name: string): { addresse
   const label = name.slice(0, dot);
   if (label === 'tasks') return { addresses: taskAddresses(entries), ttl: tasksTtlSeconds };
   const addresses = taskAddresses(entries, label);
-  return addresses.length === 0 ? undefined : { addresses, ttl: tasksTtlSeconds };
+  if (addresses.length > 0) return { addresses, ttl: tasksTtlSeconds };
+  // A number is a slot that has nobody now. Any other label may be of the world outside, where "org" is a name, too.
+  return /^\d+$/.test(label) ? 'no-such-slot' : undefined;
 }
 
 /** Services of that name on networks of the asker; those of its own stack hide the others. */

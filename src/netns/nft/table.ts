@@ -57,7 +57,10 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
   };
   const change = async (wanted: ElementSets, from: Known): Promise<boolean> => {
     const changes = planElements(wanted, from.sets);
-    if (changes.length === 0) return false;
+    if (changes.length === 0) {
+      known = from;
+      return false;
+    }
     const missing = [...choicesOf(wanted)].filter(name => !from.choices.has(name));
     const commands =
       missing.map(name => renderChain(table, choiceChain(name))).join('') + renderChanges(table, changes);
