@@ -6,7 +6,7 @@
  */
 import type { Clock } from './host.js';
 
-export interface ScreenSize {
+interface ScreenSize {
   readonly rows: number;
   readonly columns: number;
 }
@@ -30,7 +30,7 @@ export interface Input {
   readonly setRaw: (raw: boolean) => void;
 }
 
-export interface OpenedFile {
+interface OpenedFile {
   readonly sizeBytes: number;
   readonly chunks: AsyncIterable<Uint8Array>;
 }

@@ -18,7 +18,7 @@ export function nearest(word: string, candidates: readonly string[]): string | u
 }
 
 /** Letters to change, add, leave out or swap with their neighbour. */
-export function editDistance(from: string, to: string): number {
+function editDistance(from: string, to: string): number {
   let beforeLast: readonly number[] = [];
   let last: readonly number[] = Array.from({ length: to.length + 1 }, (_, at) => at);
   for (let row = 1; row <= from.length; row += 1) {

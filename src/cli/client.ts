@@ -10,7 +10,7 @@ import grpc from '@grpc/grpc-js';
 import type { Console } from '../console.js';
 import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import { type CallOptions, type Calls, type Duplex, makeCalls } from '../grpc.js';
+import { type Calls, type Duplex, makeCalls } from '../grpc.js';
 import { openWire } from '../wire.js';
 import { connectTimeoutMs } from './defaults.js';
 
@@ -68,7 +68,7 @@ function greeted(client: grpc.Client, socket: string): Promise<void> {
 }
 
 /** The error for the errno of connecting to the socket. */
-export function socketError(socket: string, errno: string): CoveyError {
+function socketError(socket: string, errno: string): CoveyError {
   if (errno === 'EACCES' || errno === 'EPERM') {
     return new CoveyError('no-socket-rights', 'Cannot reach coveyd', {
       state: `${socket} may not be used by this user`,
@@ -126,5 +126,3 @@ function explainResult(result: unknown, explain: Explain): unknown {
   if (stream.send === undefined) return iterate();
   return { send: stream.send, end: stream.end, cancel: stream.cancel, [Symbol.asyncIterator]: iterate };
 }
-
-export type { CallOptions };

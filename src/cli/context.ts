@@ -55,7 +55,7 @@ export function openContext(
 }
 
 /** --socket, --run-dir, COVEY_SOCKET, COVEY_RUN_DIR, the default: the first that is there. */
-export function socketPath(flags: Flags, env: Readonly<Record<string, string | undefined>>): string {
+function socketPath(flags: Flags, env: Readonly<Record<string, string | undefined>>): string {
   const socket = flags.text('socket');
   if (socket !== undefined) return withoutScheme(socket);
   const runDir = flags.text('run-dir');

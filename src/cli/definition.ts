@@ -12,7 +12,7 @@ import type { Flags } from './flags.js';
 /** What completion offers for an argument or an option's value. */
 export type Completes = 'node' | 'service' | 'task' | 'image' | 'network' | 'stack' | 'file' | readonly string[];
 
-export interface ArgumentDefinition {
+interface ArgumentDefinition {
   /** "SERVICE", as help shows it. */
   readonly name: string;
   readonly needed: boolean;
@@ -30,7 +30,7 @@ export interface OptionDefinition {
   readonly completes?: Completes;
 }
 
-export interface Example {
+interface Example {
   /** What it does, as a comment. */
   readonly says: string;
   readonly line: string;
@@ -99,7 +99,5 @@ export const formatOption: OptionDefinition = {
   says: "json, yaml, name or '{{.field.path}}'",
   completes: ['json', 'yaml', 'name'],
 };
-
-export const quietOption: OptionDefinition = { flags: '-q, --quiet', says: 'Print only the id' };
 
 export const yesOption: OptionDefinition = { flags: '--yes', says: 'Do not ask' };

@@ -21,7 +21,7 @@ import { hostOf, isLive, portsOf } from './records.js';
 /** Looks again without an event, for what no event tells (a global service whose number of nodes fell). */
 const lookAgainMs = 1_000;
 
-export interface WaitOptions {
+interface WaitOptions {
   readonly request: WatchRequest;
   /** For messages: 'service "web"'. */
   readonly what: string;

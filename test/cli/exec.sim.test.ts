@@ -51,7 +51,7 @@ function echoing(): FakeDaemonOptions {
 
 t.test('a program gets its arguments, its streams stay apart, and its exit code is passed on', async t => {
   const daemon = await openFakeDaemon(t, echoing());
-  t.match(await daemon.covey(['exec', '-e', 'A=1', '-u', 'root', 'web.1', 'ls', '-l', '--color']), {
+  t.match(await daemon.process(['exec', '-e', 'A=1', '-u', 'root', 'web.1', 'ls', '-l', '--color']), {
     code: 7,
     out: 'task1 ls -l --color A=1 root tty=false\n',
     err: 'no input\n',
@@ -61,7 +61,7 @@ t.test('a program gets its arguments, its streams stay apart, and its exit code 
 t.test('the end of the input reaches the program, and its last words reach us', async t => {
   const daemon = await openFakeDaemon(t, echoing());
   const input = 'abc\n'.repeat(50_000);
-  const outcome = await daemon.covey(['exec', '-i', 'web.1', 'cat'], { input });
+  const outcome = await daemon.process(['exec', '-i', 'web.1', 'cat'], { input });
   t.equal(outcome.code, 3, outcome.err);
   t.equal(outcome.out.length, `task1 cat   tty=false\n`.length + input.length);
   t.ok(outcome.out.endsWith('ABC\n'));
@@ -130,7 +130,7 @@ t.test('lines of a log bear the name of their task; what one task cannot tell do
       },
     },
   });
-  t.match(await daemon.covey(['service', 'logs', '-f', '-n', '5', 'web']), {
+  t.match(await daemon.process(['service', 'logs', '-f', '-n', '5', 'web']), {
     code: 1,
     out: 'web.1@rack1 | one\n',
     err: 'web.2@rack1: Cannot reach node rack2\nweb.1@rack1 | two\n',

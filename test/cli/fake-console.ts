@@ -21,6 +21,8 @@ export interface FakeConsoleOptions {
   readonly files?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
   readonly probe?: (path: string) => string | undefined;
+  /** Files, clock and sockets of the machine. */
+  readonly machine?: Pick<Console, 'findFile' | 'findKind' | 'openFile' | 'probeSocket' | 'clock'>;
 }
 
 const stillClock: Clock = {
@@ -78,6 +80,7 @@ export function fakeConsole(options: FakeConsoleOptions = {}): FakeConsole {
       return { sizeBytes: data.length, chunks: oneChunk(data) };
     },
     probeSocket: async path => (options.probe === undefined ? 'ENOENT' : options.probe(path)),
+    ...options.machine,
     onInterrupt: call => {
       listeners.add(call);
       return { [Symbol.dispose]: () => void listeners.delete(call) };

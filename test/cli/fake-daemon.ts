@@ -9,12 +9,15 @@ import { join } from 'node:path';
 import grpc from '@grpc/grpc-js';
 import type { Test } from 'tap';
 import { openChannel } from '../../src/channel.js';
+import { run } from '../../src/cli/run.js';
 import { CoveyError } from '../../src/errors.js';
 import type { Services } from '../../src/gen/services.js';
 import type { InfoResponse, Service, Task, WatchEvent } from '../../src/gen/types.js';
 import { addService, type Handlers, pathsOf } from '../../src/grpc.js';
+import { openConsole } from '../../src/host-linux/console.js';
 import { asId, type ClusterId, type NodeId } from '../../src/ids.js';
 import { openWire } from '../../src/wire.js';
+import { fakeConsole } from './fake-console.js';
 import { node } from './objects.js';
 
 export interface Outcome {
@@ -38,7 +41,10 @@ type LocalHandlers = Handlers<Services['Local']>;
 export interface FakeDaemon {
   readonly socket: string;
   readonly directory: string;
+  /** The command line, within the test's process. */
   readonly covey: (args: readonly string[], options?: CoveyOptions) => Promise<Outcome>;
+  /** The same as a process of its own. */
+  readonly process: (args: readonly string[], options?: CoveyOptions) => Promise<Outcome>;
   /** Tells all watchers. */
   readonly tell: (event: WatchEvent['event']) => void;
   /** Objects that a new watcher is shown first. */
@@ -98,7 +104,8 @@ export async function openFakeDaemon(t: Test, options: FakeDaemonOptions = {}): 
     tell: event => {
       for (const watcher of watchers) watcher.push({ event });
     },
-    covey: (args, run) => covey(['--socket', socket, ...args], run),
+    covey: (args, given) => runHere(['--socket', socket, ...args], given),
+    process: (args, given) => covey(['--socket', socket, ...args], given),
   };
 }
 
@@ -108,6 +115,20 @@ function refusing<All>(service: keyof Services): All {
     throw new CoveyError('bug', 'Cannot get here: the test did not expect this call');
   };
   return Object.fromEntries(names.map(name => [`${name.charAt(0).toLowerCase()}${name.slice(1)}`, refuse])) as All;
+}
+
+/** The command line within the test's own process, in a pipe. */
+async function runHere(args: readonly string[], options: CoveyOptions = {}): Promise<Outcome> {
+  const started = performance.now();
+  const { clock, findFile, findKind, openFile, probeSocket } = openConsole();
+  const console = fakeConsole({
+    args,
+    env: options.env ?? {},
+    input: options.input === undefined ? [] : [options.input],
+    machine: { clock, findFile, findKind, openFile, probeSocket },
+  });
+  const code = await run(console);
+  return { code, out: console.out(), err: console.err(), ms: performance.now() - started };
 }
 
 /** The command line as a process of its own. */

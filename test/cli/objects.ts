@@ -21,7 +21,7 @@ export interface ServiceFields {
   readonly published?: number;
 }
 
-export function serviceSpec(fields: ServiceFields): ServiceSpec {
+function serviceSpec(fields: ServiceFields): ServiceSpec {
   const replicas = 'replicas' in fields ? fields.replicas : 1;
   return {
     name: fields.name ?? 'web',

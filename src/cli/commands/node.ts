@@ -100,7 +100,7 @@ function countedNode(node: Node, answer: ListNodesResponse, own: string): Counte
   return { node, leader: node.id === answer.leaderId, tasks: answer.tasks[node.id] ?? 0, own: node.id === own };
 }
 
-export function nodeView(nowMs: number): ListView<CountedNode> {
+function nodeView(nowMs: number): ListView<CountedNode> {
   return {
     columns: [
       { header: 'NODE', cutTo: 12 },

@@ -60,7 +60,7 @@ export async function listTasks(context: CliContext, asked: Partial<ListTasksReq
 }
 
 /** By name; within a slot what should run first, then the newest. */
-export function orderTasks(tasks: readonly Task[], nodes: NodeNames): readonly NamedTask[] {
+function orderTasks(tasks: readonly Task[], nodes: NodeNames): readonly NamedTask[] {
   const named = tasks.map(task => ({ task, name: taskName(task, nodes) }));
   named.sort(
     (a, b) =>

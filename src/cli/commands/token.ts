@@ -13,7 +13,7 @@ import { labelsOf } from './cluster.js';
 
 const createOptions = [
   { flags: '--expires <duration>', says: 'Valid no longer than this, such as 1h (default: for ever)' },
-  { flags: '--uses <number>', says: 'Good for so many machines (default: any number)' },
+  { flags: '--uses <number>', says: 'Good for so many machines (default: no limit)' },
   { flags: '-l, --label <label>', says: 'Label of the token, KEY=VALUE', many: true },
   { flags: '-q, --quiet', says: 'Print only the token' },
 ];

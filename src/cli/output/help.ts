@@ -43,8 +43,10 @@ export function renderHelp(tree: readonly CommandDefinition[], words: readonly s
 }
 
 function renderFirstDay(tree: readonly CommandDefinition[], width: number): string {
-  const find = (path: string): CommandDefinition | undefined => tree.find(one => one.path.join(' ') === path);
-  const groups = firstDay.map(([title, paths]) => ({ title, commands: paths.flatMap(path => find(path) ?? []) }));
+  const groups = firstDay.map(([title, paths]) => ({
+    title,
+    commands: paths.flatMap(path => tree.find(one => one.path.join(' ') === path) ?? []),
+  }));
   return [
     'covey runs containers on many machines as one cluster.',
     '',

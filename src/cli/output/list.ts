@@ -140,7 +140,7 @@ function sortItems<Item>(items: readonly Item[], view: ListView<Item>, by: strin
 }
 
 /** Numbers by value, texts with their digits by value: web.2 before web.10. */
-export function compareValues(a: unknown, b: unknown): number {
+function compareValues(a: unknown, b: unknown): number {
   if (typeof a === 'number' && typeof b === 'number') return a - b;
   return compareNames(String(a ?? ''), String(b ?? ''));
 }

@@ -50,7 +50,7 @@ export function scalarOf(tree: ScalarTree): Scalar {
   return tree.plain ? resolvePlain(tree.text) : { kind: 'text', value: tree.text };
 }
 
-export function isNull(tree: Tree): boolean {
+function isNull(tree: Tree): boolean {
   return tree.kind === 'scalar' && scalarOf(tree).kind === 'null';
 }
 
@@ -127,7 +127,7 @@ export function readText(field: Field | undefined): string | undefined {
 }
 
 /** A text or a number, as text. Warns when the number does not read as it was written (3.10 is 3.1). */
-export function readLoose(field: Field | undefined): string | undefined {
+function readLoose(field: Field | undefined): string | undefined {
   if (field === undefined) return undefined;
   if (field.tree.kind !== 'scalar') return wrongType(field, 'a text or a number');
   const text = scalarText(scalarOf(field.tree));

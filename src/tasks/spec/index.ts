@@ -18,9 +18,6 @@ import { requestOf, type StackSpecs } from './request.js';
 import { substituteTree } from './variables.js';
 import { parseYaml } from './yaml.js';
 
-export { renderPlace, type StackWarning } from './problems.js';
-export type { StackSpecs } from './request.js';
-
 export interface StackFileText {
   /** For messages: as the user named it. */
   readonly path: string;

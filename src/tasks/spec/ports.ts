@@ -33,7 +33,7 @@ export function parseProtocol(text: string): Parsed<Protocol> {
   return lower === 'tcp' || lower === 'udp' ? ok(lower) : bad('tcp or udp');
 }
 
-export function parsePublishMode(text: string): Parsed<PublishMode> {
+function parsePublishMode(text: string): Parsed<PublishMode> {
   return text === 'ingress' || text === 'host' ? ok(text) : bad('ingress or host');
 }
 

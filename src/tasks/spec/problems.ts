@@ -52,7 +52,7 @@ export function openReport(): Report {
 }
 
 /** "stack.yaml:4:5". */
-export function renderPlace(place: Place): string {
+function renderPlace(place: Place): string {
   return `${place.file}:${place.line}:${place.column}`;
 }
 

@@ -250,7 +250,7 @@ function readExtraHosts(field: Field | undefined): readonly string[] {
   });
 }
 
-export function readHealthcheck(field: Field | undefined): HealthcheckModel | undefined {
+function readHealthcheck(field: Field | undefined): HealthcheckModel | undefined {
   if (field === undefined) return undefined;
   const times = ['interval', 'timeout', 'start_period', 'start_interval'];
   const find = readKeys(field, {

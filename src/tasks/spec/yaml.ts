@@ -31,13 +31,13 @@ export interface ScalarTree {
   readonly literal: boolean;
 }
 
-export interface ListTree {
+interface ListTree {
   readonly kind: 'list';
   readonly place: Place;
   readonly items: readonly Tree[];
 }
 
-export interface MapEntry {
+interface MapEntry {
   readonly keyPlace: Place;
   readonly value: Tree;
 }
@@ -53,7 +53,7 @@ export type Tree = ScalarTree | ListTree | MapTree;
 /** Nodes after anchors are resolved; a file of a few hundred bytes can ask for billions. */
 const nodesMax = 100_000;
 const depthMax = 100;
-export const stackFileMaxBytes = 2 * 1024 * 1024;
+const stackFileMaxBytes = 2 * 1024 * 1024;
 
 interface Conversion {
   readonly file: string;

@@ -41,7 +41,7 @@ function replicasOf(spec: ServiceSpec): number {
   return spec.mode.kind === 'replicated' ? spec.mode.replicas : 0;
 }
 
-export async function getService(context: CliContext, name: string): Promise<Service> {
+async function getService(context: CliContext, name: string): Promise<Service> {
   const [found] = await listServices(context, [name]);
   if (found === undefined)
     throw new CoveyError('not-found', `Cannot find service "${name}"`, { hint: 'covey service ls' });
@@ -114,7 +114,7 @@ async function finish(context: CliContext, { flags, services, startedMs }: Finis
 }
 
 /** Reads, changes and writes; again when the service was changed in between. */
-export async function updateService(
+async function updateService(
   context: CliContext,
   name: string,
   change: (spec: ServiceSpec) => ServiceSpec,

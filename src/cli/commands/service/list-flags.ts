@@ -180,7 +180,7 @@ function changeUlimits(ulimits: readonly Ulimit[], flags: Flags, adds: '' | '-ad
 }
 
 /** "backend", or "name=backend,alias=db". */
-export function parseNetworkFlag(text: string): Parsed<NetworkAttachment> {
+function parseNetworkFlag(text: string): Parsed<NetworkAttachment> {
   if (!text.includes('=')) return text === '' ? bad('the name of a network') : ok({ network: text, aliases: [] });
   const keys = splitKeys(text);
   const unknown = keys.find(({ key }) => key !== 'name' && key !== 'alias');
@@ -206,7 +206,7 @@ function changeNetworks(
 }
 
 /** "db-password", or "source=db-password,target=password,uid=1000,mode=0400". */
-export function parseFileFlag(text: string, kind: 'secret' | 'config'): Parsed<FileReference> {
+function parseFileFlag(text: string, kind: 'secret' | 'config'): Parsed<FileReference> {
   const valid = bad('NAME or source=NAME,target=FILE,uid=N,gid=N,mode=OCTAL');
   const keys = text.includes('=') ? splitKeys(text) : [{ key: 'source', value: text }];
   const values = new Map(keys.map(({ key, value = '' }) => [key === 'src' ? 'source' : key, value]));

@@ -74,7 +74,7 @@ export function changedSpec(spec: ServiceSpec, flags: Flags, world: FlagWorld): 
   return flags.isOn('force') ? withTask(listed, task => ({ ...task, force: task.force + 1 })) : listed;
 }
 
-export function oneOf<Choice extends string>(...choices: readonly Choice[]): (text: string) => Parsed<Choice> {
+function oneOf<Choice extends string>(...choices: readonly Choice[]): (text: string) => Parsed<Choice> {
   return text => {
     const found = choices.find(choice => choice === text);
     return found === undefined ? bad(choices.join(' or ')) : ok(found);

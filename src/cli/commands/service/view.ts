@@ -34,7 +34,7 @@ export function serviceView(nowMs: number): ListView<CountedService> {
 }
 
 /** "8080->80", "53->53/udp", "80 (host)". */
-export function portText(port: PortSpec): string {
+function portText(port: PortSpec): string {
   const published = port.published === 0 ? '?' : String(port.published);
   return `${published}->${port.target}${port.protocol === 'tcp' ? '' : `/${port.protocol}`}${port.mode === 'host' ? ' (host)' : ''}`;
 }
