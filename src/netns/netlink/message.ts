@@ -137,7 +137,8 @@ function failureOf(answer: Buffer, batch: readonly NetlinkRequest[]): CoveyError
 /** The cause carries the errno's name as its code, as Node's own errors do. */
 function refusal(errno: number, about: string, answer: Buffer): CoveyError {
   const flags = answer.readUInt16LE(6);
-  const echoed = flags & flagCapped ? headerBytes : answer.readUInt32LE(headerBytes + 4);
+  const isEnd = answer.readUInt16LE(4) === messageDone;
+  const echoed = isEnd ? 0 : flags & flagCapped ? headerBytes : answer.readUInt32LE(headerBytes + 4);
   const extended =
     flags & flagExtended ? readAttributes(answer, headerBytes + 4 + echoed).get(extendedText) : undefined;
   const [name, words] = getSystemErrorMap().get(-errno) ?? [`errno ${errno}`, 'unknown error'];
