@@ -56,12 +56,12 @@ export async function printRecords(
   items: readonly NamedRecord[],
 ): Promise<void> {
   if (format.kind === 'template' && format.header !== undefined) await context.print(format.header);
-  const { stringify } = format.kind === 'yaml' ? await import('yaml') : { stringify: undefined };
+  const yaml = format.kind === 'yaml' ? await import('./yaml.js') : undefined;
   for (const [at, { record, name }] of items.entries()) {
     if (format.kind === 'json') await context.print(JSON.stringify(record));
     else if (format.kind === 'name') await context.print(name);
     else if (format.kind === 'template') await context.print(fillTemplate(format.parts, record));
-    else await context.console.stdout.write(`${at > 0 ? '---\n' : ''}${stringify?.(record, { lineWidth: 0 })}`);
+    else await context.console.stdout.write(`${at > 0 ? '---\n' : ''}${yaml?.renderYaml(record)}`);
   }
 }
 
