@@ -92,12 +92,15 @@ async function reconcileService(
   serviceId: string,
   signal: AbortSignal,
 ): Promise<Pass> {
-  let pass: Pass = { writes: [], wakeAtMs: undefined, isWaiting: false };
-  const decide = (view: View) => {
-    pass = planPass(view, serviceId, { nowMs: clock.wallMs(), random });
-    return pass.writes.map(write => [write]);
-  };
-  await updateInPieces(store, decide, { principal: passPrincipal, signal });
+  let pass: Pass;
+  do {
+    pass = { writes: [], wakeAtMs: undefined, isWaiting: false, isMore: false };
+    const decide = (view: View) => {
+      pass = planPass(view, serviceId, { nowMs: clock.wallMs(), random });
+      return pass.writes.map(write => [write]);
+    };
+    await updateInPieces(store, decide, { principal: passPrincipal, signal });
+  } while (pass.isMore);
   return pass;
 }
 

@@ -125,12 +125,11 @@ function samePorts(a: readonly PortSpec[], b: readonly PortSpec[]): boolean {
   return text(a) === text(b);
 }
 
+/** Addresses that are given back, and since when nobody has them. */
+export type Freed = EndpointAddress & { readonly atMs: number };
+
 /** Notes addresses that are given back in the ledgers of their networks. */
-export function freeAddresses(
-  draft: Draft,
-  freed: readonly (EndpointAddress & { readonly atMs: number })[],
-  nowMs: number,
-): void {
+export function freeAddresses(draft: Draft, freed: readonly Freed[], nowMs: number): void {
   const byNetwork = new Map<NetworkId, FreedAddress[]>();
   for (const { networkId, addresses, atMs } of freed) {
     const list = byNetwork.get(networkId) ?? [];
@@ -144,7 +143,7 @@ export function freeAddresses(
 }
 
 /** What a task that is deleted gives back. */
-export function freedBy(task: Task, nowMs: number): readonly (EndpointAddress & { readonly atMs: number })[] {
+export function freedBy(task: Task, nowMs: number): readonly Freed[] {
   const atMs = isEnded(task.status.state) ? task.meta.updatedAtMs : nowMs;
   return task.endpoints.map(endpoint => ({ ...endpoint, atMs }));
 }

@@ -13,7 +13,7 @@ import type { Random } from '../../host.js';
 import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
 import { findFullName } from '../../tasks/image/reference.js';
-import { freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
+import { type Freed, freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
 import { findUnmet } from '../schedule/constraints.js';
 import {
   addTask,
@@ -41,7 +41,12 @@ export interface Pass {
   readonly wakeAtMs: number | undefined;
   /** A task waits for something that other services or nodes may give. */
   readonly isWaiting: boolean;
+  /** There was more to do than one pass does: look again at once. */
+  readonly isMore: boolean;
 }
+
+/** Steps of one pass: about what fits into one transaction, and what may hold the event loop. */
+const stepsMax = 64;
 
 interface Passing {
   readonly draft: Draft;
@@ -51,6 +56,10 @@ interface Passing {
   readonly wakeAtMs: number[];
   /** Something waits for what other services or nodes may give. */
   isWaiting: boolean;
+  /** What deleted tasks and services give back. */
+  readonly freed: Freed[];
+  stepsLeft: number;
+  isMore: boolean;
 }
 
 export function planPass(
@@ -58,7 +67,17 @@ export function planPass(
   serviceId: string,
   { nowMs, random }: { readonly nowMs: number; readonly random: Pick<Random, 'bytes'> },
 ): Pass {
-  const passing: Passing = { draft: openDraft(base), serviceId, nowMs, random, wakeAtMs: [], isWaiting: false };
+  const passing: Passing = {
+    draft: openDraft(base),
+    serviceId,
+    nowMs,
+    random,
+    wakeAtMs: [],
+    isWaiting: false,
+    freed: [],
+    stepsLeft: stepsMax,
+    isMore: false,
+  };
   const { draft } = passing;
   const service = draft.view.find('service', serviceId);
   takeSteps(
@@ -77,11 +96,12 @@ export function planPass(
   const reapable = tasksOf(passing).filter(task => isReapable(base, task));
   takeSteps(passing, planReap(reapable, clusterSpecOf(draft.view).taskHistoryMax));
   if (service?.removing === true && tasksOf(passing).length === 0) removeService(passing, service);
+  freeAddresses(draft, passing.freed, nowMs);
   passing.isWaiting ||= tasksOf(passing).some(
     task => isWanted(task.desired) && stateRank(task.status.state) < stateRank('assigned'),
   );
   const wakeAtMs = passing.wakeAtMs.length === 0 ? undefined : Math.min(...passing.wakeAtMs);
-  return { writes: draft.writes(), wakeAtMs, isWaiting: passing.isWaiting };
+  return { writes: draft.writes(), wakeAtMs, isWaiting: passing.isWaiting, isMore: passing.isMore };
 }
 
 function tasksOf({ draft, serviceId }: Passing): readonly Task[] {
@@ -163,18 +183,23 @@ function takeSteps(passing: Passing, steps: readonly Step[]): void {
 }
 
 function takeStep(passing: Passing, step: Step): void {
-  const { draft, nowMs, wakeAtMs } = passing;
+  const { draft, wakeAtMs } = passing;
   if (step.kind === 'say') passing.isWaiting = true;
+  if (step.kind !== 'wake' && passing.stepsLeft === 0) {
+    passing.isMore = true;
+    return;
+  }
+  passing.stepsLeft -= step.kind === 'wake' ? 0 : 1;
   if (step.kind === 'wake') wakeAtMs.push(step.atMs);
   else if (step.kind === 'create') draft.put('task', newTask(passing, step));
-  else changeTask(draft, step, nowMs);
+  else changeTask(passing, step);
 }
 
-function changeTask(draft: Draft, step: Exclude<Step, { kind: 'wake' | 'create' }>, nowMs: number): void {
+function changeTask({ draft, nowMs, freed }: Passing, step: Exclude<Step, { kind: 'wake' | 'create' }>): void {
   const task = draft.view.find('task', step.task);
   if (task === undefined) return;
   if (step.kind === 'delete') {
-    freeAddresses(draft, freedBy(task, nowMs), nowMs);
+    freed.push(...freedBy(task, nowMs));
     draft.remove('task', step.task);
     return;
   }
@@ -272,11 +297,15 @@ function schedule(passing: Passing): void {
   const usages = surveyNodes(draft.view.list('node'), draft.view.list('task'));
   const { specVersion } = pending[0] as Task;
   const failures = failuresByNode(tasksOf(passing), specVersion, nowMs);
+  // Nodes only fill up within a pass: where one task found no place, the next of its kind finds none either.
+  const refused = new Map<number, Placement>();
   for (const task of pending) {
     const candidates = task.nodeId === '' ? usages.values() : candidateOf(usages, task.nodeId);
     const images = imageNames(task);
-    const placement = planPlacement(candidates, demandOf(task), { failures, images });
+    const known = task.nodeId === '' ? refused.get(task.specVersion) : undefined;
+    const placement = known ?? planPlacement(candidates, demandOf(task), { failures, images });
     if (placement.kind === 'none') {
+      if (task.nodeId === '') refused.set(task.specVersion, placement);
       const change = { message: placement.message, errorCode: 'no-node-fits' };
       say(draft, task, { status: statusAfter(task.status, change, nowMs) });
       continue;
@@ -299,11 +328,7 @@ function candidateOf(usages: ReadonlyMap<string, NodeUsage>, nodeId: string): re
   return usage === undefined ? [] : [usage];
 }
 
-function removeService({ draft, nowMs }: Passing, service: Service): void {
-  freeAddresses(
-    draft,
-    service.vips.map(vip => ({ ...vip, atMs: nowMs })),
-    nowMs,
-  );
+function removeService({ draft, nowMs, freed }: Passing, service: Service): void {
+  freed.push(...service.vips.map(vip => ({ ...vip, atMs: nowMs })));
   draft.remove('service', service.id);
 }

@@ -71,12 +71,20 @@ export function isWanted(desired: DesiredState): boolean {
 
 export function planSlot(slot: Slot, circumstances: Circumstances): SlotPlan {
   const { footing } = circumstances;
+  const [only] = slot.tasks;
+  // Nearly all slots, nearly always.
+  if (only !== undefined && slot.tasks.length === 1 && isSettled(only, circumstances)) return { keep: only, steps: [] };
   const live = slot.tasks.filter(isLive);
   const good = live.filter(task => ['unplaced', 'fine'].includes(footing(task)));
   const displaced = live.filter(task => !good.includes(task));
   const keep = [...good].sort(byMerit)[0];
   if (keep !== undefined) return { keep, steps: planKept(keep, { slot, good, displaced, circumstances }) };
   return { keep, steps: planEmpty(slot, displaced, circumstances) };
+}
+
+function isSettled(task: Task, { footing }: Circumstances): boolean {
+  if (task.desired !== 'running' || task.superseded || isEnded(task.status.state)) return false;
+  return ['unplaced', 'fine'].includes(footing(task));
 }
 
 /** Running before not, the newer spec, the replacement before what it replaced, the newer task. */

@@ -130,10 +130,7 @@ function emptyNames(): Names {
 
 type Named = { readonly id: string; readonly spec: { readonly name: string } };
 
-function indexersOf(
-  names: Names,
-  groups: { readonly byService: Groups; readonly byNode: Groups },
-): Indexers {
+function indexersOf(names: Names, groups: { readonly byService: Groups; readonly byNode: Groups }): Indexers {
   const byName = (table: NamedTable) => (old: Named | undefined, object: Named | undefined) => {
     const index = names[table];
     if (old !== undefined && index.get(old.spec.name) === old.id) index.delete(old.spec.name);

@@ -12,7 +12,7 @@ import { decodeBatch } from '../../../src/raft/storage/batch.js';
 import { clearKeyring, type Keyring } from '../../../src/raft/storage/keyring.js';
 import type { StorageRequest } from '../../../src/raft/storage/storage-protocol.js';
 import { openStorage, type StorageOptions, type StorageServer } from '../../../src/raft/storage/storage-server.js';
-import { encodeForWal } from '../../../src/raft/storage/wal.js';
+import { encodeForWal } from '../../../src/raft/storage/wal-types.js';
 import type { Checks } from './checks.js';
 import type { Network } from './network.js';
 import { createRandom, type Random } from './random.js';

@@ -152,7 +152,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'goes on applying old entries under a new snapshot (B41)',
     file: 'node.js',
-    find: 'this.#applyHeld > 0 ? false : apply.run()',
+    find: 'this.#installer.isBusy() ? false : apply.run()',
     replace: 'apply.run()',
   },
   {

@@ -5,7 +5,7 @@ import type { Entry } from '../../../src/raft/core/types.js';
 import { clearKeyring } from '../../../src/raft/storage/keyring.js';
 import type { StorageAnswer, StorageWork } from '../../../src/raft/storage/storage-protocol.js';
 import { openStorage, type StorageServer } from '../../../src/raft/storage/storage-server.js';
-import { encodeForWal } from '../../../src/raft/storage/wal.js';
+import { encodeForWal } from '../../../src/raft/storage/wal-types.js';
 import { createRandom } from '../sim/random.js';
 import { SimDisk } from '../sim/sim-disk.js';
 

@@ -10,7 +10,7 @@ import { inspectLog, repairLog } from '../../../src/raft/storage/inspect.js';
 import { clearKeyring } from '../../../src/raft/storage/keyring.js';
 import type { StorageAnswer, StorageWork } from '../../../src/raft/storage/storage-protocol.js';
 import { openStorage, type StorageOptions, type StorageServer } from '../../../src/raft/storage/storage-server.js';
-import { encodeForWal } from '../../../src/raft/storage/wal.js';
+import { encodeForWal } from '../../../src/raft/storage/wal-types.js';
 import { createRandom } from '../sim/random.js';
 import { SimDisk } from '../sim/sim-disk.js';
 

@@ -9,7 +9,8 @@ import type { Batch } from '../../../src/raft/storage/batch.js';
 import { decodeBatch, encodeBatch } from '../../../src/raft/storage/batch.js';
 import { clearKeyring, type Keyring } from '../../../src/raft/storage/keyring.js';
 import type { LogState } from '../../../src/raft/storage/log-reader.js';
-import { encodeForWal, openWal, type WalOptions } from '../../../src/raft/storage/wal.js';
+import { openWal } from '../../../src/raft/storage/wal.js';
+import { encodeForWal, type WalOptions } from '../../../src/raft/storage/wal-types.js';
 import { createRandom, type Random } from '../sim/random.js';
 import { SimDisk } from '../sim/sim-disk.js';
 
