@@ -22,7 +22,7 @@ import { RaftNode } from './node.js';
 import type { Keyring } from './storage/keyring.js';
 import { openStorageClient, type StorageClient } from './storage/storage-client.js';
 import type { StorageAnswer, StorageReply, StorageStats, StorageWork } from './storage/storage-protocol.js';
-import { encodeForWal } from './storage/wal.js';
+import { encodeForWal } from './storage/wal-types.js';
 import type { WorkerSettings } from './storage/wal-worker.js';
 import type { StoreMachine } from './store/machine.js';
 import type { Arrivals, Transport } from './transport.js';

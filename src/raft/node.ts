@@ -12,54 +12,33 @@
  * Called by: group-log.ts (timers, promises), the simulator. Not here: the rules (core/), the disk (storage/).
  */
 import { CoveyError } from '../errors.js';
-import { asV2, configOf, membersOf, planChange } from './core/confchange.js';
-import { lastIndex } from './core/log.js';
-import {
-  createRawNode,
-  hasReady,
-  propose,
-  proposeConfChange,
-  type RawNode,
-  ready,
-  reportSnapshot,
-  reportUnreachable,
-  stepDown,
-  stepNode,
-  tickNode,
-  transferLeader,
-} from './core/rawnode.js';
+import type { RawNode } from './core/rawnode.js';
+import * as core from './core/rawnode.js';
 import type {
-  ConfState,
   Message,
   PeerId,
-  ProposeOutcome,
-  Ready,
+  Snapshot,
   SnapshotRequest,
   SoftState,
   StorageAppend,
   TransferOutcome,
 } from './core/types.js';
+import { type Announcer, createAnnouncer } from './node/announcer.js';
 import { type ApplyQueue, createApplyQueue } from './node/apply-queue.js';
+import { coreConfig } from './node/core-config.js';
+import { proposeChange, proposeTogether, refusalOf, type WaitingProposal } from './node/proposals.js';
 import { createReadQueue, type ReadQueue } from './node/read-queue.js';
+import { createSender, type Sender } from './node/sender.js';
+import { createSnapshotInstaller, type SnapshotInstaller } from './node/snapshot-installer.js';
 import { createSnapshotKeeper, type SnapshotKeeper, snapshotOf } from './node/snapshot-keeper.js';
+import { createSnapshotPolicy, type SnapshotPolicy } from './node/snapshot-policy.js';
+import { findStuck, handOver, statusOf } from './node/status.js';
 import { createStorageQueue, type StorageQueue } from './node/storage-queue.js';
-import type {
-  DropReason,
-  MembershipChange,
-  NodeOptions,
-  NodeProposeOutcome,
-  NodeReadOutcome,
-  NodeStatus,
-} from './node/types.js';
+import type { MembershipChange, NodeOptions, NodeProposeOutcome, NodeReadOutcome, NodeStatus } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
-import type { SnapshotMeta, SnapshotName } from './storage/snapshot-store.js';
+import type { SnapshotMeta } from './storage/snapshot-store.js';
 import type { StorageAnswer, StorageReply, StorageWork } from './storage/storage-protocol.js';
-import type { Arrivals } from './transport.js';
-
-interface Proposal {
-  readonly data: Uint8Array;
-  readonly done: (outcome: NodeProposeOutcome) => void;
-}
+import type { Arrivals, ArrivingChunk } from './transport.js';
 
 export class RaftNode implements Arrivals {
   readonly #options: NodeOptions;
@@ -70,25 +49,20 @@ export class RaftNode implements Arrivals {
   #node: RawNode | undefined;
   #apply: ApplyQueue | undefined;
   #inbox: Message[] = [];
-  #proposals: Proposal[] = [];
+  #proposals: WaitingProposal[] = [];
   #calls: (() => void)[] = [];
   #ticks = 0;
   #turnDue = false;
   #halted = false;
-  #announcedTerm = 0;
-  #snapshotIndex: number;
-  #removedTold = false;
-  #snapshotWanted = false;
-  /** After a failure the next try waits until this tick. */
-  #snapshotNotBefore = 0;
-  /** Snapshots from the leader that are not installed yet. */
-  #applyHeld = 0;
-  /** A snapshot from the leader whose content is being read back. */
-  #installing: { readonly index: number; done: boolean } | undefined;
+  readonly #policy: SnapshotPolicy;
+  readonly #sender: Sender;
+  readonly #installer: SnapshotInstaller;
+  readonly #announcer: Announcer;
 
   /** Begins to start: the application is restored from the newest snapshot, then the member takes part. */
   constructor(options: NodeOptions) {
     this.#options = options;
+    this.#announcer = createAnnouncer(options.id, options.onEvent);
     const { limits, opened } = options;
     this.#storage = createStorageQueue({
       port: options.storage,
@@ -101,12 +75,19 @@ export class RaftNode implements Arrivals {
       machine: options.machine,
       onEvent: options.onEvent,
       onTaken: meta => this.#snapshotTaken(meta),
-      onUnreadable: name => this.#snapshotUnreadable(name),
-      onGivenUp: () => {
-        this.#snapshotIndex = this.#log.snapshot()?.index ?? 0;
-        this.#snapshotNotBefore = this.#ticks + limits.electionTicks;
+      onUnreadable: ({ index }) => {
+        if (index !== this.#log.snapshot()?.index || this.#snapshots.isTaking()) return;
+        this.#options.onEvent({ kind: 'snapshot', index, phase: 'unreadable' });
+        this.#policy.replace(index);
       },
+      onGivenUp: () => this.#policy.failed(this.#log.snapshot()?.index ?? 0),
       onFailure: error => this.#fail(error),
+    });
+    this.#sender = createSender({
+      transport: options.transport,
+      keeper: this.#snapshots,
+      onTooOld: () => this.#policy.want(),
+      report: (to, sent) => this.#call(node => core.reportSnapshot(node, to, sent)),
     });
     this.#reads = createReadQueue({
       retryTicks: Math.ceil(limits.electionTicks / 2),
@@ -114,7 +95,14 @@ export class RaftNode implements Arrivals {
       firstRequest: 1 + options.random(2 ** 31) * 2 ** 21,
     });
     const { state, snapshot } = opened;
-    this.#snapshotIndex = snapshot?.index ?? 0;
+    this.#policy = createSnapshotPolicy({ limits, nowTick: () => this.#ticks, index: snapshot?.index ?? 0 });
+    this.#installer = createSnapshotInstaller({
+      storage: this.#storage,
+      keeper: this.#snapshots,
+      machine: options.machine,
+      guarded: work => this.#guarded(() => !this.#halted && work()),
+      onInstalled: installed => this.#installed(installed),
+    });
     this.#log = createMemoryLog({
       hardState: state.hardState,
       entries: state.entries,
@@ -135,15 +123,16 @@ export class RaftNode implements Arrivals {
     const node = this.#node;
     if (!node || this.#halted) return;
     this.#ticks += 1;
-    const stuck = late ? 'event-loop' : this.#stuck();
+    const { electionTicks } = this.#options.limits;
+    const since = { disk: this.#storage.oldestTick(), apply: this.#apply!.stuckSinceTick() };
+    const stuck = late ? 'event-loop' : findStuck(since, this.#ticks - electionTicks);
     if (stuck && node.raft.role === 'leader') {
-      if (stuck === 'disk' || !this.#handOver()) stepDown(node);
+      if (stuck === 'disk' || !handOver(node)) core.stepDown(node);
       this.#options.onEvent({ kind: 'stepped-down', because: stuck });
     }
     // While the disk stands still this member can promise nothing: no beats, no elections.
-    if (stuck !== 'disk') tickNode(node);
-    if (this.#storage.lowSpace() && this.#ticks % this.#options.limits.electionTicks === 0)
-      this.#storage.lookForSpace();
+    if (stuck !== 'disk') core.tickNode(node);
+    if (this.#storage.lowSpace() && this.#ticks % electionTicks === 0) this.#storage.lookForSpace();
     this.#reads.tick(node);
     this.#wake();
   }
@@ -167,32 +156,24 @@ export class RaftNode implements Arrivals {
 
   /** Proposes a change of the members. One at a time; `committed` = it is in force here. */
   changeMembers(change: MembershipChange, done: (outcome: NodeProposeOutcome) => void): void {
-    this.#calls.push(() => {
-      const refusal = this.#refusal();
-      if (refusal) return done(refusal);
-      const node = this.#node!;
-      const plan = planChange(configOf(this.#apply!.confState()), asV2(change));
-      if (plan.kind === 'refused')
-        return done({ kind: 'dropped', because: plan.because === 'not-joint' ? 'not-joint' : 'must-leave-joint' });
-      const outcome = proposeConfChange(node, change);
-      if (outcome.kind === 'appended') this.#apply!.wait(outcome.index, { term: outcome.term, done });
-      else done(refusedOutcome(outcome));
-    });
+    this.#calls.push(() =>
+      proposeChange({ change, done }, { node: this.#node!, apply: this.#apply!, refusal: this.#refusal() }),
+    );
     this.#wake();
   }
 
   /** `ready` when everything that was committed before this call is applied here. */
   read(done: (outcome: NodeReadOutcome) => void): void {
-    if (this.#halted) return done({ kind: 'stopped' });
-    if (this.#reads.size() >= this.#options.limits.waitingReadsMax) return done({ kind: 'no-leader' });
-    this.#reads.add(done);
+    if (this.#halted) done({ kind: 'stopped' });
+    else if (this.#reads.size() >= this.#options.limits.waitingReadsMax) done({ kind: 'no-leader' });
+    else this.#reads.add(done);
     this.#wake();
   }
 
   /** Hands leadership to another voter, or asks the leader to. */
   transferTo(peer: PeerId): TransferOutcome {
     if (!this.#node || this.#halted) return { kind: 'refused', because: 'no-leader', lag: 0 };
-    const outcome = transferLeader(this.#node, peer);
+    const outcome = core.transferLeader(this.#node, peer);
     this.#wake();
     return outcome;
   }
@@ -216,7 +197,7 @@ export class RaftNode implements Arrivals {
 
   snapshotChunk(
     message: SnapshotRequest,
-    chunk: { readonly offset: number; readonly bytes: Uint8Array },
+    chunk: ArrivingChunk,
     answer: (receivedBytes: number | undefined) => void,
   ): void {
     if (this.#halted) answer(undefined);
@@ -224,48 +205,30 @@ export class RaftNode implements Arrivals {
   }
 
   finishSnapshot(message: SnapshotRequest, totalBytes: number, answer: (stored: boolean) => void): void {
-    if (this.#halted) return answer(false);
-    this.#snapshots.finish(message, totalBytes, stored => {
-      if (stored) this.receive(message);
-      answer(stored);
-    });
+    if (this.#halted) answer(false);
+    else
+      this.#snapshots.finish(message, totalBytes, stored => {
+        if (stored) this.receive(message);
+        answer(stored);
+      });
   }
 
   unreachable(peer: PeerId): void {
-    this.#call(node => reportUnreachable(node, peer));
+    this.#call(node => core.reportUnreachable(node, peer));
   }
 
   /** Ends: everything that waits is answered. The storage is closed by its owner. */
   stop(): void {
-    if (this.#halted) return;
-    this.#halt({ kind: 'stopped' });
+    if (!this.#halted) this.#halt();
   }
 
   status(): NodeStatus {
-    const { id } = this.#options;
-    const raft = this.#node?.raft;
-    return {
-      id,
-      role: raft?.role ?? 'follower',
-      leader: raft?.leader ?? 0,
-      term: raft?.term ?? this.#options.opened.state.hardState.term,
-      commit: raft?.log.committed ?? 0,
-      applied: this.#apply?.applied() ?? 0,
-      firstIndex: this.#log.firstIndex(),
-      lastIndex: raft ? lastIndex(raft.log) : this.#log.lastIndex(),
-      confState: this.#apply?.confState() ?? this.#log.initialState().confState,
+    return statusOf(this.#options, {
+      raft: this.#node?.raft,
+      apply: this.#apply,
+      log: this.#log,
       lowSpace: this.#storage.lowSpace(),
-      peers:
-        raft?.role === 'leader'
-          ? raft.tracker.peers.map(peer => ({
-              id: peer.id,
-              match: peer.match,
-              learner: peer.learner,
-              active: peer.recentActive,
-              state: peer.state,
-            }))
-          : [],
-    };
+    });
   }
 
   /** The core, for the invariants of the simulator and for metrics; not to be changed. */
@@ -278,32 +241,9 @@ export class RaftNode implements Arrivals {
   }
 
   #start(snapshot: SnapshotMeta | undefined): void {
-    const { id, limits, machine, scheduler, random, trace } = this.#options;
+    const { limits, machine, scheduler } = this.#options;
     const applied = snapshot?.index ?? 0;
-    this.#node = createRawNode({
-      id,
-      storage: this.#log,
-      applied,
-      electionTicks: limits.electionTicks,
-      heartbeatTicks: limits.heartbeatTicks,
-      random,
-      asyncStorage: true,
-      messageBytesMax: limits.messageBytesMax,
-      applyingBytesMax: limits.applyingBytesMax,
-      uncommittedBytesMax: limits.uncommittedBytesMax,
-      proposalBytesMax: limits.proposalBytesMax,
-      inflightMessagesMax: limits.inflightMessagesMax,
-      inflightBytesMax: limits.inflightBytesMax,
-      transferLagMax: limits.transferLagMax,
-      preVote: true,
-      checkQuorum: true,
-      stepDownOnRemoval: true,
-      forwardProposals: false,
-      commitByVote: true,
-      leaseReads: false,
-      checkConfChanges: true,
-      trace,
-    });
+    this.#node = core.createRawNode(coreConfig(this.#options, this.#log, applied));
     this.#apply = createApplyQueue({
       node: () => this.#node!,
       machine,
@@ -313,7 +253,7 @@ export class RaftNode implements Arrivals {
       nowTick: () => this.#ticks,
       applied,
       confState: this.#log.initialState().confState,
-      onConfigured: (confState, index) => this.#configured(confState, index),
+      onConfigured: (confState, index) => this.#announcer.configured(confState, index),
     });
     this.#options.onEvent({ kind: 'started', applied });
     this.#wake();
@@ -337,26 +277,26 @@ export class RaftNode implements Arrivals {
     this.#storage.drain();
     const inbox = this.#inbox;
     this.#inbox = [];
-    for (const message of inbox) stepNode(node, message);
+    for (const message of inbox) core.stepNode(node, message);
     const calls = this.#calls;
     this.#calls = [];
     for (const call of calls) call();
     this.#proposeAll(node, apply);
     this.#reads.ask(node);
     this.#handleReady(node, apply);
-    const more = this.#applyHeld > 0 ? false : apply.run();
+    const more = this.#installer.isBusy() ? false : apply.run();
     this.#handleReady(node, apply);
     this.#reads.release(apply.applied());
-    this.#announce(node, apply);
+    this.#announcer.leading(node.raft, apply.applied());
     this.#takeSnapshotIfDue(apply);
     if (more) this.#wake();
   }
 
   #handleReady(node: RawNode, apply: ApplyQueue): void {
-    while (!this.#halted && hasReady(node)) {
-      const work = ready(node);
+    while (!this.#halted && core.hasReady(node)) {
+      const work = core.ready(node);
       if (work.softState) this.#roleChanged(work.softState, node);
-      for (const message of work.messages) this.#send(message);
+      for (const message of work.messages) this.#sender.send(message);
       if (work.storageAppend) this.#store(work.storageAppend);
       if (work.storageApply) apply.push(work.storageApply);
       for (const state of work.readStates) this.#reads.onState(state);
@@ -369,148 +309,56 @@ export class RaftNode implements Arrivals {
     const marker = snapshot && { index: snapshot.index, term: snapshot.term, replaces: true };
     const mustSync = append.mustSync || snapshot !== undefined;
     // The core stands at the snapshot from now on: what was committed before it must not be applied any more (bug B41).
-    if (snapshot) this.#applyHeld += 1;
+    if (snapshot) this.#installer.expect();
     this.#storage.append({ hardState, marker, entries }, { mustSync, done: () => this.#stored(append) });
   }
 
   /** The batch is on disk: the log in memory follows, and what hung on it may leave. */
   #stored(append: StorageAppend): boolean {
     if (append.snapshot) {
-      if (!this.#install(append.snapshot)) return false;
+      if (!this.#installer.isInstalled(append.snapshot)) return false;
       this.#log.replaceBy(append.snapshot);
     }
     this.#log.append(append.entries);
     for (const response of append.responses) {
-      if (response.kind === 'storage-append-done' || response.to === this.#options.id) stepNode(this.#node!, response);
-      else this.#send(response);
+      if (response.kind === 'storage-append-done' || response.to === this.#options.id)
+        core.stepNode(this.#node!, response);
+      else this.#sender.send(response);
     }
     return true;
   }
 
-  /** Reads the snapshot back into the application; true when that is done. */
-  #install(snapshot: Ready['snapshot'] & object): boolean {
-    if (this.#installing?.index === snapshot.index) {
-      if (!this.#installing.done) return false;
-      this.#installing = undefined;
-      this.#applyHeld -= 1;
-      return true;
-    }
-    const installing = { index: snapshot.index, done: false };
-    this.#installing = installing;
-    this.#snapshots.load(snapshot, pieces => {
-      if (this.#halted) return;
-      this.#guarded(() => {
-        this.#options.machine.restore(pieces);
-        this.#apply!.jumpTo(snapshot.index, snapshot.confState);
-        this.#snapshotIndex = snapshot.index;
-        installing.done = true;
-        this.#storage.ask({ kind: 'compact', index: snapshot.index, term: snapshot.term }, () => undefined);
-        this.#options.onEvent({ kind: 'snapshot', index: snapshot.index, phase: 'installed' });
-        this.#configured(snapshot.confState, snapshot.index);
-        this.#wake();
-      });
+  /** Why nothing can be proposed right now, whoever asks. */
+  #refusal(): NodeProposeOutcome | undefined {
+    if (this.#halted) return { kind: 'stopped' };
+    return refusalOf(this.#options.limits, {
+      raft: this.#node?.raft,
+      apply: this.#apply,
+      lowSpace: this.#storage.lowSpace(),
+      waiting: this.#proposals.length,
     });
-    return false;
   }
 
-  #send(message: Message): void {
-    if (message.kind !== 'snapshot') {
-      this.#options.transport.send(message);
-      return;
-    }
-    const { to, snapshot } = message;
-    const report = (sent: boolean) => this.#call(node => reportSnapshot(node, to, sent));
-    if (!membersOf(configOf(snapshot.confState)).includes(to)) {
-      // It would be refused: it is from before that member joined. A newer one is due.
-      this.#snapshotWanted = true;
-      report(false);
-      return;
-    }
-    this.#options.transport.sendSnapshot(message, this.#snapshots.sourceOf(snapshot), report);
-  }
-
-  /** All proposals of this turn go together; when that is too much at once, one by one. */
   #proposeAll(node: RawNode, apply: ApplyQueue): void {
     const proposals = this.#proposals;
     if (proposals.length === 0) return;
     this.#proposals = [];
-    const refusal = this.#refusal();
-    if (refusal) {
-      for (const { done } of proposals) done(refusal);
-      return;
-    }
-    const outcome = propose(
-      node,
-      proposals.map(({ data }) => data),
-    );
-    if (outcome.kind === 'appended') {
-      for (const [place, { done }] of proposals.entries())
-        apply.wait(outcome.index + place, { term: outcome.term, done });
-    } else if (proposals.length === 1) {
-      proposals[0]!.done(refusedOutcome(outcome));
-    } else {
-      for (const { data, done } of proposals) {
-        const single = propose(node, [data]);
-        if (single.kind === 'appended') apply.wait(single.index, { term: single.term, done });
-        else done(refusedOutcome(single));
-      }
-    }
+    proposeTogether(proposals, { node, apply, refusal: this.#refusal() });
   }
 
-  /** Why nothing can be proposed right now, whoever asks. */
-  #refusal(): NodeProposeOutcome | undefined {
-    const { limits } = this.#options;
-    const raft = this.#node?.raft;
-    if (this.#halted) return { kind: 'stopped' };
-    if (raft?.role !== 'leader') return { kind: 'not-leader', leader: raft?.leader ?? 0 };
-    if (this.#storage.lowSpace()) return { kind: 'no-space' };
-    if (this.#proposals.length + this.#apply!.waiting() >= limits.waitingProposalsMax)
-      return { kind: 'dropped', because: 'overload' };
-    if (raft.log.committed - this.#apply!.applied() > limits.applyLagMax)
-      return { kind: 'dropped', because: 'apply-lag' };
-    return undefined;
-  }
-
-  #roleChanged({ role, leader }: SoftState, node: RawNode): void {
-    if (role !== 'leader') this.#apply!.giveUpWaiters({ kind: 'unknown' });
-    this.#options.onEvent({ kind: 'role', role, leader, term: node.raft.term });
-  }
-
-  /** A leader begins its work only when all that earlier leaders committed is applied here. */
-  #announce({ raft }: RawNode, apply: ApplyQueue): void {
-    if (raft.role !== 'leader' || this.#announcedTerm === raft.term || apply.applied() < raft.termStartIndex) return;
-    this.#announcedTerm = raft.term;
-    this.#options.onEvent({ kind: 'leading', term: raft.term });
-  }
-
-  #configured(confState: ConfState, index: number): void {
-    this.#options.onEvent({ kind: 'configured', confState, index });
-    const isIn = membersOf(configOf(confState)).includes(this.#options.id);
-    if (!isIn && !this.#removedTold) this.#options.onEvent({ kind: 'removed' });
-    this.#removedTold = !isIn;
+  #roleChanged(state: SoftState, node: RawNode): void {
+    if (state.role !== 'leader') this.#apply!.giveUpWaiters({ kind: 'unknown' });
+    this.#announcer.role(state, node.raft.term);
   }
 
   #takeSnapshotIfDue(apply: ApplyQueue): void {
-    const { limits } = this.#options;
     const index = apply.applied();
-    if (this.#snapshots.isTaking() || this.#applyHeld > 0 || index === this.#snapshotIndex) return;
-    const grown =
-      index - this.#snapshotIndex >= limits.snapshotEntries || apply.bytesSinceSnapshot() >= limits.snapshotBytes;
-    if ((!grown && !this.#snapshotWanted) || this.#ticks < this.#snapshotNotBefore) return;
+    const busy = this.#snapshots.isTaking() || this.#installer.isBusy();
     const term = this.#log.term(index);
-    if (term === undefined) return;
+    if (busy || term === undefined || !this.#policy.isDue(index, apply.bytesSinceSnapshot())) return;
     apply.snapshotTaken();
-    this.#snapshotWanted = false;
-    this.#snapshotIndex = index;
+    this.#policy.taking(index);
     this.#snapshots.take({ index, term, confState: apply.confState() });
-  }
-
-  /** The newest snapshot is damaged on disk: the state is good in memory, so another is written in its place. */
-  #snapshotUnreadable({ index }: SnapshotName): void {
-    if (index !== this.#log.snapshot()?.index || this.#snapshots.isTaking()) return;
-    this.#options.onEvent({ kind: 'snapshot', index, phase: 'unreadable' });
-    this.#snapshotIndex = index - 1;
-    this.#snapshotWanted = true;
   }
 
   #snapshotTaken(meta: SnapshotMeta): void {
@@ -519,24 +367,13 @@ export class RaftNode implements Arrivals {
     this.#log.compact({ entries: keepEntries, bytes: keepBytes });
   }
 
-  /** What has stood still for longer than an election takes. */
-  #stuck(): 'disk' | 'apply' | undefined {
-    const { electionTicks } = this.#options.limits;
-    const tooOld = (tick: number | undefined) => tick !== undefined && this.#ticks - tick > electionTicks;
-    if (tooOld(this.#storage.oldestTick())) return 'disk';
-    return tooOld(this.#apply!.stuckSinceTick()) ? 'apply' : undefined;
-  }
-
-  /** Gives leadership to the voter that is furthest; false when there is nobody. */
-  #handOver(): boolean {
-    const { raft } = this.#node!;
-    const best = raft.tracker.peers
-      .filter(peer => peer.id !== raft.id && !peer.learner && peer.recentActive)
-      .reduce<{ id: PeerId; match: number } | undefined>(
-        (most, peer) => (most && most.match >= peer.match ? most : peer),
-        undefined,
-      );
-    return best !== undefined && ['started', 'in-progress'].includes(transferLeader(this.#node!, best.id).kind);
+  /** The application now stands at a snapshot from the leader. */
+  #installed(snapshot: Snapshot): void {
+    this.#apply!.jumpTo(snapshot.index, snapshot.confState);
+    this.#policy.taking(snapshot.index);
+    this.#options.onEvent({ kind: 'snapshot', index: snapshot.index, phase: 'installed' });
+    this.#announcer.configured(snapshot.confState, snapshot.index);
+    this.#wake();
   }
 
   #guarded(work: () => void): void {
@@ -547,37 +384,19 @@ export class RaftNode implements Arrivals {
     }
   }
 
-  #fail(error: unknown): void {
+  #fail(cause: unknown): void {
     if (this.#halted) return;
-    const failure =
-      error instanceof CoveyError
-        ? error
-        : new CoveyError('bug', 'Cannot go on as a member of the Raft group', { cause: error });
-    this.#halt({ kind: 'unknown' });
-    this.#options.onEvent({ kind: 'failed', error: failure });
+    this.#halt();
+    const bug = () => new CoveyError('bug', 'Cannot go on as a member of the Raft group', { cause });
+    this.#options.onEvent({ kind: 'failed', error: cause instanceof CoveyError ? cause : bug() });
   }
 
-  #halt(outcome: NodeProposeOutcome): void {
+  #halt(): void {
     this.#halted = true;
     const proposals = this.#proposals;
     this.#proposals = [];
     for (const { done } of proposals) done({ kind: 'stopped' });
-    this.#apply?.giveUpWaiters(outcome.kind === 'stopped' ? { kind: 'unknown' } : outcome);
+    this.#apply?.giveUpWaiters({ kind: 'unknown' });
     this.#reads.giveUp({ kind: 'stopped' });
-  }
-}
-
-function refusedOutcome(outcome: Exclude<ProposeOutcome, { readonly kind: 'appended' }>): NodeProposeOutcome {
-  switch (outcome.kind) {
-    case 'forwarded':
-      return { kind: 'unknown' };
-    case 'refused':
-      return { kind: 'dropped', because: outcome.because };
-    case 'dropped': {
-      const because: DropReason = outcome.because;
-      return { kind: 'dropped', because };
-    }
-    default:
-      return outcome;
   }
 }

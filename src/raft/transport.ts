@@ -51,13 +51,14 @@ export function pumpSnapshot(
   way: { readonly to: Arrivals; readonly done: (sent: boolean) => void },
 ): void {
   const { to, done } = way;
-  const next = (offset: number | undefined): void => {
-    if (offset === undefined) return done(false);
-    source.read(offset, chunk => {
-      if (chunk === undefined) return done(false);
-      if (chunk.bytes.length === 0) return to.finishSnapshot(message, chunk.totalBytes, done);
-      to.snapshotChunk(message, { offset, bytes: chunk.bytes }, next);
-    });
+  const next = (offset: number | undefined) => {
+    if (offset === undefined) done(false);
+    else source.read(offset, chunk => pass(offset, chunk));
+  };
+  const pass = (offset: number, chunk: SnapshotChunk | undefined) => {
+    if (chunk === undefined) done(false);
+    else if (chunk.bytes.length === 0) to.finishSnapshot(message, chunk.totalBytes, done);
+    else to.snapshotChunk(message, { offset, bytes: chunk.bytes }, next);
   };
   to.beginSnapshot(message, next);
 }

@@ -11,7 +11,7 @@ import { fromProblem } from '../../errors.js';
 import type { Problem } from '../../gen/types.js';
 import type { Batch } from '../storage/batch.js';
 import type { StorageAnswer, StoragePort, StorageReply, StorageWork } from '../storage/storage-protocol.js';
-import { encodeForWal } from '../storage/wal.js';
+import { encodeForWal } from '../storage/wal-types.js';
 
 export interface StorageQueue {
   /** Stores the batch; `done` runs when it and all before it are on disk. A batch of nothing is not written. */

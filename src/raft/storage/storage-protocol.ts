@@ -11,7 +11,7 @@
 import type { Problem } from '../../gen/types.js';
 import type { Keyring } from './keyring.js';
 import type { SnapshotDraft, SnapshotMeta, SnapshotName } from './snapshot-store.js';
-import type { EncodedBatch } from './wal.js';
+import type { EncodedBatch } from './wal-types.js';
 
 export type StorageWork =
   | { readonly kind: 'append'; readonly batch: EncodedBatch }

@@ -14,75 +14,33 @@
  *
  * Called by: storage-server.ts. Not here: reading and judging (log-reader.ts), snapshots (snapshot-store.ts).
  */
-import { CoveyError, errnoOf } from '../../errors.js';
-import type { RandomBytes } from '../../ids.js';
+import { CoveyError } from '../../errors.js';
 import type { HardState } from '../core/types.js';
-import { type Batch, encodeBatch, type SnapshotMarker } from './batch.js';
-import { type Disk, type DiskFile, SECTOR_BYTES, writeZeros } from './disk.js';
-import { boundHead, type Chain, FRAME_HEAD_BYTES, type FrameKind, finishFrame, frameBytes, isZero } from './frame.js';
+import type { SnapshotMarker } from './batch.js';
+import { type DiskFile, SECTOR_BYTES } from './disk.js';
+import { boundHead, type Chain, FRAME_HEAD_BYTES, type FrameKind, finishFrame, frameBytes } from './frame.js';
 import { type Keyring, sealBody, sealedBytes } from './keyring.js';
 import { type LogReading, type LogState, readLog } from './log-reader.js';
-import { nextSector, type Tail } from './scan.js';
+import { nextSector } from './scan.js';
 import {
   encodeSegmentHead,
   findSegmentNumber,
-  type LogIdentity,
   type Manifest,
   noHardState,
   noMarker,
-  prepareManifest,
   readManifest,
   segmentFile,
   writeManifest,
 } from './segment.js';
+import { createSpare, type Spare } from './spare.js';
 import { storageFailure } from './storage-failure.js';
-
-export interface WalOptions {
-  readonly disk: Disk;
-  readonly folder: string;
-  readonly identity: LogIdentity;
-  readonly keyring: Keyring;
-  readonly random: RandomBytes;
-  readonly segmentBytes: number;
-}
-
-/** A batch as `encodeBatch` made it, with what the log needs to know of it. */
-export interface EncodedBatch {
-  readonly body: Uint8Array;
-  readonly hardState?: HardState | undefined;
-  readonly marker?: SnapshotMarker | undefined;
-  /** Index of its last entry; 0 = it has none. */
-  readonly lastIndex: number;
-  /** Needs to be on the platter before it is answered. */
-  readonly mustSync: boolean;
-}
-
-export interface OpenedWal {
-  readonly wal: Wal;
-  readonly state: LogState;
-  /** A write that a crash cut short, left behind in the file named. */
-  readonly torn: (Tail & { readonly kind: 'torn' } & { readonly path: string }) | undefined;
-}
+import { type EncodedBatch, encodeForWal, type OpenedWal, type WalOptions, type WalStats } from './wal-types.js';
 
 interface Segment {
   readonly number: number;
   readonly path: string;
   indexMax: number;
   readonly keyIds: Set<number>;
-}
-
-/** Spares of the log that may be missing before proposals have to be refused. */
-export interface WalStats {
-  readonly segments: number;
-  readonly syncs: number;
-  readonly bytesWritten: number;
-  readonly hasSpare: boolean;
-  readonly keysInUse: readonly number[];
-}
-
-export function encodeForWal(batch: Batch, mustSync: boolean): EncodedBatch {
-  const { hardState, marker, entries } = batch;
-  return { body: encodeBatch(batch), hardState, marker, lastIndex: entries.at(-1)?.index ?? 0, mustSync };
 }
 
 /** Opens the log in the folder, or begins one. When it is damaged, foreign, or `accept` throws, nothing was changed. */
@@ -117,8 +75,7 @@ export class Wal {
   #hardState: HardState = noHardState;
   #marker: SnapshotMarker = noMarker;
   #nextIndex = 1;
-  #hasSpare = false;
-  #spareFilled = 0;
+  readonly #spare: Spare;
   #failure: CoveyError | undefined;
   #staging = Buffer.alloc(64 * 1024);
   #syncs = 0;
@@ -127,6 +84,7 @@ export class Wal {
   private constructor(options: WalOptions) {
     this.#options = options;
     this.#keyring = options.keyring;
+    this.#spare = createSpare(options);
   }
 
   static begin(options: WalOptions): Wal {
@@ -159,37 +117,13 @@ export class Wal {
     });
   }
 
-  /**
-   * Fills the next segment ahead, a slice a call, so that no write waits long behind it. False while there is no room for
-   * one: then it is time to refuse proposals.
-   */
+  /** Prepares the next segment, a slice a call. False while there is no room for one: time to refuse proposals. */
   prepareSpare(sliceBytes = this.#options.segmentBytes): boolean {
-    if (this.#failure || this.#hasSpare) return this.#hasSpare;
-    const { disk, folder, segmentBytes } = this.#options;
-    const path = `${folder}/spare.tmp`;
+    if (this.#failure) return this.#spare.isReady();
     try {
-      if (this.#spareFilled === 0) this.#removeIfThere('spare.tmp');
-      const file = disk.open(path, this.#spareFilled === 0 ? 'create' : 'write');
-      const until = Math.min(segmentBytes, this.#spareFilled + sliceBytes);
-      try {
-        writeZeros(file, this.#spareFilled, until);
-        file.datasync();
-      } finally {
-        file.close();
-      }
-      this.#spareFilled = until;
-      if (until < segmentBytes) return true;
-      disk.rename(path, `${folder}/spare.wal`);
-      disk.syncFolder(folder);
-      this.#spareFilled = 0;
-      prepareManifest(disk, folder);
-      this.#hasSpare = true;
-      return true;
+      return this.#spare.fill(sliceBytes);
     } catch (cause) {
-      if (errnoOf(cause) !== 'ENOSPC') throw this.#poison('prepare a segment of', cause);
-      this.#spareFilled = 0;
-      this.#removeIfThere('spare.tmp');
-      return false;
+      throw this.#poison('prepare a segment of', cause);
     }
   }
 
@@ -225,7 +159,7 @@ export class Wal {
       segments: this.#segments.length,
       syncs: this.#syncs,
       bytesWritten: this.#bytesWritten,
-      hasSpare: this.#hasSpare,
+      hasSpare: this.#spare.isReady(),
       keysInUse: [...new Set(this.#segments.flatMap(segment => [...segment.keyIds]))].sort((a, b) => a - b),
     };
   }
@@ -236,7 +170,7 @@ export class Wal {
   }
 
   get hasSpare(): boolean {
-    return this.#hasSpare;
+    return this.#spare.isReady();
   }
 
   get bytesWritten(): number {
@@ -266,7 +200,7 @@ export class Wal {
     }
     // What this log goes on from has to be durable: a name may have been made and not synced.
     disk.syncFolder(folder);
-    this.#hasSpare = disk.list(folder).includes('spare.wal') && this.#spareIsWhole();
+    this.#spare.adopt();
     this.#segments = reading.segments.map(({ head, path, indexMax, keyIds }) => ({
       number: head.number,
       path,
@@ -380,7 +314,7 @@ export class Wal {
     const { disk, folder, identity } = this.#options;
     const number = (this.#segments.at(-1)?.number ?? 0) + 1;
     const path = `${folder}/${segmentFile(number, this.#nextIndex)}`;
-    const source = this.#takeSpare(sizeBytes);
+    const source = this.#spare.take(sizeBytes);
     const before = this.#file;
     const file = disk.open(source, 'write');
     file.write(
@@ -402,33 +336,6 @@ export class Wal {
     before?.close();
   }
 
-  /** A zero-filled file to make a segment of: the spare when it is large enough. */
-  #takeSpare(sizeBytes: number): string {
-    const { disk, folder, segmentBytes } = this.#options;
-    if (this.#hasSpare && sizeBytes <= segmentBytes) {
-      this.#hasSpare = false;
-      return `${folder}/spare.wal`;
-    }
-    this.#removeIfThere('next.tmp');
-    const file = disk.open(`${folder}/next.tmp`, 'create');
-    try {
-      writeZeros(file, 0, nextSector(sizeBytes));
-    } finally {
-      file.close();
-    }
-    return `${folder}/next.tmp`;
-  }
-
-  #spareIsWhole(): boolean {
-    const { disk, folder, segmentBytes } = this.#options;
-    const file = disk.open(`${folder}/spare.wal`, 'read');
-    const bytes = Buffer.from(file.read(0, file.sizeBytes()));
-    file.close();
-    if (bytes.length === segmentBytes && isZero(bytes, 0, bytes.length)) return true;
-    disk.unlink(`${folder}/spare.wal`);
-    return false;
-  }
-
   #writeManifest(): void {
     const { disk, folder, identity } = this.#options;
     writeManifest(disk, folder, {
@@ -436,11 +343,6 @@ export class Wal {
       firstSegment: this.#segments[0]!.number,
       lastSegment: this.#segments.at(-1)!.number,
     });
-  }
-
-  #removeIfThere(name: string): void {
-    const { disk, folder } = this.#options;
-    if (disk.list(folder).includes(name)) disk.unlink(`${folder}/${name}`);
   }
 
   #guard(verb: string, work: () => void): void {

@@ -1,0 +1,64 @@
+/**
+ * What a member looks like from outside, and to whom its leadership would go.
+ *
+ * Called by: ../node.ts. Not here: changing anything but by a transfer.
+ */
+import { lastIndex } from '../core/log.js';
+import type { Raft } from '../core/raft/index.js';
+import { type RawNode, transferLeader } from '../core/rawnode.js';
+import type { PeerId } from '../core/types.js';
+import type { MemoryLog } from '../storage/memory-log.js';
+import type { ApplyQueue } from './apply-queue.js';
+import type { NodeOptions, NodeStatus } from './types.js';
+
+/** Undefined while the member starts. */
+export interface StatusParts {
+  readonly raft: Raft | undefined;
+  readonly apply: ApplyQueue | undefined;
+  readonly log: MemoryLog;
+  readonly lowSpace: boolean;
+}
+
+export function statusOf({ id, opened }: NodeOptions, { raft, apply, log, lowSpace }: StatusParts): NodeStatus {
+  const peers = raft?.role === 'leader' ? raft.tracker.peers : [];
+  return {
+    id,
+    role: raft?.role ?? 'follower',
+    leader: raft?.leader ?? 0,
+    term: raft?.term ?? opened.state.hardState.term,
+    commit: raft?.log.committed ?? 0,
+    applied: apply?.applied() ?? 0,
+    firstIndex: log.firstIndex(),
+    lastIndex: raft ? lastIndex(raft.log) : log.lastIndex(),
+    confState: apply?.confState() ?? log.initialState().confState,
+    lowSpace,
+    peers: peers.map(peer => ({
+      id: peer.id,
+      match: peer.match,
+      learner: peer.learner,
+      active: peer.recentActive,
+      state: peer.state,
+    })),
+  };
+}
+
+/** Gives leadership to the active voter that is furthest; false when there is nobody. */
+export function handOver(node: RawNode): boolean {
+  const { raft } = node;
+  const best = raft.tracker.peers
+    .filter(peer => peer.id !== raft.id && !peer.learner && peer.recentActive)
+    .reduce<{ readonly id: PeerId; readonly match: number } | undefined>(
+      (most, peer) => (most && most.match >= peer.match ? most : peer),
+      undefined,
+    );
+  return best !== undefined && ['started', 'in-progress'].includes(transferLeader(node, best.id).kind);
+}
+
+/** What has stood still since before `tick`; the disk counts first. Undefined = nothing waits, or it got on. */
+export function findStuck(
+  since: { readonly disk: number | undefined; readonly apply: number | undefined },
+  tick: number,
+): 'disk' | 'apply' | undefined {
+  if (since.disk !== undefined && since.disk < tick) return 'disk';
+  return since.apply !== undefined && since.apply < tick ? 'apply' : undefined;
+}
