@@ -9,13 +9,32 @@ export interface Prefix {
   readonly bits: number;
 }
 
-/** The address as a number, or undefined when the text is none. */
+/** The address as a number, or undefined when the text is none. Makes no garbage: it is asked for every address in use. */
 export function parseAddress(text: string): number | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4 || !parts.every(part => /^(?:0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255))
-    return undefined;
-  return parts.reduce((value, part) => value * 256 + Number(part), 0);
+  let address = 0;
+  let part = 0;
+  let digits = 0;
+  let parts = 0;
+  for (let at = 0; at <= text.length; at++) {
+    const code = at < text.length ? text.charCodeAt(at) : dot;
+    if (code === dot) {
+      if (digits === 0 || part > 255) return undefined;
+      address = address * 256 + part;
+      parts += 1;
+      part = 0;
+      digits = 0;
+      continue;
+    }
+    const isLeadingZero = digits === 1 && part === 0;
+    if (code < zero || code > zero + 9 || digits === 3 || isLeadingZero) return undefined;
+    part = part * 10 + code - zero;
+    digits += 1;
+  }
+  return parts === 4 ? address : undefined;
 }
+
+const dot = 0x2e;
+const zero = 0x30;
 
 export function renderAddress(address: number): string {
   return [24, 16, 8, 0].map(shift => Math.floor(address / 2 ** shift) % 256).join('.');
