@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { linuxHost } from '../../../src/host-linux/index.js';
 import { dockerArchive, type ImageParts, tarOf } from './archives.js';
 import { importInto, isRoot, openTestStore, type TestStore } from './test-store.js';
 import { setAttribute } from './tree.js';
@@ -138,6 +139,18 @@ t.test('mounting twice is mounting once; unmounting what is not there is nothing
     await made.store.unmountRoot(place);
     t.same(fs.readdirSync(place), []);
     await made.store.unmountRoot(place);
+  });
+});
+
+t.test('after the machine went down a root file system begins anew', { skip }, async t => {
+  await using made = await openTestStore();
+  await withRoot(made, { layers: [tarOf([{ path: 'x' }])] }, async (rootPath, place) => {
+    fs.writeFileSync(join(rootPath, 'written'), 'x');
+    linuxHost.kernel.unmount(rootPath);
+    t.same(fs.readdirSync(rootPath), [], 'what a crash leaves: folders, but no mount');
+    const image = made.store.find('x:1');
+    if (image !== undefined) await made.store.mountRoot(image, place);
+    t.same(fs.readdirSync(rootPath), ['x']);
   });
 });
 
