@@ -86,9 +86,9 @@ const bans: readonly Ban[] = [
     what: /from 'node:(fs|child_process|net|dgram|os|tty|worker_threads|dns)(\/promises)?'/,
     instead: 'Host',
     except:
-      /^src\/(host-linux|raft\/storage\/(real-disk|wal-worker|.*worker)|tasks\/image\/unpack|netns\/dns|daemon\/rpc|cli)\b/,
+      /^src\/(host-linux|raft\/storage\/(real-disk|folder-lock|storage-client|.*worker)|tasks\/image\/unpack|netns\/dns|daemon\/rpc|cli)\b/,
   },
-  { what: /from 'koffi'/, instead: 'Kernel of host.ts', except: /^src\/host-linux\// },
+  { what: /from 'koffi'/, instead: 'Kernel of host.ts', except: /^src\/(host-linux\/|raft\/storage\/folder-lock)/ },
   { what: /from 'execa'/, instead: 'Processes of host.ts', except: /^src\/host-linux\// },
   {
     what: /\bDate\.now\(\)|new Date\(\)|performance\.now\(\)/,

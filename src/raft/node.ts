@@ -12,7 +12,6 @@
  * Called by: group-log.ts (timers, promises), the simulator. Not here: the rules (core/), the disk (storage/).
  */
 import { CoveyError } from '../errors.js';
-import type { RawNode } from './core/rawnode.js';
 import * as core from './core/rawnode.js';
 import type {
   Message,
@@ -46,7 +45,7 @@ export class RaftNode implements Arrivals {
   readonly #snapshots: SnapshotKeeper;
   readonly #reads: ReadQueue;
   readonly #log: MemoryLog;
-  #node: RawNode | undefined;
+  #node: core.RawNode | undefined;
   #apply: ApplyQueue | undefined;
   #inbox: Message[] = [];
   #proposals: WaitingProposal[] = [];
@@ -232,7 +231,7 @@ export class RaftNode implements Arrivals {
   }
 
   /** The core, for the invariants of the simulator and for metrics; not to be changed. */
-  get core(): RawNode | undefined {
+  get core(): core.RawNode | undefined {
     return this.#node;
   }
 
@@ -268,12 +267,12 @@ export class RaftNode implements Arrivals {
     });
   }
 
-  #call(call: (node: RawNode) => void): void {
+  #call(call: (node: core.RawNode) => void): void {
     this.#calls.push(() => call(this.#node!));
     this.#wake();
   }
 
-  #turn(node: RawNode, apply: ApplyQueue): void {
+  #turn(node: core.RawNode, apply: ApplyQueue): void {
     this.#storage.drain();
     const inbox = this.#inbox;
     this.#inbox = [];
@@ -292,7 +291,7 @@ export class RaftNode implements Arrivals {
     if (more) this.#wake();
   }
 
-  #handleReady(node: RawNode, apply: ApplyQueue): void {
+  #handleReady(node: core.RawNode, apply: ApplyQueue): void {
     while (!this.#halted && core.hasReady(node)) {
       const work = core.ready(node);
       if (work.softState) this.#roleChanged(work.softState, node);
@@ -339,14 +338,14 @@ export class RaftNode implements Arrivals {
     });
   }
 
-  #proposeAll(node: RawNode, apply: ApplyQueue): void {
+  #proposeAll(node: core.RawNode, apply: ApplyQueue): void {
     const proposals = this.#proposals;
     if (proposals.length === 0) return;
     this.#proposals = [];
     proposeTogether(proposals, { node, apply, refusal: this.#refusal() });
   }
 
-  #roleChanged(state: SoftState, node: RawNode): void {
+  #roleChanged(state: SoftState, node: core.RawNode): void {
     if (state.role !== 'leader') this.#apply!.giveUpWaiters({ kind: 'unknown' });
     this.#announcer.role(state, node.raft.term);
   }
