@@ -26,7 +26,7 @@ export interface VolumeOptions {
   readonly log: Logger;
 }
 
-export interface Volume {
+interface Volume {
   readonly name: string;
   readonly path: string;
   /** Ends with its task. */

@@ -6,7 +6,7 @@
  */
 import { CoveyError } from '../../errors.js';
 
-export type JsonObject = Readonly<Record<string, unknown>>;
+type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A value of a document with the path to it, for messages. */
 export interface JsonPlace {

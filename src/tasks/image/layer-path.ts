@@ -7,8 +7,8 @@
 import { Buffer } from 'node:buffer';
 import { CoveyError } from '../../errors.js';
 
-export const pathMaxBytes = 4_095;
-export const nameMaxBytes = 255;
+const pathMaxBytes = 4_095;
+const nameMaxBytes = 255;
 
 /**
  * "./a//b/" -> "a/b". A leading "/" means the root of the layer, as with Docker. Throws image-layer for ".." and for what
@@ -44,7 +44,7 @@ export function hostile(path: string, why: string): CoveyError {
 }
 
 /** Bytes as text for people: as UTF-8, without what would disturb a terminal, at most 200 characters. */
-export function readable(path: string): string {
+function readable(path: string): string {
   const text = Buffer.from(path, 'latin1').toString('utf8').replace(/\p{C}/gu, '?');
   return text.length <= 200 ? text : `${text.slice(0, 120)}…${text.slice(-60)}`;
 }

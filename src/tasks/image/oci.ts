@@ -22,7 +22,7 @@ export const mediaTypes = {
 export const manifestMaxBytes = 4 * 2 ** 20;
 export const configMaxBytes = 8 * 2 ** 20;
 /** Docker stops at 127, the kernel at 500. */
-export const layersMax = 200;
+const layersMax = 200;
 
 const layerType =
   /^application\/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?|docker\.image\.rootfs(?:\.foreign)?\.diff\.tar(?:\.gzip|\.zstd)?)$/;

@@ -38,7 +38,7 @@ export interface TarReaderOptions {
 }
 
 /** Of one pax header, or of a long name. */
-export const extendedHeaderMaxBytes = 2 ** 20;
+const extendedHeaderMaxBytes = 2 ** 20;
 
 type Phase =
   | { readonly kind: 'header' }
