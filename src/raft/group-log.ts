@@ -21,7 +21,8 @@ import {
 import { RaftNode } from './node.js';
 import type { Keyring } from './storage/keyring.js';
 import { openStorageClient, type StorageClient } from './storage/storage-client.js';
-import type { StorageAnswer, StorageReply, StorageStats, StorageWork } from './storage/storage-protocol.js';
+import type { OwnerWork, StorageAnswer, StorageReply, StorageStats, StorageWork } from './storage/storage-protocol.js';
+import type { OpenedStorage } from './storage/storage-server.js';
 import { encodeForWal } from './storage/wal-types.js';
 import type { WorkerSettings } from './storage/wal-worker.js';
 import type { StoreMachine } from './store/machine.js';
@@ -44,6 +45,8 @@ export interface GroupLogParts {
 }
 
 export interface GroupLog extends Log {
+  /** How the log was found; `torn` is worth a line in the daemon's log. */
+  readonly opened: OpenedStorage;
   /** Where the transport delivers. */
   readonly arrivals: Arrivals;
   /** Resolves when everything that was committed before the call is applied here. */
@@ -87,6 +90,7 @@ export async function openGroupLog(parts: GroupLogParts): Promise<GroupLog> {
     electionTicks: limits.electionTicks,
   });
   return {
+    opened: client.opened,
     arrivals: node,
     propose: entry =>
       new Promise(resolve => {
@@ -188,10 +192,7 @@ function startTicks(
   };
 }
 
-function askNode(
-  node: RaftNode,
-  work: StorageWork & { readonly kind: 'set-keyring' | 'stats' },
-): Promise<StorageAnswer> {
+function askNode(node: RaftNode, work: OwnerWork): Promise<StorageAnswer> {
   return new Promise((resolve, reject) => {
     node.askStorage(work, answer => (answer.kind === 'failed' ? reject(fromProblem(answer.problem)) : resolve(answer)));
   });

@@ -36,7 +36,7 @@ import { createStorageQueue, type StorageQueue } from './node/storage-queue.js';
 import type { MembershipChange, NodeOptions, NodeProposeOutcome, NodeReadOutcome, NodeStatus } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
 import type { SnapshotMeta } from './storage/snapshot-store.js';
-import type { StorageAnswer, StorageReply, StorageWork } from './storage/storage-protocol.js';
+import type { OwnerWork, StorageAnswer, StorageReply } from './storage/storage-protocol.js';
 import type { Arrivals, ArrivingChunk } from './transport.js';
 
 export class RaftNode implements Arrivals {
@@ -182,10 +182,7 @@ export class RaftNode implements Arrivals {
   }
 
   /** Keys and counters of the disk. */
-  askStorage(
-    work: StorageWork & { readonly kind: 'set-keyring' | 'stats' },
-    answer: (answer: StorageAnswer) => void,
-  ): void {
+  askStorage(work: OwnerWork, answer: (answer: StorageAnswer) => void): void {
     this.#storage.ask(work, answer);
   }
 

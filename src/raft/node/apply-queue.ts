@@ -51,98 +51,125 @@ export interface ApplyQueueOptions {
   readonly onConfigured: (confState: ConfState, index: number) => void;
 }
 
-export function createApplyQueue(options: ApplyQueueOptions): ApplyQueue {
-  const { machine, scheduler } = options;
-  const waiters = new Map<number, Waiter>();
-  let queue: StorageApply[] = [];
+/** What has come, and how far it is applied. */
+interface ApplyState {
+  readonly waiters: Map<number, Waiter>;
+  queue: StorageApply[];
   /** How many entries of the first work are applied. */
-  let position = 0;
-  let { applied, confState } = options;
-  let bytes = 0;
-  let progressTick = 0;
-  const applyOne = (entry: Entry) => {
-    if (entry.index !== applied + 1)
-      throw new CoveyError('bug', `Cannot apply entry ${entry.index} after entry ${applied}`);
-    if (entry.version > entryVersion) throw newerEntry(entry);
-    let result: unknown;
-    if (entry.kind === 'normal') {
-      if (entry.data.length > 0) result = machine.apply(entry);
-    } else {
-      confState = applyChange(options.node(), entry, confState);
-      machine.configured?.(confState, entry.index, entry.change.context);
-      options.onConfigured(confState, entry.index);
-    }
-    applied = entry.index;
-    bytes += entrySize(entry);
-    const waiter = waiters.get(entry.index);
-    if (!waiter) return;
-    waiters.delete(entry.index);
-    waiter.done(waiter.term === entry.term ? { kind: 'committed', index: entry.index, result } : { kind: 'unknown' });
-  };
-  /** Applies of the first work what fits into the slice; true when the slice is used up. */
-  const runFirst = (until: number): boolean => {
-    const { entries } = queue[0]!;
-    const begin = position;
-    while (position < entries.length) {
-      applyOne(entries[position]!);
-      position += 1;
-      if (position % options.lookEntries === 0 && scheduler.nowMs() >= until) break;
-    }
-    progressTick = options.nowTick();
-    stepNode(options.node(), {
-      kind: 'storage-apply-done',
-      entries: begin === 0 && position === entries.length ? entries : entries.slice(begin, position),
-    });
-    if (position < entries.length) return true;
-    queue.shift();
-    position = 0;
-    return scheduler.nowMs() >= until;
+  position: number;
+  applied: number;
+  confState: ConfState;
+  bytes: number;
+  progressTick: number;
+}
+
+export function createApplyQueue(options: ApplyQueueOptions): ApplyQueue {
+  const { scheduler, nowTick, applied, confState } = options;
+  const state: ApplyState = {
+    waiters: new Map(),
+    queue: [],
+    position: 0,
+    applied,
+    confState,
+    bytes: 0,
+    progressTick: 0,
   };
   return {
     push(work) {
-      if (queue.length === 0) progressTick = options.nowTick();
-      queue.push(work);
+      if (state.queue.length === 0) state.progressTick = nowTick();
+      state.queue.push(work);
     },
     run() {
       const until = scheduler.nowMs() + options.sliceMs;
-      while (queue.length > 0) if (runFirst(until)) break;
-      return queue.length > 0;
+      while (state.queue.length > 0) if (runFirst(state, options, until)) break;
+      return state.queue.length > 0;
     },
-    wait: (index, waiter) => {
-      waiters.get(index)?.done({ kind: 'unknown' });
-      waiters.set(index, waiter);
+    wait(index, waiter) {
+      state.waiters.get(index)?.done({ kind: 'unknown' });
+      state.waiters.set(index, waiter);
     },
     giveUpWaiters(outcome) {
-      const all = [...waiters.values()];
-      waiters.clear();
+      const all = [...state.waiters.values()];
+      state.waiters.clear();
       for (const waiter of all) waiter.done(outcome);
     },
-    jumpTo(index, state) {
-      const skipped = queue;
-      queue = [];
-      for (const [place, work] of skipped.entries()) {
-        const entries = place === 0 ? work.entries.slice(position) : work.entries;
-        if (entries.length > 0) stepNode(options.node(), { kind: 'storage-apply-done', entries });
-      }
-      position = 0;
-      for (const [at, waiter] of [...waiters]) {
-        if (at > index) continue;
-        waiters.delete(at);
-        waiter.done({ kind: 'unknown' });
-      }
-      applied = index;
-      bytes = 0;
-      if (state) confState = state;
-    },
-    applied: () => applied,
-    confState: () => confState,
-    waiting: () => waiters.size,
-    bytesSinceSnapshot: () => bytes,
+    jumpTo: (index, newState) => jumpTo(state, options, { index, confState: newState }),
+    applied: () => state.applied,
+    confState: () => state.confState,
+    waiting: () => state.waiters.size,
+    bytesSinceSnapshot: () => state.bytes,
     snapshotTaken: () => {
-      bytes = 0;
+      state.bytes = 0;
     },
-    stuckSinceTick: () => (queue.length > 0 ? progressTick : undefined),
+    stuckSinceTick: () => (state.queue.length > 0 ? state.progressTick : undefined),
   };
+}
+
+/** Applies of the first work what fits into the slice; true when the slice is used up. */
+function runFirst(state: ApplyState, options: ApplyQueueOptions, until: number): boolean {
+  const { scheduler, lookEntries } = options;
+  const { entries } = state.queue[0]!;
+  const begin = state.position;
+  while (state.position < entries.length) {
+    applyOne(state, options, entries[state.position]!);
+    state.position += 1;
+    if (state.position % lookEntries === 0 && scheduler.nowMs() >= until) break;
+  }
+  state.progressTick = options.nowTick();
+  const isAll = begin === 0 && state.position === entries.length;
+  stepNode(options.node(), {
+    kind: 'storage-apply-done',
+    entries: isAll ? entries : entries.slice(begin, state.position),
+  });
+  if (state.position < entries.length) return true;
+  state.queue.shift();
+  state.position = 0;
+  return scheduler.nowMs() >= until;
+}
+
+function applyOne(state: ApplyState, options: ApplyQueueOptions, entry: Entry): void {
+  const { machine } = options;
+  if (entry.index !== state.applied + 1) {
+    throw new CoveyError('bug', `Cannot apply entry ${entry.index} after entry ${state.applied}`);
+  }
+  if (entry.version > entryVersion) throw newerEntry(entry);
+  let result: unknown;
+  if (entry.kind === 'normal') {
+    if (entry.data.length > 0) result = machine.apply(entry);
+  } else {
+    state.confState = applyChange(options.node(), entry, state.confState);
+    machine.configured?.(state.confState, entry.index, entry.change.context);
+    options.onConfigured(state.confState, entry.index);
+  }
+  state.applied = entry.index;
+  state.bytes += entrySize(entry);
+  const waiter = state.waiters.get(entry.index);
+  if (!waiter) return;
+  state.waiters.delete(entry.index);
+  waiter.done(waiter.term === entry.term ? { kind: 'committed', index: entry.index, result } : { kind: 'unknown' });
+}
+
+/** The application was replaced by a snapshot: what was queued before it is in it. */
+function jumpTo(
+  state: ApplyState,
+  options: ApplyQueueOptions,
+  to: { readonly index: number; readonly confState: ConfState | undefined },
+): void {
+  const skipped = state.queue;
+  state.queue = [];
+  for (const [place, work] of skipped.entries()) {
+    const entries = place === 0 ? work.entries.slice(state.position) : work.entries;
+    if (entries.length > 0) stepNode(options.node(), { kind: 'storage-apply-done', entries });
+  }
+  state.position = 0;
+  for (const [at, waiter] of [...state.waiters]) {
+    if (at > to.index) continue;
+    state.waiters.delete(at);
+    waiter.done({ kind: 'unknown' });
+  }
+  state.applied = to.index;
+  state.bytes = 0;
+  state.confState = to.confState ?? state.confState;
 }
 
 /** A change that contradicts the configuration is struck out; all members come to the same judgement at the same index. */

@@ -56,7 +56,7 @@ export function snapshotOf(meta: SnapshotMeta): Snapshot {
 }
 
 export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKeeper {
-  const { storage, machine, onEvent } = options;
+  const { storage, onEvent } = options;
   let taking: SnapshotMeta | undefined;
   const giveUp = (meta: SnapshotMeta) => {
     taking = undefined;
@@ -79,25 +79,7 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
       if (taking) return;
       taking = meta;
       onEvent({ kind: 'snapshot', index: meta.index, phase: 'begun' });
-      const pieces = machine.snapshot();
-      const fail = () => giveUp(meta);
-      const draft = { index: meta.index, term: meta.term, origin: 'own' } as const;
-      const next = (offset: number) => {
-        const piece = pieces.next();
-        if (piece.done) {
-          storage.ask({ kind: 'snapshot-finish', ...draft, totalBytes: offset }, answer =>
-            answer.kind === 'done' ? mark(meta) : fail(),
-          );
-          return;
-        }
-        const end = offset + piece.value.length;
-        storage.ask({ kind: 'snapshot-chunk', ...draft, offset, bytes: piece.value }, answer =>
-          receivedBytes(answer) === end ? next(end) : fail(),
-        );
-      };
-      storage.ask({ kind: 'snapshot-begin', meta, origin: 'own' }, answer =>
-        receivedBytes(answer) === 0 ? next(0) : fail(),
-      );
+      writeOwn(options, meta, { written: () => mark(meta), failed: () => giveUp(meta) });
     },
     isTaking: () => taking !== undefined,
     sourceOf: name => ({
@@ -121,25 +103,55 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
       storage.ask({ kind: 'snapshot-finish', index, term, origin: 'leader', totalBytes }, got =>
         answer(got.kind === 'done'),
       ),
-    load(name, done) {
-      const pieces: Uint8Array[] = [];
-      const next = (offset: number) => {
-        storage.ask({ kind: 'snapshot-read', index: name.index, term: name.term, offset }, answer => {
-          if (answer.kind !== 'snapshot-chunk') {
-            options.onFailure(
-              answer.kind === 'failed' ? fromProblem(answer.problem) : new Error(`unexpected answer ${answer.kind}`),
-            );
-          } else if (answer.bytes.length === 0) {
-            done(pieces);
-          } else {
-            pieces.push(answer.bytes);
-            next(offset + answer.bytes.length);
-          }
-        });
-      };
-      next(0);
-    },
+    load: (name, done) => loadAll(options, name, done),
   };
+}
+
+/** Writes the application's picture of this moment piece by piece, each when the one before is stored. */
+function writeOwn(
+  { storage, machine }: SnapshotKeeperOptions,
+  meta: SnapshotMeta,
+  then: { readonly written: () => void; readonly failed: () => void },
+): void {
+  const draft = { index: meta.index, term: meta.term, origin: 'own' } as const;
+  const pieces = machine.snapshot();
+  const next = (offset: number) => {
+    const piece = pieces.next();
+    if (piece.done) {
+      const work = { kind: 'snapshot-finish', ...draft, totalBytes: offset } as const;
+      storage.ask(work, answer => (answer.kind === 'done' ? then.written() : then.failed()));
+      return;
+    }
+    const end = offset + piece.value.length;
+    const work = { kind: 'snapshot-chunk', ...draft, offset, bytes: piece.value } as const;
+    storage.ask(work, answer => (receivedBytes(answer) === end ? next(end) : then.failed()));
+  };
+  storage.ask({ kind: 'snapshot-begin', meta, origin: 'own' }, answer =>
+    receivedBytes(answer) === 0 ? next(0) : then.failed(),
+  );
+}
+
+function loadAll(
+  { storage, onFailure }: SnapshotKeeperOptions,
+  name: SnapshotName,
+  done: (pieces: readonly Uint8Array[]) => void,
+): void {
+  const pieces: Uint8Array[] = [];
+  const next = (offset: number) => {
+    storage.ask({ kind: 'snapshot-read', index: name.index, term: name.term, offset }, answer => {
+      if (answer.kind !== 'snapshot-chunk') {
+        onFailure(
+          answer.kind === 'failed' ? fromProblem(answer.problem) : new Error(`unexpected answer ${answer.kind}`),
+        );
+      } else if (answer.bytes.length === 0) {
+        done(pieces);
+      } else {
+        pieces.push(answer.bytes);
+        next(offset + answer.bytes.length);
+      }
+    });
+  };
+  next(0);
 }
 
 function receivedBytes(answer: StorageAnswer): number | undefined {

@@ -162,18 +162,20 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
     },
     verify: name => verifySnapshot(place, name),
     read: (name, offset) => readChunk(place, name, offset),
-    keepFrom(name) {
-      for (const one of list()) {
-        if (one.index < name.index || (one.index === name.index && one.term !== name.term))
-          disk.unlink(`${folder}/${fileName(one)}`);
-      }
-      disk.syncFolder(folder);
-    },
+    keepFrom: name => removeOlder(options, list(), name),
     setKeyring(keyring) {
       place = { ...place, keyring };
     },
     keysInUse: () => [...new Set(list().flatMap(one => keyOf(place, one)))],
   };
+}
+
+function removeOlder({ disk, folder }: SnapshotStoreOptions, all: readonly SnapshotName[], name: SnapshotName): void {
+  for (const one of all) {
+    const isOlder = one.index < name.index || (one.index === name.index && one.term !== name.term);
+    if (isOlder) disk.unlink(`${folder}/${fileName(one)}`);
+  }
+  disk.syncFolder(folder);
 }
 
 function removeIfThere({ disk, folder }: SnapshotStoreOptions, path: string): void {

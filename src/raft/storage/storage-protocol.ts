@@ -26,6 +26,9 @@ export type StorageWork =
   | { readonly kind: 'stats' }
   | { readonly kind: 'close' };
 
+/** What the owner of a node may ask for past it. */
+export type OwnerWork = StorageWork & { readonly kind: 'set-keyring' | 'stats' };
+
 export type StorageRequest = StorageWork & { readonly id: number };
 
 export type StorageAnswer =

@@ -6,7 +6,7 @@
  */
 import type { Message, PeerId, SnapshotRequest } from '../../../src/raft/core/types.js';
 import { type Arrivals, pumpSnapshot, type Transport } from '../../../src/raft/transport.js';
-import type { Random } from './random.js';
+import { createRandom, type Random } from './random.js';
 import type { World } from './world.js';
 
 export interface LinkQuality {
@@ -116,5 +116,26 @@ function describe(message: Message): string {
       return `${head} c${message.commit} r${message.readCount}`;
     default:
       return head;
+  }
+}
+
+/** Cuts links in one of the shapes that networks break in; who is on which side depends on `pick`. */
+export function cutLinks(
+  network: Network,
+  members: readonly PeerId[],
+  { shape, pick }: { readonly shape: 'split' | 'one-way' | 'isolate' | 'bridge'; readonly pick: number },
+): void {
+  const ids = createRandom(pick, 'cut').shuffle(members);
+  const half = ids.slice(0, Math.max(1, ids.length >> 1));
+  const [bridge] = ids.slice(half.length);
+  for (const a of ids) {
+    for (const b of ids) {
+      if (a === b) continue;
+      const across = half.includes(a) !== half.includes(b);
+      if (shape === 'split' && across) network.cut(a, b);
+      if (shape === 'one-way' && half.includes(a) && !half.includes(b)) network.cut(a, b);
+      if (shape === 'isolate' && (a === ids[0] || b === ids[0])) network.cut(a, b);
+      if (shape === 'bridge' && across && a !== bridge && b !== bridge) network.cut(a, b);
+    }
   }
 }

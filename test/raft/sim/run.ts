@@ -12,7 +12,7 @@ import { registerModel } from '../linearizability/models.js';
 import { createChecks } from './checks.js';
 import { type Fault, makeFaults, type TimedFault } from './faults.js';
 import { Member } from './member.js';
-import { createNetwork, type Network } from './network.js';
+import { createNetwork, cutLinks, type Network } from './network.js';
 import { createRandom, type Random } from './random.js';
 import { chooseChange, startWorkload, type Workload } from './workload.js';
 import { createWorld, type World } from './world.js';
@@ -188,7 +188,7 @@ function carryOut(cluster: Cluster, fault: Fault): void {
   world.note(`fault ${JSON.stringify(fault)}`);
   switch (fault.kind) {
     case 'cut':
-      cutLinks(cluster, fault.shape, fault.pick);
+      cutLinks(network, [...members.keys()], fault);
       return;
     case 'heal':
       network.healAll();
@@ -269,23 +269,6 @@ function strike(
     case 'transfer':
       for (const other of cluster.members.values())
         if (other.node?.status().role === 'leader') other.node.transferTo(member.id);
-  }
-}
-
-function cutLinks(cluster: Cluster, shape: 'split' | 'one-way' | 'isolate' | 'bridge', pick: number): void {
-  const { network, members } = cluster;
-  const ids = createRandom(pick, 'cut').shuffle([...members.keys()]);
-  const half = ids.slice(0, Math.max(1, ids.length >> 1));
-  const [bridge] = ids.slice(half.length);
-  for (const a of ids) {
-    for (const b of ids) {
-      if (a === b) continue;
-      const across = half.includes(a) !== half.includes(b);
-      if (shape === 'split' && across) network.cut(a, b);
-      if (shape === 'one-way' && half.includes(a) && !half.includes(b)) network.cut(a, b);
-      if (shape === 'isolate' && (a === ids[0] || b === ids[0])) network.cut(a, b);
-      if (shape === 'bridge' && across && a !== bridge && b !== bridge) network.cut(a, b);
-    }
   }
 }
 
