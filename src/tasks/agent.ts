@@ -118,7 +118,7 @@ async function stopAll(engine: Engine, worker: Worker, signal: AbortSignal): Pro
   const { files } = engine.host;
   removeSmallTree(files, engine.paths.exits);
   removeSmallTree(files, engine.paths.bundles);
-  removeSmallTree(files, engine.place.root);
+  for (const root of engine.paths.runtimeRoots) removeSmallTree(files, root);
   files.removeDirectorySync(engine.place.root.slice(0, engine.place.root.lastIndexOf('/')));
   files.removeDirectorySync(engine.paths.tasks);
   return count;

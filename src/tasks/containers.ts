@@ -72,17 +72,16 @@ export function refreshContainer(
   place: { readonly task: Task; readonly index: number },
 ): ContainerSeen {
   if (container.phase === 'none' || container.phase === 'ended') return container;
-  const { paths } = engine;
-  const exit = findExit(engine.host, {
+  const { paths, host } = engine;
+  const files = {
     bundle: paths.bundle(place.task.id, place.index),
     exitFile: paths.exit(container.containerId),
-  });
+  };
+  const exit = findExit(host, files);
   if (exit !== undefined) return { ...container, phase: 'ended', ...exit };
-  if (isAlive(engine, container)) return container;
-  // Dead, and nobody left who could still write down how.
-  return isMonitorOf(engine.host, container.monitorPid, container.containerId)
-    ? container
-    : { ...container, phase: 'ended', exitCode: undefined };
+  if (isAlive(engine, container) || isMonitorOf(host, container.monitorPid, container.containerId)) return container;
+  // Nobody is left who could still write down how it ended; it may have been written since the first look.
+  return { ...container, phase: 'ended', exitCode: undefined, ...findExit(host, files) };
 }
 
 /**
@@ -113,7 +112,7 @@ export function adoptContainer(engine: Engine, place: { readonly task: Task; rea
   const lives = engine.cgroups.members(place.task.id).includes(pid);
   if (!lives) return { kind: 'stray' };
   const created = createdContainer(engine, containerId, { pid, monitorPid });
-  if (waitsForStart(host, engine.place, containerId)) {
+  if (waitsForStart(host, engine.placeOf(containerId), containerId)) {
     return monitored ? { kind: 'found', container: created } : { kind: 'stray' };
   }
   const container: ContainerSeen = { ...created, phase: 'running' };

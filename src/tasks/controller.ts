@@ -162,7 +162,7 @@ export class TaskController {
     // A monitor that ends because its container did has left the exit code: only then is it lost when there is none.
     const orphaned = this.#containers.some(({ phase }) => phase === 'created' || phase === 'running');
     const unseen = this.#containers.some(({ phase, exitCode }) => phase === 'ended' && exitCode === undefined);
-    if (this.#monitorLost && (orphaned || unseen) && this.#stopping === 'no') {
+    if (((this.#monitorLost && orphaned) || unseen) && this.#stopping === 'no') {
       this.#failure ??= { code: 'monitor-lost', message: 'Cannot watch the task: its monitor (conmon) died' };
     }
     this.#monitorLost = false;
@@ -254,7 +254,8 @@ export class TaskController {
     try {
       for (const [index, container] of this.#containers.entries()) {
         if (container.phase !== 'created') continue;
-        await startContainer(engine.host, engine.place, { containerId: container.containerId, signal });
+        const { containerId } = container;
+        await startContainer(engine.host, engine.placeOf(containerId), { containerId, signal });
         this.#containers = this.#containers.with(index, { ...container, phase: 'running' });
       }
     } catch (error) {

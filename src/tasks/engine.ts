@@ -12,7 +12,7 @@ import type { TaskImages, TaskVolumes } from './images.js';
 import type { TaskNetwork } from './network.js';
 import { type Paths, pathsOf } from './paths.js';
 import { parseCapabilityMask } from './runtime/capabilities.js';
-import type { RuntimePlace } from './runtime/crun.js';
+import { hasContainer, type RuntimePlace } from './runtime/crun.js';
 import { type HostLimits, parseHardLimits } from './runtime/process.js';
 import { planSeccomp } from './runtime/seccomp.js';
 import { openSecrets, type Secrets } from './secrets.js';
@@ -21,6 +21,8 @@ export interface Engine {
   readonly host: Host;
   readonly paths: Paths;
   readonly place: RuntimePlace;
+  /** The runtime that made a container: another one, when the node chose anew since. */
+  readonly placeOf: (containerId: string) => RuntimePlace;
   readonly cgroups: Cgroups;
   readonly images: TaskImages;
   readonly network: TaskNetwork;
@@ -44,10 +46,12 @@ const filtersMax = 32;
 export function openEngine(options: AgentOptions): Engine {
   const { host, prefix, runtime } = options;
   const paths = pathsOf(options);
+  const place = { runtime, root: paths.runtimeRoot(runtime.name) };
   return {
     host,
     paths,
-    place: { runtime, root: paths.runtimeRoot(runtime.name) },
+    place,
+    placeOf: containerId => findPlace(host, paths, { place, containerId }),
     cgroups: openCgroups(host, prefix),
     images: options.images,
     network: options.network,
@@ -58,6 +62,17 @@ export function openEngine(options: AgentOptions): Engine {
     prefix,
     log: options.log,
   };
+}
+
+function findPlace(
+  host: Host,
+  paths: Paths,
+  { place, containerId }: { readonly place: RuntimePlace; readonly containerId: string },
+): RuntimePlace {
+  const name = place.runtime.name === 'crun' ? 'runc' : 'crun';
+  const other = { runtime: { ...place.runtime, name, path: name }, root: paths.runtimeRoot(name) } as const;
+  if (hasContainer(host, place, containerId) || !hasContainer(host, other, containerId)) return place;
+  return { ...other, runtime: { ...other.runtime, path: host.processes.findOnPath(name) ?? name } };
 }
 
 function readHostLimits(host: Pick<Host, 'files'>): HostLimits {

@@ -106,9 +106,10 @@ interface ExecSpawn {
 }
 
 function spawnExec(engine: Engine, place: ExecPlace, spawn: ExecSpawn): Promise<SpawnedProcess> {
+  const by = engine.placeOf(place.containerId);
   const argv = [
-    engine.place.runtime.path,
-    ...globalArgs(engine.place),
+    by.runtime.path,
+    ...globalArgs(by),
     ...['exec', '--process', spawn.processFile, '--pid-file', spawn.pidFile, place.containerId],
   ];
   return engine.host.processes.spawn(argv, {

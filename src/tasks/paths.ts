@@ -21,7 +21,9 @@ export interface Paths {
   readonly exit: (containerId: string) => string;
   readonly secrets: string;
   readonly taskSecrets: (id: TaskId) => string;
-  readonly runtimeRoot: (runtime: string) => string;
+  readonly runtimeRoot: (runtime: 'crun' | 'runc') => string;
+  /** Of every runtime that this daemon may have used before. */
+  readonly runtimeRoots: readonly string[];
   readonly containerId: (id: TaskId, index: number) => string;
 }
 
@@ -44,6 +46,7 @@ export function pathsOf(place: { readonly dataDir: string; readonly runDir: stri
     secrets,
     taskSecrets: id => `${secrets}/${id}`,
     runtimeRoot: runtime => `${place.runDir}/runtime/${runtime}`,
+    runtimeRoots: [`${place.runDir}/runtime/crun`, `${place.runDir}/runtime/runc`],
     containerId: (id, index) => `${place.prefix}-${id}-${index}`,
   };
 }

@@ -34,6 +34,12 @@ import { removeSmallTree } from './small-tree.js';
 const initPrograms = ['docker-init', 'tini-static', 'catatonit'];
 
 export async function prepareTask(engine: Engine, task: Task, signal: AbortSignal): Promise<readonly Monitored[]> {
+  const { runtime } = engine.place;
+  if (task.spec.runtime !== '' && task.spec.runtime !== runtime.name) {
+    throw new CoveyError('bad-bundle', `Cannot use runtime "${task.spec.runtime}": this node runs ${runtime.name}`, {
+      hint: `leave the runtime to the node, or start its daemon with --runtime ${task.spec.runtime}`,
+    });
+  }
   const images = task.spec.containers.map(container => findImage(engine, task, container));
   const limits = planLimits(task.spec, { countsSwap: engine.cgroups.countsSwap });
   if (images.length > 1) engine.cgroups.makeTask(task.id, limits);
@@ -267,7 +273,7 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
   ]);
   for (const index of indexes) {
     const containerId = paths.containerId(task.id, index);
-    await attempt(() => forgetContainer(engine.host, engine.place, containerId));
+    await attempt(() => forgetContainer(engine.host, paths.runtimeRoots, containerId));
     await attempt(() => files.removeFileSync(paths.exit(containerId)));
   }
   await attempt(() => removeSmallTree(files, paths.taskBundles(task.id)));

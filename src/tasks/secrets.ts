@@ -15,8 +15,8 @@ import { removeSmallTree } from './small-tree.js';
 export interface Secrets {
   /** What the managers sent; replaces what had the same id. */
   readonly take: (secrets: readonly Secret[], configs: readonly Config[]) => void;
-  /** Forgets what none of these tasks names. */
-  readonly keepFor: (tasks: readonly Task[]) => void;
+  /** Forgets what this task named and none of the others does. */
+  readonly forgetFor: (gone: Task, others: readonly Task[]) => void;
   /** The first that a task names and that did not come yet. */
   readonly findMissing: (task: Task) => string | undefined;
   /** Writes the files of a container and says where they go. */
@@ -46,9 +46,11 @@ export function openSecrets(host: Pick<Host, 'files' | 'kernel'>, paths: Paths):
     take: (secrets, configs) => {
       for (const item of [...secrets, ...configs]) known.set(item.id, item);
     },
-    keepFor: tasks => {
-      const named = new Set(tasks.flatMap(task => referencesOf(task).map(reference => reference.source)));
-      for (const id of known.keys()) if (!named.has(id)) known.delete(id);
+    forgetFor: (gone, others) => {
+      const mine = referencesOf(gone);
+      if (mine.length === 0) return;
+      const named = new Set(others.flatMap(referencesOf).map(reference => reference.source));
+      for (const { source } of mine) if (!named.has(source)) known.delete(source);
     },
     findMissing: task => referencesOf(task).find(reference => !known.has(reference.source))?.source,
     write: async (task, index) => {

@@ -29,13 +29,14 @@ export async function sweepStrays(engine: Engine, known: ReadonlySet<string>): P
       }
     }
   };
-  const containers = listContainers(engine.host, engine.place);
+  const containers = listContainers(engine.host, engine.paths.runtimeRoots);
   const owners = new Map(containers.map(id => [id, findTaskOf(id, engine.prefix)?.taskId ?? '']));
 
   await sweep('monitors', strayMonitors(engine), id => killHelpersOf(engine, id));
   await sweep('cgroups', engine.cgroups.tasks(), id => endProcesses(engine, id));
   await sweep('container', [...owners.values()], id => {
-    for (const [container, owner] of owners) if (owner === id) forgetContainer(engine.host, engine.place, container);
+    for (const [container, owner] of owners)
+      if (owner === id) forgetContainer(engine.host, engine.paths.runtimeRoots, container);
   });
   await sweep('network', engine.network.attached(), id => engine.network.detach(id));
   await sweep('bundles', files.listSync(paths.bundles), id => removeSmallTree(files, paths.taskBundles(id)));

@@ -22,8 +22,8 @@ import { renderTaskFile } from './task-file.js';
 
 /** Creations side by side: with more, each takes longer and none is done sooner. */
 const creationsMax = 4;
-/** Controllers at work at once; most of them wait for something. */
-const concurrencyMax = 64;
+/** Controllers at work at once. Those that wait for their turn to create must not keep others from stopping. */
+const concurrencyMax = 10_000;
 const coalesceMs = 10;
 const tickMs = 1_000;
 const rescanTicks = 5;
@@ -102,7 +102,10 @@ async function reconcile(state: State, id: TaskId, signal: AbortSignal): Promise
   const controller = state.controllers.get(id);
   if (controller === undefined) return;
   await controller.advance(signal);
-  if (controller.gone) state.controllers.delete(id);
+  if (!controller.gone) return;
+  state.controllers.delete(id);
+  const others = [...state.controllers.values()].map(other => other.task);
+  state.engine.secrets.forgetFor(controller.task, others);
 }
 
 async function recover(state: State): Promise<void> {
@@ -168,7 +171,6 @@ async function assign(state: State, update: Assignments): Promise<void> {
     }),
   ]);
   await engine.host.files.syncDirectory(engine.paths.tasks);
-  engine.secrets.keepFor([...state.controllers.values()].map(controller => controller.task));
   for (const id of [...named, ...dropped]) state.loop.touch(id);
 }
 

@@ -51,7 +51,9 @@ t.test('while the daemon is away', { skip }, async t => {
     const task = makeTask();
     const { pid } = await rig.run(task);
     await rig.drop();
-    process.kill(monitorPid(rig, task.id), 9);
+    const monitor = monitorPid(rig, task.id);
+    process.kill(monitor, 9);
+    await until(() => !isRunning(monitor));
     await rig.reopen();
     t.match(await rig.wait(task.id, 'complete'), { state: 'failed', errorCode: 'monitor-lost' });
     t.notOk(isRunning(pid), 'its process is gone');
@@ -61,8 +63,10 @@ t.test('while the daemon is away', { skip }, async t => {
     const task = makeTask({ task: { desired: 'ready' } });
     await rig.run(task, 'ready');
     await rig.drop();
-    process.kill(monitorPid(rig, task.id), 9);
+    const monitor = monitorPid(rig, task.id);
+    process.kill(monitor, 9);
     const made = Number(fs.readFileSync(`${rig.runDir}/bundles/${task.id}/0/pidfile`, 'utf8'));
+    await until(() => !isRunning(monitor));
     await rig.reopen();
     await rig.wait(task.id, 'ready');
     t.notOk(isRunning(made), 'the first one is gone');

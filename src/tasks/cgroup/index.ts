@@ -50,7 +50,8 @@ export interface Cgroups {
   /** The parent of a task's containers, with its limits. */
   readonly makeTask: (taskId: string, limits: TaskLimits) => void;
   readonly readLimits: (taskId: string) => SeenLimits;
-  readonly countOomKills: (taskId: string, path?: string) => number;
+  /** In all its containers. */
+  readonly countOomKills: (taskId: string) => number;
   /** Process ids in the task's groups, zombies left out. */
   readonly members: (taskId: string) => readonly number[];
   /** SIGKILL to all members. True when none is left. */
@@ -82,7 +83,7 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
     containerPath: (taskId, index, count) => (count === 1 ? taskPath(taskId) : `${taskPath(taskId)}/${index}`),
     makeTask: (taskId, limits) => driver.make(taskPath(taskId), limits),
     readLimits: taskId => driver.readLimits(taskPath(taskId)),
-    countOomKills: (taskId, path) => driver.countOomKills(path ?? taskPath(taskId)),
+    countOomKills: taskId => countOomKills(host, driver, taskPath(taskId)),
     members: taskId => membersBelow(host, driver, taskPath(taskId)),
     killAll: taskId => killAll(host, driver, taskPath(taskId)),
     remove: taskId => removeEverywhere(host, driver, taskPath(taskId)),
@@ -145,9 +146,19 @@ function groupsIn(host: CgroupHost, path: string): readonly string[] {
   return host.files.listSync(path).filter(name => /^(?:[0-9a-z]{25}|\d{1,3}|_mon)$/.test(name));
 }
 
-function membersBelow(host: CgroupHost, driver: CgroupDriver, path: string): readonly number[] {
+function innerPaths(host: CgroupHost, driver: CgroupDriver, path: string): readonly string[] {
   const mount = driver.membersFile('').replace(/\/cgroup\.procs$/, '');
-  const inner = groupsIn(host, `${mount}${path}`).flatMap(name => membersBelow(host, driver, `${path}/${name}`));
+  return groupsIn(host, `${mount}${path}`).map(name => `${path}/${name}`);
+}
+
+/** Version 1 counts where the victim was, version 2 in all groups above as well. */
+function countOomKills(host: CgroupHost, driver: CgroupDriver, path: string): number {
+  const inner = innerPaths(host, driver, path).map(driver.countOomKills);
+  return inner.reduce((sum, count) => sum + count, driver.countOomKills(path));
+}
+
+function membersBelow(host: CgroupHost, driver: CgroupDriver, path: string): readonly number[] {
+  const inner = innerPaths(host, driver, path).flatMap(child => membersBelow(host, driver, child));
   const own = readMembers(host, driver.membersFile(path));
   return [...own, ...inner].filter(pid => {
     const start = host.processes.findStart(pid);

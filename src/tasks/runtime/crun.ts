@@ -45,14 +45,19 @@ export function waitsForStart(host: Pick<Host, 'files'>, place: RuntimePlace, co
   return host.files.listSync(`${place.root}/${containerId}`).includes('exec.fifo');
 }
 
-/** Deletes what the runtime remembers. Its processes and cgroups have to be gone. */
-export function forgetContainer(host: Pick<Host, 'files'>, place: RuntimePlace, containerId: string): void {
-  removeSmallTree(host.files, `${place.root}/${containerId}`);
+/** Whether that runtime made the container. */
+export function hasContainer(host: Pick<Host, 'files'>, place: RuntimePlace, containerId: string): boolean {
+  return host.files.listSync(`${place.root}/${containerId}`).length > 0;
 }
 
-/** Containers the runtime remembers. */
-export function listContainers(host: Pick<Host, 'files'>, place: RuntimePlace): readonly string[] {
-  return host.files.listSync(place.root).filter(name => !name.startsWith('.'));
+/** Deletes what a runtime remembers. The container's processes and cgroups have to be gone. */
+export function forgetContainer(host: Pick<Host, 'files'>, roots: readonly string[], containerId: string): void {
+  for (const root of roots) removeSmallTree(host.files, `${root}/${containerId}`);
+}
+
+/** Containers that a runtime remembers. */
+export function listContainers(host: Pick<Host, 'files'>, roots: readonly string[]): readonly string[] {
+  return roots.flatMap(root => host.files.listSync(root)).filter(name => !name.startsWith('.'));
 }
 
 const meanings: readonly (readonly [RegExp, 'command-not-found' | 'mount-source' | 'user-not-found' | 'no-space'])[] = [

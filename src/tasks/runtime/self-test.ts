@@ -93,7 +93,7 @@ async function runOnce(options: SelfTestOptions, runtime: RuntimeChoice, filter:
 function cleanUp(host: Host, place: Place, cgroups: Cgroups): void {
   cgroups.killAll(testId);
   cgroups.remove(testId);
-  forgetContainer(host, place, place.containerId);
+  forgetContainer(host, [place.root], place.containerId);
   removeSmallTree(host.files, place.folder);
 }
 
