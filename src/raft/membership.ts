@@ -15,7 +15,7 @@ export type MembershipPlan =
   | { readonly kind: 'propose'; readonly change: ConfChangeV2 }
   | { readonly kind: 'refused'; readonly because: MembershipRefusal; readonly state: string };
 
-export type MembershipRefusal =
+type MembershipRefusal =
   | 'not-leader'
   | 'change-pending'
   | 'already-member'

@@ -14,7 +14,7 @@ import { entrySize } from '../core/sizes.js';
 import { type ConfState, type Entry, entryVersion, type StorageApply } from '../core/types.js';
 import type { Machine, NodeProposeOutcome, Scheduler } from './types.js';
 
-export interface Waiter {
+interface Waiter {
   readonly term: number;
   readonly done: (outcome: NodeProposeOutcome) => void;
 }

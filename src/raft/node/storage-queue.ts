@@ -29,7 +29,7 @@ export interface StorageQueue {
 }
 
 /** False: not finished; it will be called again by `drain` until it answers true. */
-export type Completion = () => boolean;
+type Completion = () => boolean;
 
 interface Waiting {
   readonly id: number;

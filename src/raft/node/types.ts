@@ -119,7 +119,7 @@ export type NodeProposeOutcome =
   /** Leadership was lost on the way: it may or may not be in the log. */
   | { readonly kind: 'unknown' };
 
-export type DropReason =
+type DropReason =
   | 'no-leader'
   | 'transfer'
   | 'uncommitted-limit'
@@ -128,7 +128,7 @@ export type DropReason =
   | 'apply-lag'
   | ConfRefusal;
 /** A change of the configuration that cannot be made now. */
-export type ConfRefusal = 'pending-change' | 'must-leave-joint' | 'not-joint';
+type ConfRefusal = 'pending-change' | 'must-leave-joint' | 'not-joint';
 
 export type NodeReadOutcome =
   /** What is applied here now holds everything that was committed before the read began. */
@@ -149,7 +149,7 @@ export interface NodeStatus {
   readonly peers: readonly PeerStatus[];
 }
 
-export interface PeerStatus {
+interface PeerStatus {
   readonly id: PeerId;
   readonly match: number;
   readonly learner: boolean;

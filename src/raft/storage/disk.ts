@@ -25,7 +25,7 @@ export interface DiskFile {
   close(): void;
 }
 
-export interface DiskSpace {
+interface DiskSpace {
   readonly freeBytes: number;
   readonly totalBytes: number;
 }

@@ -13,7 +13,7 @@ import { crc32 } from 'node:zlib';
 
 export const FRAME_HEAD_BYTES = 40;
 /** No body is longer; a length beyond it is damage. */
-export const FRAME_BODY_BYTES_MAX = 1 << 30;
+const FRAME_BODY_BYTES_MAX = 1 << 30;
 const MAGIC = 0x4c_59_56_43;
 const VERSION = 1;
 

@@ -20,7 +20,7 @@ import {
   writeManifest,
 } from './segment.js';
 
-export interface SegmentReport {
+interface SegmentReport {
   readonly name: string;
   readonly frames: number;
   readonly firstSeq: number;

@@ -31,7 +31,7 @@ export interface LogState {
   readonly entries: readonly Entry[];
 }
 
-export interface SegmentReading {
+interface SegmentReading {
   readonly name: string;
   readonly path: string;
   readonly head: SegmentHead;

@@ -47,7 +47,7 @@ export interface SnapshotMeta extends SnapshotName {
 }
 
 /** Where a transfer goes on. */
-export interface SnapshotProgress {
+interface SnapshotProgress {
   readonly receivedBytes: number;
 }
 

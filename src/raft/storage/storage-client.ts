@@ -16,7 +16,7 @@ export interface StorageClient extends StoragePort, AsyncDisposable {
   listen(handlers: StorageHandlers): void;
 }
 
-export interface StorageHandlers {
+interface StorageHandlers {
   readonly onReply: (reply: StorageReply) => void;
   /** The thread died: nothing will be answered any more. */
   readonly onDeath: (error: CoveyError) => void;

@@ -30,7 +30,7 @@ interface RecordedEvent {
 
 const registerLine = /(?:^|\s)(\d+)\s+:(invoke|ok|fail|info)\s+:(read|write|cas)\s+(\[[^\]]*\]|\S+)/;
 
-export function readRegisterHistory(text: string): Operation<RegisterAction>[] {
+function readRegisterHistory(text: string): Operation<RegisterAction>[] {
   const events = text.split('\n').flatMap((line): RecordedEvent[] => {
     const match = registerLine.exec(line);
     if (!match) return [];
@@ -62,7 +62,7 @@ function registerValue(text: string): RegisterValue {
   return text === 'nil' ? undefined : Number(text);
 }
 
-export function readTextHistory(text: string): Operation<TextAction>[] {
+function readTextHistory(text: string): Operation<TextAction>[] {
   const events = text.split('\n').flatMap((line): RecordedEvent[] => {
     const map = readEdnMap(line);
     const type = map.get('type');

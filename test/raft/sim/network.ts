@@ -9,7 +9,7 @@ import { type Arrivals, pumpSnapshot, type Transport } from '../../../src/raft/t
 import { createRandom, type Random } from './random.js';
 import type { World } from './world.js';
 
-export interface LinkQuality {
+interface LinkQuality {
   drop: number;
   repeat: number;
   delayMax: number;

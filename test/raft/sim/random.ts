@@ -57,7 +57,7 @@ export function createRandom(seed: number, name: string): Random {
 }
 
 /** FNV-1a over UTF-16 units. */
-export function hash(text: string): number {
+function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let at = 0; at < text.length; at += 1) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);
   return value >>> 0;

@@ -42,7 +42,7 @@ interface Setting {
   readonly length: number;
 }
 
-export interface Cluster {
+interface Cluster {
   readonly seed: number;
   readonly setting: Setting;
   readonly world: World;
