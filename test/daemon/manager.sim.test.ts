@@ -257,6 +257,21 @@ t.test('a drained node gives its tasks up only when their replacements run', asy
   checkHistory(t, plane);
 });
 
+t.test('a node that does not meet the constraints any more gives the task up, when there is another place', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  const label = async (node: string, disk: string): Promise<void> => {
+    await plane.control.updateNode({ node, version: 0, labelsAdd: { disk }, labelsRemove: [] }, callerOf());
+    await plane.settle();
+  };
+  await label('a', 'ssd');
+  await create(plane, { task: taskSpec({ placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 } }) });
+  await label('a', 'tape');
+  t.same(nodes(plane), ['a'], 'it goes on meanwhile');
+  await label('b', 'ssd');
+  t.same(nodes(plane), ['b']);
+  checkHistory(t, plane);
+});
+
 t.test('a new spec replaces one task after the other, stopped first', async t => {
   await using plane = await openPlane();
   const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 3 } });

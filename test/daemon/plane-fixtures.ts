@@ -21,7 +21,7 @@ import type {
   TaskState,
   TaskStatus,
 } from '../../src/gen/types.js';
-import type { CallContext } from '../../src/grpc.js';
+import { type CallContext, serviceDefinition } from '../../src/grpc.js';
 import type { Random } from '../../src/host.js';
 import { asId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
 import { type Lifetime, openLifetime } from '../../src/lifetime.js';
@@ -358,7 +358,7 @@ export async function openPlane(
   return {
     clock,
     store,
-    control: makeControl(parts),
+    control: overTheWire(makeControl(parts)),
     log,
     failures,
     history,
@@ -389,6 +389,25 @@ export async function openPlane(
       await store[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Requests and answers as they come out of their encodings. */
+function overTheWire(control: ControlHandlers): ControlHandlers {
+  const methods = Object.entries(serviceDefinition(wire, 'Control')).map(([name, method]) => {
+    const handler = control[name as keyof ControlHandlers] as unknown as (
+      request: unknown,
+      context: CallContext,
+    ) => Promise<unknown> & AsyncIterable<unknown>;
+    const request = (value: unknown): unknown => method.requestDeserialize(method.requestSerialize(value));
+    const response = (value: unknown): unknown => method.responseDeserialize(method.responseSerialize(value));
+    async function* streamed(value: unknown, context: CallContext): AsyncGenerator<unknown> {
+      for await (const each of handler(request(value), context)) yield response(each);
+    }
+    const unary = async (value: unknown, context: CallContext): Promise<unknown> =>
+      response(await handler(request(value), context));
+    return [name, method.responseStream ? streamed : unary];
+  });
+  return Object.fromEntries(methods) as unknown as ControlHandlers;
 }
 
 async function* emptyStream(): AsyncGenerator<never> {

@@ -148,11 +148,21 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
     obstacle: obstacleOf(view, service),
   };
   const { mode } = service.spec;
-  if (mode.kind === 'replicated') return planReplicas(mode.replicas, tasksOf(passing), circumstances);
+  if (mode.kind === 'replicated') {
+    const footing = (task: Task): Footing => (isOutOfPlace(view, task) ? 'draining' : footingOf(view, task));
+    return planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing });
+  }
   const { constraints } = service.spec.task.placement;
   const nodes = [...view.list('node')].filter(node => node.status.state !== 'left');
   const admits = (node: Node): boolean => findUnmet(constraints, node) === undefined;
   return planGlobal({ nodes, admits }, tasksOf(passing), circumstances);
+}
+
+/** Its node has changed and does not meet the constraints any more that the task was placed by. */
+function isOutOfPlace(view: View, task: Task): boolean {
+  const { constraints } = task.spec.placement;
+  const node = constraints.length === 0 ? undefined : view.find('node', task.nodeId);
+  return node !== undefined && node.status.state === 'ready' && findUnmet(constraints, node) !== undefined;
 }
 
 /** Whether a task of the present spec would find a place once a given old one is gone; looked up when first asked. */

@@ -12,7 +12,7 @@ import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
 import { planRestart } from './restart.js';
 
-/** What the node of a task means for it. */
+/** What the node of a task means for it. Draining: it should go elsewhere, by order or because its constraints say so. */
 export type Footing = 'unplaced' | 'fine' | 'draining' | 'lost' | 'gone';
 
 export type Step =

@@ -374,7 +374,8 @@ t.test('a watch tells what is there, that this was all, and then every change', 
         ? `task ${event.status.state}`
         : event.kind;
   const reading = (async () => {
-    for await (const event of watchStore(plane.store, watchAll, { signal: controller.signal })) told.push(say(event));
+    for await (const event of plane.control.watch(watchAll, { ...callerOf(), signal: controller.signal }))
+      told.push(say(event));
   })();
   await settle();
   t.same(told.splice(0), ['node', 'network', 'network', 'network', 'synced']);
