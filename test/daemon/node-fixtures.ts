@@ -242,6 +242,18 @@ export async function eventually<Value>(
   }
 }
 
+/** Resolves when the number has been above zero and the same for 100 ms. */
+export async function standsStill(what: string, find: () => number): Promise<number> {
+  let before = 0;
+  let sinceMs = 0;
+  return eventually(what, () => {
+    const now = find();
+    if (now !== before) sinceMs = performance.now();
+    before = now;
+    return now > 0 && performance.now() - sinceMs > 100 ? now : undefined;
+  });
+}
+
 export function context(nodeId: string, signal: AbortSignal = anySignal()): CallContext {
   return {
     caller: { kind: 'node', nodeId, clusterId: '', role: 'worker', serial: '' },

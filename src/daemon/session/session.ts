@@ -196,7 +196,7 @@ function hear(link: Link, message: ManagerMessage): void {
     case 'tables':
       if (!isNewer(inside.seen.tables, body.term, body.version)) return;
       inside.keeper.take(body, version => {
-        if (inside.outbox !== outbox) return; // another session counts anew
+        // The outbox of this very session: another one counts anew.
         outbox.tablesShown(version);
         progress(inside, 'shown');
       });

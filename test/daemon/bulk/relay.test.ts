@@ -15,6 +15,7 @@ import {
   put,
   putTask,
   serviceSpec,
+  standsStill,
 } from '../node-fixtures.js';
 import { startManager, startWorker, type TestManager } from '../node-rig.js';
 
@@ -156,12 +157,7 @@ t.test('a reader that stops reading stops the program; going away ends it', asyn
   const task = await runningOn(manager, worker.member.membership.nodeId);
   const answer = relay.exec(say(start(task.id)), adminContext())[Symbol.asyncIterator]();
   await answer.next();
-  let before = -1;
-  await eventually('the program stands still', () => {
-    const still = written === before;
-    before = written;
-    return still && written > 0;
-  });
+  await standsStill('the program stands still', () => written);
   t.ok(written < 100, `${written} frames of 64 KiB on the way`);
   for (let read = 0; read < 200; read += 1) await answer.next();
   t.ok(written >= 200, 'and goes on when it is read');
@@ -190,12 +186,7 @@ t.test('a program that does not read stops the writer, and ends with it', async 
   };
   const answer = relay.exec(input(), adminContext())[Symbol.asyncIterator]();
   await answer.next();
-  let before = -1;
-  await eventually('the writer stands still', () => {
-    const still = sent === before;
-    before = sent;
-    return still && sent > 0;
-  });
+  await standsStill('the writer stands still', () => sent);
   t.ok(sent < 120, `${sent} frames of 64 KiB on the way`);
   await answer.return?.();
   await eventually('the end of the program', () => ended);
@@ -305,12 +296,7 @@ t.test('a slow reader of logs stops the readers of the files', async t => {
   for (const slot of [1, 2, 3]) await runningOn(manager, own, { slot });
   const reading = relay.logs(logsRequest(), adminContext())[Symbol.asyncIterator]();
   await reading.next();
-  let before = -1;
-  await eventually('the readers stand still', () => {
-    const still = read === before;
-    before = read;
-    return still;
-  });
+  await standsStill('the readers stand still', () => read);
   t.ok(read < 100, `${read} lines read`);
   await reading.return?.();
 });
