@@ -56,12 +56,12 @@ export async function applyWanted(target: ApplyTarget, wanted: Wanted, verify: b
   ];
 }
 
-export function hostElements(wanted: Wanted, uplinks: readonly string[]): ElementSets {
+function hostElements(wanted: Wanted, uplinks: readonly string[]): ElementSets {
   const named = (names: Iterable<string>): Map<string, string> => new Map([...names].map(name => [name, '']));
   return { published: named(wanted.published), uplinks: named(uplinks) };
 }
 
-export function setObjects(target: ObjectTarget, objects: readonly FabricObject[]): void {
+function setObjects(target: ObjectTarget, objects: readonly FabricObject[]): void {
   send(target, objects, setRequest);
   for (const object of objects) target.objects.set(keyOf(object), object);
 }

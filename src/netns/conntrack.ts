@@ -48,7 +48,7 @@ export function forgetFlows(socket: NetlinkSocket, filter: FlowFilter): number {
   return requests.length;
 }
 
-export function encodeFilter({ replySource, protocol, port }: FlowFilter): Buffer {
+function encodeFilter({ replySource, protocol, port }: FlowFilter): Buffer {
   const original: Buffer[] = [];
   let originalFlags = 0;
   if (protocol !== undefined) {

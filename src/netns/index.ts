@@ -13,13 +13,5 @@
  */
 export { tryLink } from './probe.js';
 export { openNetworkStack } from './stack.js';
-export type {
-  ClusterVnis,
-  HostChange,
-  NetworkAttached,
-  NetworkHost,
-  NetworkIdentity,
-  NetworkOptions,
-  NetworkStack,
-} from './types.js';
+export type { NetworkStack } from './types.js';
 export { vnisOf } from './vnis.js';

@@ -27,7 +27,7 @@ export interface LinkFabric {
 const loopbackIndex = 1;
 
 /** In the fabric: the pair, and the way to its addresses. */
-export function nearRequests(attachment: Attachment, index: number, namespaceFd: number): NetlinkRequest[] {
+function nearRequests(attachment: Attachment, index: number, namespaceFd: number): NetlinkRequest[] {
   const { device, mac, mtu } = attachment;
   return [
     makeVeth({
@@ -43,7 +43,7 @@ export function nearRequests(attachment: Attachment, index: number, namespaceFd:
 }
 
 /** In the task's namespace. */
-export function farRequests(attachment: Attachment): NetlinkRequest[] {
+function farRequests(attachment: Attachment): NetlinkRequest[] {
   const index = containerLinkIndex;
   const [source, ...more] = addressesOf(attachment);
   const route = { table: mainTable, kind: 'unicast', index, via: gatewayAddress } as const;

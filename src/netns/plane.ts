@@ -31,7 +31,7 @@ import {
   removeTunnels,
 } from './overlay.js';
 import type { HostChange, NetworkIdentity, NetworkOptions } from './types.js';
-import { attachmentObjects, planWanted, type Tables, type Wanted } from './wanted.js';
+import { attachmentObjects, openParts, type Parts, planWanted, type Tables, type Wanted } from './wanted.js';
 
 export interface Plane extends Disposable {
   /** Fabric, tunnels and host side as the identity says. True when there was no fabric before. */
@@ -63,6 +63,7 @@ interface State {
   readonly objects: Map<string, FabricObject>;
   /** Index of each link of the fabric. */
   readonly devices: Map<string, number>;
+  readonly parts: Parts;
   opened: Opened | undefined;
   mtu: number;
   nextIndex: number;
@@ -83,6 +84,7 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     fabricPath: `${options.runDir}/netns/fabric`,
     objects: new Map(),
     devices: new Map(),
+    parts: openParts(),
     opened: undefined,
     mtu: mtuDefault,
     nextIndex: firstTaskIndex,
@@ -211,13 +213,9 @@ async function applyTables(
 ): Promise<readonly string[]> {
   const { hostPlane, attachments, options } = state;
   const { identity, rules, fabric } = current(state);
-  const now = planWanted({
-    identity,
-    hostLink: hostPlane.link(),
-    tables,
-    attachments: attachments.list(),
-    hostAddresses: hostPlane.uplinks().addresses,
-  });
+  const { addresses: hostAddresses } = hostPlane.uplinks();
+  const wantedFrom = { identity, hostLink: hostPlane.link(), tables, attachments: attachments.list(), hostAddresses };
+  const now = planWanted(wantedFrom, state.parts);
   const target = { ...targetOf(state), fabricRules: rules, hostRules: hostPlane.rules(), guarded: hostPlane.guarded() };
   const done = await applyWanted(target, now, verify);
   hostPlane.switchForwarding();

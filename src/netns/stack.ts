@@ -14,8 +14,9 @@ import { type Attachments, openAttachments } from './attachments.js';
 import { type Coalescer, openCoalescer } from './coalesce.js';
 import { gatewayAddress } from './constants.js';
 import { hostServers } from './dns/host-servers.js';
-import { buildRecords } from './dns/records.js';
+import { buildRecords, type RecordParts } from './dns/records.js';
 import { openResolver, type Resolver } from './dns/server.js';
+import { openMemo } from './memo.js';
 import { openPlane, type Plane } from './plane.js';
 import { openTablesFile, type TablesFile } from './tables-file.js';
 import type { NetworkAttached, NetworkIdentity, NetworkOptions, NetworkStack } from './types.js';
@@ -28,6 +29,7 @@ interface State {
   readonly file: TablesFile;
   readonly applier: Coalescer;
   readonly ended: AbortController;
+  readonly recordParts: RecordParts;
   tables: Tables;
   /** False until tables are known: what an earlier daemon left is not judged by none. */
   tablesKnown: boolean;
@@ -61,6 +63,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     }),
     applier: openCoalescer({ clock, run: () => inTurn(state, () => apply(state)), firstMs: firstChangeMs, burstMs }),
     ended: new AbortController(),
+    recordParts: openMemo(),
     tables: new Map(),
     tablesKnown: false,
     identity: undefined,
@@ -92,13 +95,20 @@ function inTurn<Result>(state: State, work: () => Promise<Result>): Promise<Resu
 async function recover(state: State): Promise<void> {
   const { options, attachments, file } = state;
   const strays = await attachments.recover();
-  const tables = await file.load();
-  if (tables !== undefined) {
-    state.tables = tables;
+  const kept = await file.load();
+  if (kept !== undefined) {
+    state.tables = kept.tables;
     state.tablesKnown = true;
   }
   const found = attachments.ids().length;
   options.telemetry.log.info('network found', { tasks: found, strays: strays.length, tables: state.tables.size });
+  const identity = kept?.identity;
+  if (identity !== undefined) {
+    await inTurn(state, () => configure(state, identity)).catch(error => {
+      // An address that is gone, for instance: the managers will know the new identity, and the next check tries again.
+      options.telemetry.log.warn('network not taken over yet', { error });
+    });
+  }
   arm(state);
 }
 
@@ -131,9 +141,14 @@ async function configure(state: State, identity: NetworkIdentity): Promise<void>
     findAsker: state.attachments.findAsker,
   });
   state.identity = identity;
+  remember(state);
   if (fresh) state.tablesKnown = true;
   await check(state);
   notify(state);
+}
+
+function remember({ file, identity, tables }: State): void {
+  file.save({ identity, tables });
 }
 
 function notify(state: State): void {
@@ -174,7 +189,7 @@ async function apply(state: State): Promise<void> {
 }
 
 function show(state: State): void {
-  state.resolver?.show(buildRecords(state.tables));
+  state.resolver?.show(buildRecords(state.tables, state.recordParts));
 }
 
 async function check(state: State): Promise<readonly string[]> {
@@ -199,9 +214,9 @@ const mendedShownMax = 10;
 async function applyTables(state: State, items: ReadonlyMap<string, TableItem>, signal: AbortSignal): Promise<void> {
   state.tables = items;
   state.tablesKnown = true;
-  state.file.save(items);
   notify(state);
   while (state.identity === undefined) await changed(state, signal);
+  remember(state);
   const applied = state.applier.request();
   await unlessAborted(applied, signal);
 }

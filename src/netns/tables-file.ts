@@ -1,17 +1,23 @@
 /**
- * The last tables on disk, so that after a boot without any manager routes and names are there again. Written a while after a
- * change, since a lost one costs nothing: the managers send all of it with every new session.
+ * The last identity and tables on disk, so that after a restart or a boot without any manager routes, rules and names are there
+ * again. Written a while after a change, since a lost one costs nothing: the managers send all of it with every new session.
  *
  * Not here: what the tables mean (wanted.ts, dns/records.ts).
  */
 import type { TableItem } from '../gen/types.js';
 import type { Clock, Files, Timer } from '../host.js';
+import type { NetworkIdentity } from './types.js';
 import type { Tables } from './wanted.js';
 
+export interface Remembered {
+  readonly identity: NetworkIdentity | undefined;
+  readonly tables: Tables;
+}
+
 export interface TablesFile {
-  readonly load: () => Promise<Tables | undefined>;
+  readonly load: () => Promise<Remembered | undefined>;
   /** Soon. */
-  readonly save: (tables: Tables) => void;
+  readonly save: (now: Remembered) => void;
   /** What waits to be written is. */
   readonly flush: () => Promise<void>;
   readonly remove: () => Promise<void>;
@@ -28,15 +34,15 @@ export function openTablesFile(options: {
 }): TablesFile {
   const { clock, files, directory } = options;
   const path = `${directory}/tables.json`;
-  let waiting: { readonly tables: Tables; readonly timer: Timer } | undefined;
+  let waiting: { readonly now: Remembered; readonly timer: Timer } | undefined;
   const write = async (): Promise<void> => {
     if (waiting === undefined) return;
-    const { tables, timer } = waiting;
+    const { now, timer } = waiting;
     timer.cancel();
     waiting = undefined;
     try {
       await files.makeDirectory(directory);
-      await files.replace(path, JSON.stringify({ version: formatVersion, items: [...tables.values()] }));
+      await files.replace(path, renderTables(now));
     } catch (error) {
       options.onFailure(error);
     }
@@ -46,9 +52,9 @@ export function openTablesFile(options: {
       const text = await files.findText(path);
       return text === undefined ? undefined : parseTables(text);
     },
-    save: tables => {
+    save: now => {
       const timer = waiting?.timer ?? clock.after(saveAfterMs, () => void write());
-      waiting = { tables, timer };
+      waiting = { now, timer };
     },
     flush: write,
     remove: async () => {
@@ -59,12 +65,22 @@ export function openTablesFile(options: {
   };
 }
 
+export function renderTables({ identity, tables }: Remembered): string {
+  return JSON.stringify({ version: formatVersion, identity, items: [...tables.values()] });
+}
+
+interface FileContent {
+  readonly version?: number;
+  readonly identity?: NetworkIdentity;
+  readonly items?: readonly TableItem[];
+}
+
 /** undefined for what another version wrote, or for a file cut short: as good as absent. */
-export function parseTables(text: string): Tables | undefined {
+export function parseTables(text: string): Remembered | undefined {
   try {
-    const parsed = JSON.parse(text) as { readonly version?: number; readonly items?: readonly TableItem[] };
-    if (parsed.version !== formatVersion || !Array.isArray(parsed.items)) return undefined;
-    return new Map(parsed.items.map(item => [item.key, item]));
+    const { version, identity, items } = JSON.parse(text) as FileContent;
+    if (version !== formatVersion || !Array.isArray(items)) return undefined;
+    return { identity, tables: new Map(items.map(item => [item.key, item])) };
   } catch {
     // Not JSON.
     return undefined;

@@ -6,7 +6,7 @@
  */
 import type { TableItem, Task } from '../gen/types.js';
 import type { Host, NamespaceHandle } from '../host.js';
-import type { ClusterId, NodeId, TaskId } from '../ids.js';
+import type { NodeId, TaskId } from '../ids.js';
 import type { Telemetry } from '../telemetry.js';
 
 /** The parts of the machine that the network uses. */
@@ -19,7 +19,7 @@ export interface NetworkOptions {
   readonly prefix: string;
   /** Pins of namespaces (netns/), records of attachments and of what was changed on the host (network/). Gone after a boot. */
   readonly runDir: string;
-  /** Holds network/tables.json, the last tables: names and routes are there after a boot without any manager. */
+  /** Holds network/tables.json, the last identity and tables: all is there after a boot without any manager. */
   readonly dataDir: string;
   /** The namespace that stands for the host. Default: that of the daemon. */
   readonly namespace?: NamespaceHandle | undefined;
@@ -51,8 +51,6 @@ export interface ClusterVnis {
   readonly ingress: number;
 }
 
-export type VnisOf = (clusterId: ClusterId) => ClusterVnis;
-
 export interface NetworkAttached {
   /** Path of the pinned namespace; undefined: the task uses that of the host. */
   readonly namespacePath: string | undefined;
@@ -71,8 +69,9 @@ export interface HostChange {
 
 export interface NetworkStack extends AsyncDisposable {
   /**
-   * Finds what an earlier daemon left in the kernel (fabric, links, rules) and takes it over as it is. Makes nothing. Called
-   * once, at start, before anything else. The timer of `check` runs from here on.
+   * Finds what an earlier daemon left in the kernel (fabric, links, rules) and takes it over as it is; with the identity and
+   * tables of the last run on disk, all of it is in effect again without any manager. Called once, at start, before anything
+   * else. The timer of `check` runs from here on.
    */
   recover(): Promise<void>;
   /**

@@ -25,6 +25,7 @@ import {
 } from './constants.js';
 import { type FabricObject, type FabricObjects, keyOf } from './fabric-object.js';
 import { isAddressV4 } from './ip.js';
+import { type Memo, openMemo } from './memo.js';
 import { mainTable } from './netlink/routes.js';
 import { type RuleSets, type RulesWanted, ruleSets } from './nft/model.js';
 import type { HostLink, NetworkIdentity } from './types.js';
@@ -49,6 +50,30 @@ export interface Wanted {
   readonly endpoints: ReadonlySet<string>;
   /** Addresses that take new connections: UDP flows to one that stops are forgotten. */
   readonly serving: ReadonlySet<string>;
+}
+
+/** What each endpoint and each service adds, kept from one plan to the next. */
+export interface Parts {
+  readonly endpoints: Memo<TableEndpoint, EndpointPart>;
+  readonly services: Memo<TableService, ServicePart>;
+}
+
+interface EndpointPart {
+  readonly addresses: readonly string[];
+  /** By address: the way there, when it is on another node. */
+  readonly routes: readonly (readonly [address: string, objects: readonly Keyed[]])[];
+}
+
+type Keyed = readonly [key: string, object: FabricObject];
+type Element = readonly [set: keyof RuleSets, key: string, value: string];
+
+interface ServicePart {
+  readonly vips: readonly Element[];
+  readonly ports: readonly { readonly key: string; readonly elements: readonly Element[] }[];
+}
+
+export function openParts(): Parts {
+  return { endpoints: openMemo(), services: openMemo() };
 }
 
 /** The tables by kind, with what each service has. */
@@ -80,7 +105,7 @@ export function indexTables(tables: Tables): Index {
   return { nodes, networks, services, endpoints, endpointsOf };
 }
 
-export function planWanted(input: WantedInput): Wanted {
+export function planWanted(input: WantedInput, parts = openParts()): Wanted {
   const index = indexTables(input.tables);
   const others = [...index.nodes.values()].filter(
     node =>
@@ -89,27 +114,36 @@ export function planWanted(input: WantedInput): Wanted {
       node.tunnelIndex <= tunnelIndexMax &&
       node.dataAddresses.some(isAddressV4),
   );
-  const objects = [
-    ...ownObjects(input),
-    ...others.flatMap(node => nodeObjects(node, input.identity)),
-    ...endpointObjects(input, index, new Map(others.map(node => [node.nodeId, node]))),
-    ...input.attachments.flatMap(attachmentObjects),
-    ...subnetsV4(index.networks).map(
-      (subnet): FabricObject => ({ kind: 'route', table: mainTable, destination: subnet, device: '' }),
-    ),
-  ];
+  const objects = new Map<string, FabricObject>();
+  const add = (list: readonly FabricObject[]): void => {
+    for (const object of list) objects.set(keyOf(object), object);
+  };
   const sets = ruleSets();
+  const endpoints = new Set<string>();
+  const serving = new Set<string>();
+  const fill: Fill = { input, index, parts, objects, sets, endpoints, serving };
+  add(ownObjects(input));
+  for (const node of others) add(nodeObjects(node, input.identity));
+  fillEndpoints(fill, new Map(others.map(node => [node.nodeId, node])));
+  for (const attachment of input.attachments) add(attachmentObjects(attachment));
+  for (const destination of subnetsV4(index.networks)) {
+    add([{ kind: 'route', table: mainTable, destination, device: '' }]);
+  }
   fillNodes(sets, others, input.hostAddresses);
   fillNetworks(sets, index.networks, input.attachments);
-  fillVips(sets, index);
-  const published = fillPorts(sets, index, input.identity.nodeId);
-  return {
-    objects: new Map(objects.map(object => [keyOf(object), object])),
-    fabricRules: { sets },
-    published,
-    endpoints: new Set(index.endpoints.flatMap(endpointAddresses)),
-    serving: new Set(index.endpoints.filter(endpoint => endpoint.serving).flatMap(endpointAddresses)),
-  };
+  const published = fillServices(fill);
+  return { objects, fabricRules: { sets }, published, endpoints, serving };
+}
+
+/** What the parts of a plan add to, and what they read. */
+interface Fill {
+  readonly input: WantedInput;
+  readonly index: Index;
+  readonly parts: Parts;
+  readonly objects: Map<string, FabricObject>;
+  readonly sets: RuleSets;
+  readonly endpoints: Set<string>;
+  readonly serving: Set<string>;
 }
 
 function endpointAddresses(endpoint: TableEndpoint): string[] {
@@ -156,25 +190,43 @@ function nodeObjects(node: TableNode, identity: NetworkIdentity): FabricObject[]
   ];
 }
 
-/** One route for each address on another node; a second one, by the ingress tunnel, when a published port leads there. */
-function endpointObjects(input: WantedInput, index: Index, nodes: ReadonlyMap<string, TableNode>): FabricObject[] {
+/** Routes to addresses of other nodes; what is attached here has its own. */
+function fillEndpoints(
+  { input, index, parts, objects, endpoints, serving }: Fill,
+  nodes: ReadonlyMap<string, TableNode>,
+): void {
   const local = new Set(input.attachments.flatMap(addressesOf));
   const published = new Set(
     index.services.filter(service => service.ports.some(port => port.mode === 'ingress')).map(one => one.serviceId),
   );
-  return index.endpoints.flatMap(endpoint => {
+  for (const endpoint of index.endpoints) {
     const node = nodes.get(endpoint.nodeId);
-    if (node === undefined) return [];
-    const via = tunnelAddress(node.tunnelIndex);
-    return endpointAddresses(endpoint)
-      .filter(address => !local.has(address))
-      .flatMap((address): FabricObject[] => {
-        const destination = `${address}/32`;
-        const between: FabricObject = { kind: 'route', table: mainTable, destination, device: deviceOverlay, via };
-        if (!published.has(endpoint.serviceId)) return [between];
-        return [between, { kind: 'route', table: tableEntered, destination, device: deviceIngress, via }];
-      });
-  });
+    const isPublished = published.has(endpoint.serviceId);
+    const part = parts.endpoints(endpoint, [node, isPublished], () => endpointPart(endpoint, node, isPublished));
+    for (const address of part.addresses) {
+      endpoints.add(address);
+      if (endpoint.serving) serving.add(address);
+    }
+    for (const [address, routes] of part.routes) {
+      if (!local.has(address)) for (const [key, route] of routes) objects.set(key, route);
+    }
+  }
+}
+
+/** One route for each address on another node; a second one, by the ingress tunnel, when a published port leads there. */
+function endpointPart(endpoint: TableEndpoint, node: TableNode | undefined, isPublished: boolean): EndpointPart {
+  const addresses = endpointAddresses(endpoint);
+  if (node === undefined) return { addresses, routes: [] };
+  const via = tunnelAddress(node.tunnelIndex);
+  return {
+    addresses,
+    routes: addresses.map(address => {
+      const destination = `${address}/32`;
+      const routes: FabricObject[] = [{ kind: 'route', table: mainTable, destination, device: deviceOverlay, via }];
+      if (isPublished) routes.push({ kind: 'route', table: tableEntered, destination, device: deviceIngress, via });
+      return [address, routes.map((route): Keyed => [keyOf(route), route])];
+    }),
+  };
 }
 
 /** The way to a task that is attached here. */
@@ -210,45 +262,59 @@ function fillNetworks(sets: RuleSets, networks: readonly TableNetwork[], attachm
   }
 }
 
-function fillVips(sets: RuleSets, { services, endpointsOf }: Index): void {
-  for (const service of services) {
-    if (service.endpointMode !== 'vip') continue;
-    const serving = (endpointsOf.get(service.serviceId) ?? []).filter(endpoint => endpoint.serving);
-    for (const { networkId, addresses } of service.vips) {
-      const backends = serving
-        .flatMap(endpoint => endpoint.addresses.filter(one => one.networkId === networkId))
-        .flatMap(one => one.addresses.filter(isAddressV4))
-        .sort();
-      for (const vip of addresses.filter(isAddressV4)) {
-        if (backends.length === 0) sets['refused-vips'].set(vip, '');
-        else sets.vips.set(vip, `goto pick${backends.length}`);
-        backends.forEach((backend, place) => {
-          sets.backends.set(`${vip} . ${place}`, backend);
-        });
-      }
-    }
-  }
-}
-
-/** Published ports of all services; returns those that the host hands over to the fabric. */
-function fillPorts(sets: RuleSets, { services, endpointsOf }: Index, nodeId: string): Set<string> {
+/** VIPs and published ports of all services; returns the ports that the host hands over to the fabric. */
+function fillServices({ input, index, parts, sets }: Fill): Set<string> {
+  const { nodeId } = input.identity;
   const published = new Set<string>();
-  for (const service of services) {
-    const endpoints = endpointsOf.get(service.serviceId) ?? [];
-    for (const port of service.ports) {
-      const backends = backendsOf(port, endpoints, nodeId);
-      const key = `${port.protocol} . ${port.published}`;
-      // Ports of mode host do not exist where no task of the service runs.
-      if (port.published === 0 || published.has(key) || (port.mode === 'host' && backends.length === 0)) continue;
+  const none: readonly TableEndpoint[] = [];
+  for (const service of index.services) {
+    const endpoints = index.endpointsOf.get(service.serviceId) ?? none;
+    const part = parts.services(service, [nodeId, ...endpoints], () => servicePart(service, endpoints, nodeId));
+    for (const [set, key, value] of part.vips) sets[set].set(key, value);
+    for (const { key, elements } of part.ports) {
+      // A port has one owner; the managers see to it.
+      if (published.has(key)) continue;
       published.add(key);
-      if (backends.length === 0) sets['refused-ports'].set(key, '');
-      else sets.ports.set(key, `goto port${backends.length}`);
-      backends.forEach((backend, place) => {
-        sets['port-backends'].set(`${key} . ${place}`, `${backend} . ${port.target}`);
-      });
+      for (const [set, element, value] of elements) sets[set].set(element, value);
     }
   }
   return published;
+}
+
+function servicePart(service: TableService, endpoints: readonly TableEndpoint[], nodeId: string): ServicePart {
+  return {
+    vips: service.endpointMode === 'vip' ? vipElements(service, endpoints) : [],
+    // Ports of mode host do not exist where no task of the service runs.
+    ports: service.ports.flatMap(port => {
+      const backends = backendsOf(port, endpoints, nodeId);
+      if (port.published === 0 || (port.mode === 'host' && backends.length === 0)) return [];
+      return [portElements(port, backends)];
+    }),
+  };
+}
+
+function vipElements(service: TableService, endpoints: readonly TableEndpoint[]): Element[] {
+  const serving = endpoints.filter(endpoint => endpoint.serving);
+  return service.vips.flatMap(({ networkId, addresses }) => {
+    const backends = serving
+      .flatMap(endpoint => endpoint.addresses.filter(one => one.networkId === networkId))
+      .flatMap(one => one.addresses.filter(isAddressV4))
+      .sort();
+    return addresses.filter(isAddressV4).flatMap((vip): Element[] => {
+      if (backends.length === 0) return [['refused-vips', vip, '']];
+      const places = backends.map((backend, place): Element => ['backends', `${vip} . ${place}`, backend]);
+      return [['vips', vip, `goto pick${backends.length}`], ...places];
+    });
+  });
+}
+
+function portElements(port: PortSpec, backends: readonly string[]): ServicePart['ports'][number] {
+  const key = `${port.protocol} . ${port.published}`;
+  if (backends.length === 0) return { key, elements: [['refused-ports', key, '']] };
+  const places = backends.map(
+    (backend, place): Element => ['port-backends', `${key} . ${place}`, `${backend} . ${port.target}`],
+  );
+  return { key, elements: [['ports', key, `goto port${backends.length}`], ...places] };
 }
 
 function backendsOf(port: PortSpec, endpoints: readonly TableEndpoint[], nodeId: string): string[] {

@@ -105,6 +105,7 @@ t.test('what a killed daemon leaves is taken over as it is', skipUnlessRoot, asy
   await using second = lab.open(node);
   await second.recover();
   t.same([...second.attached()].sort(), options.map(option => taskOf(option).id).sort(), 'its tasks are known');
+  t.equal(look(), before, 'nothing is done to it');
   await second.configure(identityOf(node));
   await second.applyTables(items, never);
   t.same(await second.check(), [], 'nothing had to be mended');
@@ -141,7 +142,7 @@ t.test('after a boot without managers the last tables are in effect', skipUnless
   linuxHost.kernel.removeNamespace(`${node.runDir}/netns/fabric`);
   await linuxHost.files.removeTree(`${node.runDir}/network`);
   node.stack = lab.open(node);
-  await configure(node);
+  await node.stack.recover();
   t.match(inside({ path: `${node.runDir}/netns/fabric` }, 'ip', 'route'), /unreachable 10\.0\.1\.0\/24/);
 });
 

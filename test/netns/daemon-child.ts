@@ -5,7 +5,8 @@
 import { closeSync, openSync } from 'node:fs';
 import type { TableItem, Task } from '../../src/gen/types.js';
 import { linuxHost } from '../../src/host-linux/index.js';
-import { type NetworkIdentity, openNetworkStack } from '../../src/netns/index.js';
+import { openNetworkStack } from '../../src/netns/index.js';
+import type { NetworkIdentity } from '../../src/netns/types.js';
 import { type Logger, makeTelemetry } from '../../src/telemetry.js';
 
 export interface DaemonWork {

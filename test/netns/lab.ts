@@ -45,11 +45,11 @@ export interface LabOptions {
   readonly upstreams?: readonly string[];
 }
 
-export const underlay = '10.91.0';
+const underlay = '10.91.0';
 export const clusterVnis = { vniOverlay: 0x222220, vniIngress: 0x222221 };
 export const dataPort = 7378;
 
-export function run(...argv: readonly string[]): string {
+function run(...argv: readonly string[]): string {
   const [program = '', ...rest] = argv;
   return execFileSync(program, rest, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
@@ -184,7 +184,7 @@ export async function getUdp(from: NamespaceHandle, address: string, port: numbe
   }
 }
 
-export async function exchange(
+async function exchange(
   socket: dgram.Socket,
   packet: Buffer,
   { address, port, timeoutMs }: { readonly address: string; readonly port: number; readonly timeoutMs: number },

@@ -12,7 +12,8 @@ import type { TableEndpoint, TableService } from '../../gen/types.js';
 import type { NetworkId, ServiceId } from '../../ids.js';
 import type { Attachment } from '../attachment.js';
 import { isAddressV4, numberOfV4, parsePrefix } from '../ip.js';
-import { indexTables, type Tables } from '../wanted.js';
+import { type Memo, openMemo } from '../memo.js';
+import { type Index, indexTables, type Tables } from '../wanted.js';
 
 export interface Asker {
   readonly stack: string;
@@ -38,7 +39,7 @@ interface Slot {
 
 export interface Records {
   readonly byName: ReadonlyMap<string, readonly Entry[]>;
-  readonly byAddress: ReadonlyMap<string, { readonly name: string; readonly networkId: NetworkId }>;
+  readonly byAddress: ReadonlyMap<string, Owner>;
   /** Networks with no way out: names of the world outside are none of the business of tasks on these alone. */
   readonly internal: ReadonlySet<NetworkId>;
   readonly subnets: readonly { readonly base: number; readonly mask: number }[];
@@ -54,7 +55,7 @@ export type Answer =
   /** Not a name of the cluster. */
   | { readonly kind: 'outside' };
 
-export interface ServiceTarget {
+interface ServiceTarget {
   readonly name: string;
   readonly port: number;
   readonly addresses: readonly string[];
@@ -63,24 +64,34 @@ export interface ServiceTarget {
 export type QuestionType = 'A' | 'AAAA' | 'PTR' | 'SRV' | 'other';
 
 /** A VIP stays for the life of its service; tasks come and go. */
-export const vipTtlSeconds = 30;
-export const tasksTtlSeconds = 1;
+const vipTtlSeconds = 30;
+const tasksTtlSeconds = 1;
 
-export function buildRecords(tables: Tables): Records {
+/** What each service adds, kept from one set of tables to the next. */
+export type RecordParts = Memo<TableService, RecordPart>;
+
+interface RecordPart {
+  readonly names: readonly (readonly [name: string, entry: Entry])[];
+  readonly addresses: readonly (readonly [address: string, owner: Owner])[];
+}
+
+interface Owner {
+  readonly name: string;
+  readonly networkId: NetworkId;
+}
+
+export function buildRecords(tables: Tables, parts: RecordParts = openMemo()): Records {
   const index = indexTables(tables);
   const byName = new Map<string, Entry[]>();
-  const byAddress = new Map<string, { name: string; networkId: NetworkId }>();
+  const byAddress = new Map<string, Owner>();
+  const none: readonly TableEndpoint[] = [];
   for (const service of index.services) {
-    const endpoints = index.endpointsOf.get(service.serviceId) ?? [];
-    for (const entry of entriesOf(service, endpoints, id => index.nodes.get(id)?.name ?? id)) {
-      for (const name of namesOf(service, entry.networkId)) append(byName, name.toLowerCase(), entry);
-      for (const vip of entry.vips) byAddress.set(vip, { name: service.name, networkId: entry.networkId });
-      for (const { label, addresses } of entry.tasks) {
-        for (const address of addresses) {
-          byAddress.set(address, { name: `${label}.${service.name}`, networkId: entry.networkId });
-        }
-      }
-    }
+    const endpoints = index.endpointsOf.get(service.serviceId) ?? none;
+    // Tasks of global services bear the names of their nodes.
+    const nodes = endpoints.map(endpoint => (endpoint.slot === 0 ? index.nodes.get(endpoint.nodeId) : undefined));
+    const part = parts(service, [...endpoints, ...nodes], () => recordPart(service, endpoints, index));
+    for (const [name, entry] of part.names) append(byName, name, entry);
+    for (const [address, owner] of part.addresses) byAddress.set(address, owner);
   }
   return {
     byName,
@@ -90,6 +101,21 @@ export function buildRecords(tables: Tables): Records {
       .flatMap(network => network.subnets.filter(subnet => isAddressV4(subnet.split('/')[0] ?? '')))
       .map(subnet => maskOf(subnet)),
   };
+}
+
+function recordPart(service: TableService, endpoints: readonly TableEndpoint[], { nodes }: Index): RecordPart {
+  const names: [string, Entry][] = [];
+  const addresses: [string, Owner][] = [];
+  for (const entry of entriesOf(service, endpoints, id => nodes.get(id)?.name ?? id)) {
+    const { networkId } = entry;
+    for (const name of namesOf(service, networkId)) names.push([name.toLowerCase(), entry]);
+    for (const vip of entry.vips) addresses.push([vip, { name: service.name, networkId }]);
+    for (const task of entry.tasks) {
+      const owner = { name: `${task.label}.${service.name}`, networkId };
+      for (const address of task.addresses) addresses.push([address, owner]);
+    }
+  }
+  return { names, addresses };
 }
 
 function append<Value>(map: Map<string, Value[]>, key: string, value: Value): void {
@@ -157,8 +183,8 @@ function maskOf(subnet: string): { base: number; mask: number } {
 export function findAnswer(records: Records, asker: Asker, question: { name: string; type: QuestionType }): Answer {
   const name = question.name.toLowerCase();
   if (question.type === 'PTR') return findPointer(records, asker, name);
-  const service = /^_(\d{1,5})\._(tcp|udp)\.(.+)$/.exec(name);
-  if (service !== null)
+  const service = /^_(\d{1,5})\._(tcp|udp)\.(.+)$/.exec(name) ?? undefined;
+  if (service !== undefined)
     return findService(records, asker, { type: question.type, name: service[3] ?? '', port: Number(service[1]) });
   const found = findAddresses(records, asker, name);
   if (found === 'no-such-slot') return { kind: 'no-such-name' };
@@ -227,8 +253,8 @@ function findService(
 
 /** Addresses of the cluster's networks are never asked for outside, known or not. */
 function findPointer(records: Records, asker: Asker, name: string): Answer {
-  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa$/.exec(name);
-  if (parts === null) return { kind: isInternal(records, asker) ? 'no-such-name' : 'outside' };
+  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa$/.exec(name) ?? undefined;
+  if (parts === undefined) return { kind: isInternal(records, asker) ? 'no-such-name' : 'outside' };
   const address = parts.slice(1).reverse().map(Number).join('.');
   const known = records.byAddress.get(address);
   if (known !== undefined && asker.networks.has(known.networkId)) {

@@ -43,15 +43,16 @@ interface Server {
   readonly records: () => Records;
   readonly findAsker: (address: string) => Asker | undefined;
   readonly upstream: Upstream;
+  readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
 }
 
 export async function openResolver(options: ResolverOptions): Promise<Resolver> {
-  const { kernel, namespace, telemetry, random, findAsker } = options;
+  const { kernel, namespace, telemetry, clock, random, findAsker } = options;
   let records: Records = { byName: new Map(), byAddress: new Map(), internal: new Set(), subnets: [] };
   const upstream = openUpstream({ ...options, count: name => telemetry.count(name) });
-  const server: Server = { records: () => records, findAsker, upstream, random, telemetry };
+  const server: Server = { records: () => records, findAsker, upstream, clock, random, telemetry };
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     upstream.close();
@@ -123,8 +124,9 @@ async function serveStreams(server: Server, fd: number): Promise<() => Promise<v
 function serveStream(server: Server, socket: net.Socket): void {
   let received: Buffer = Buffer.alloc(0);
   let underWay = 0;
-  socket.setTimeout(connectionIdleMs, () => socket.destroy());
+  let idle = server.clock.after(connectionIdleMs, () => socket.destroy());
   socket.on('error', () => socket.destroy());
+  socket.on('close', () => idle.cancel());
   const take = (): void => {
     while (received.length >= 2 && underWay < pipelineMax) {
       const size = received.readUInt16BE(0);
@@ -147,6 +149,8 @@ function serveStream(server: Server, socket: net.Socket): void {
     if (underWay >= pipelineMax) socket.pause();
   };
   socket.on('data', (data: Buffer) => {
+    idle.cancel();
+    idle = server.clock.after(connectionIdleMs, () => socket.destroy());
     received = received.length === 0 ? data : Buffer.concat([received, data]);
     take();
   });

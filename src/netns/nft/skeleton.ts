@@ -36,122 +36,140 @@ export interface Skeleton {
   readonly chains: readonly Chain[];
 }
 
+const resolver = `{ ${gatewayAddress}, ${resolverAlias} }`;
+const links = `{ "${deviceHost}", "${deviceOverlay}", "${deviceIngress}" }`;
+
 export function fabricSkeleton(prefix: string): Skeleton {
-  const inside = `{ "${deviceHost}", "${deviceOverlay}", "${deviceIngress}" }`;
-  const resolver = `{ ${gatewayAddress}, ${resolverAlias} }`;
   return {
     table: `inet ${prefix}`,
     sets: fabricSets,
-    chains: [
-      {
-        // A client may use one source port towards two nodes; both connections can end at one container here. In a zone
-        // for each entry they stay two, and the kernel gives the second another source port.
-        name: 'zone-in',
-        hook: 'type filter hook prerouting priority raw',
-        rules: [
-          `iifname "${deviceIngress}" ct original zone set ether saddr map @zones`,
-          `ip daddr ${resolver} udp dport 53 notrack`,
-        ],
-      },
-      {
-        name: 'zone-out',
-        hook: 'type filter hook output priority raw',
-        rules: [`ip saddr ${resolver} udp sport 53 notrack`],
-      },
-      {
-        name: 'remember',
-        hook: 'type filter hook prerouting priority mangle',
-        rules: [
-          `iifname "${deviceIngress}" ct state new ct mark set ether saddr map @entries`,
-          `iifname "${deviceHost}" ct state new ct mark set ${markHost}`,
-        ],
-      },
-      {
-        name: 'balance',
-        hook: 'type nat hook prerouting priority dstnat',
-        rules: [
-          `iifname "${deviceHost}" meta l4proto . th dport vmap @ports`,
-          `iifname ${inside} accept`,
-          'ip daddr vmap @vips',
-          'ip daddr @node-addresses meta l4proto . th dport vmap @ports',
-        ],
-      },
-      {
-        // After the translation, before the choice of the route.
-        name: 'steer',
-        hook: 'type filter hook prerouting priority dstnat + 1',
-        rules: [
-          'meta mark set 0',
-          'ct mark 0 accept',
-          'ct direction reply meta mark set ct mark accept',
-          `ct mark { ${markHost}, ${markSelf} } meta mark set ${markEntered}`,
-        ],
-      },
-      {
-        name: 'refuse',
-        hook: 'type filter hook prerouting priority dstnat + 2',
-        rules: [
-          'ct state established,related accept',
-          'ip daddr @refused-vips goto refuse-now',
-          `iifname "${deviceHost}" meta l4proto . th dport @refused-ports goto refuse-now`,
-          'ip daddr @node-addresses meta l4proto . th dport @refused-ports goto refuse-now',
-        ],
-      },
-      {
-        name: 'refuse-now',
-        rules: ['meta l4proto tcp reject with tcp reset', 'reject with icmpx port-unreachable'],
-      },
-      {
-        // Resets and errors that the fabric itself sends go back the way of the connection that they answer.
-        name: 'answer',
-        hook: 'type route hook output priority mangle',
-        rules: ['ct direction reply ct mark != 0 meta mark set ct mark'],
-      },
-      {
-        name: 'input',
-        hook: 'type filter hook input priority filter',
-        policy: 'drop',
-        rules: [
-          'iifname "lo" accept',
-          `iifname ${inside} meta l4proto != icmp drop`,
-          'meta l4proto icmp accept',
-          `ip daddr ${resolver} meta l4proto { tcp, udp } th dport 53 accept`,
-          'goto refuse-now',
-        ],
-      },
-      {
-        name: 'forward',
-        hook: 'type filter hook forward priority filter',
-        policy: 'drop',
-        rules: [
-          'ct state established,related accept',
-          'ct state invalid drop',
-          `iifname "${deviceIngress}" ct mark != 0 accept`,
-          `ct mark { ${markHost}, ${markSelf} } ct status dnat accept`,
-          `iifname { "${deviceHost}", "${deviceIngress}" } drop`,
-          `oifname "${deviceHost}" goto leave`,
-          'ip saddr . ip daddr @pairs accept',
-          'goto refuse-forward',
-        ],
-      },
-      {
-        // Link-local addresses are the machine's own business: metadata of clouds, the host's end of the link.
-        name: 'leave',
-        rules: [
-          `iifname "${deviceOverlay}" drop`,
-          'ip daddr 169.254.0.0/16 goto refuse-forward',
-          'ip saddr @internal goto refuse-forward',
-          'accept',
-        ],
-      },
-      { name: 'refuse-forward', rules: ['reject with icmpx admin-prohibited'] },
-      {
-        name: 'translate-source',
-        hook: 'type nat hook postrouting priority srcnat',
-        rules: [`ip saddr . ip daddr @hairpin snat ip to ${gatewayAddress}`, `oifname "${deviceHost}" masquerade`],
-      },
-    ],
+    chains: [...arrivalChains(), ...steeringChains(), ...filterChains()],
   };
+}
+
+/** Until the destination is known. */
+function arrivalChains(): Chain[] {
+  return [
+    {
+      // A client may use one source port towards two nodes; both connections can end at one container here. In a zone
+      // for each entry they stay two, and the kernel gives the second another source port.
+      name: 'zone-in',
+      hook: 'type filter hook prerouting priority raw',
+      rules: [
+        `iifname "${deviceIngress}" ct original zone set ether saddr map @zones`,
+        `ip daddr ${resolver} udp dport 53 notrack`,
+      ],
+    },
+    {
+      name: 'zone-out',
+      hook: 'type filter hook output priority raw',
+      rules: [`ip saddr ${resolver} udp sport 53 notrack`],
+    },
+    {
+      name: 'remember',
+      hook: 'type filter hook prerouting priority mangle',
+      rules: [
+        `iifname "${deviceIngress}" ct state new ct mark set ether saddr map @entries`,
+        `iifname "${deviceHost}" ct state new ct mark set ${markHost}`,
+      ],
+    },
+    {
+      name: 'balance',
+      hook: 'type nat hook prerouting priority dstnat',
+      rules: [
+        `iifname "${deviceHost}" meta l4proto . th dport vmap @ports`,
+        `iifname ${links} accept`,
+        'ip daddr vmap @vips',
+        'ip daddr @node-addresses meta l4proto . th dport vmap @ports',
+      ],
+    },
+  ];
+}
+
+/** From the destination to the route. */
+function steeringChains(): Chain[] {
+  return [
+    {
+      // After the translation, before the choice of the route.
+      name: 'steer',
+      hook: 'type filter hook prerouting priority dstnat + 1',
+      rules: [
+        'meta mark set 0',
+        'ct mark 0 accept',
+        'ct direction reply meta mark set ct mark accept',
+        `ct mark { ${markHost}, ${markSelf} } meta mark set ${markEntered}`,
+      ],
+    },
+    {
+      name: 'refuse',
+      hook: 'type filter hook prerouting priority dstnat + 2',
+      rules: [
+        'ct state established,related accept',
+        'ip daddr @refused-vips goto refuse-now',
+        `iifname "${deviceHost}" meta l4proto . th dport @refused-ports goto refuse-now`,
+        'ip daddr @node-addresses meta l4proto . th dport @refused-ports goto refuse-now',
+      ],
+    },
+    {
+      name: 'refuse-now',
+      rules: ['meta l4proto tcp reject with tcp reset', 'reject with icmpx port-unreachable'],
+    },
+    {
+      // Resets and errors that the fabric itself sends go back the way of the connection that they answer.
+      name: 'answer',
+      hook: 'type route hook output priority mangle',
+      rules: ['ct direction reply ct mark != 0 meta mark set ct mark'],
+    },
+  ];
+}
+
+/** What may pass, and under which source. */
+function filterChains(): Chain[] {
+  return [
+    {
+      name: 'input',
+      hook: 'type filter hook input priority filter',
+      policy: 'drop',
+      rules: [
+        'iifname "lo" accept',
+        `iifname ${links} meta l4proto != icmp drop`,
+        'meta l4proto icmp accept',
+        `ip daddr ${resolver} meta l4proto { tcp, udp } th dport 53 accept`,
+        'goto refuse-now',
+      ],
+    },
+    {
+      name: 'forward',
+      hook: 'type filter hook forward priority filter',
+      policy: 'drop',
+      rules: [
+        'ct state established,related accept',
+        'ct state invalid drop',
+        `iifname "${deviceIngress}" ct mark != 0 accept`,
+        `ct mark { ${markHost}, ${markSelf} } ct status dnat accept`,
+        `iifname { "${deviceHost}", "${deviceIngress}" } drop`,
+        `oifname "${deviceHost}" goto leave`,
+        'ip saddr . ip daddr @pairs accept',
+        'goto refuse-forward',
+      ],
+    },
+    {
+      // Link-local addresses are the machine's own business: metadata of clouds, the host's end of the link.
+      name: 'leave',
+      rules: [
+        `iifname "${deviceOverlay}" drop`,
+        'ip daddr 169.254.0.0/16 goto refuse-forward',
+        'ip saddr @internal goto refuse-forward',
+        'accept',
+      ],
+    },
+    { name: 'refuse-forward', rules: ['reject with icmpx admin-prohibited'] },
+    {
+      name: 'translate-source',
+      hook: 'type nat hook postrouting priority srcnat',
+      rules: [`ip saddr . ip daddr @hairpin snat ip to ${gatewayAddress}`, `oifname "${deviceHost}" masquerade`],
+    },
+  ];
 }
 
 /** The chain that chooses one of n backends, of a VIP or of a published port. */
