@@ -45,12 +45,15 @@ export function planTables(view: View, nodeId: string, cache = makeTableItemCach
     if (node.status.state !== 'left' && node.tunnelIndex > 0) add(kept(cache.nodes, node, nodeItem));
   }
   const networks = new Set<string>();
+  // Those of drivers without addresses too: the node has to know the driver.
+  const named = new Set<string>();
   for (const task of view.tasksOfNode(nodeId)) {
     if (!isPlaced(task)) continue;
+    for (const attachment of task.spec.networks) named.add(attachment.network);
     for (const endpoint of task.endpoints) networks.add(endpoint.networkId);
     add(endpointItem(task, view, cache));
   }
-  const reachable = new Set(networks);
+  const reachable = new Set([...networks, ...named]);
   for (const service of view.list('service')) {
     if (!isPublished(service) && !networksOf(service).some(id => networks.has(id))) continue;
     add(kept(cache.services, service, serviceItem));
