@@ -13,7 +13,6 @@ import type { ProposeOutcome } from './log.js';
 export {
   type Actor,
   actorsOf,
-  desiredRank,
   hasPath,
   isEnded,
   refuseTaskDeletion,
@@ -22,8 +21,8 @@ export {
   taskEdges,
 } from './store/edges.js';
 export type { StoreMachine } from './store/machine.js';
-export { type OpenStore, openStore, type StoreParts } from './store/open.js';
-export { type Group, updateInPieces } from './store/pieces.js';
+export { type OpenStore, openStore } from './store/open.js';
+export { updateInPieces } from './store/pieces.js';
 
 /** Every table with the type of its objects. */
 export interface Tables {

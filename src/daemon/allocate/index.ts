@@ -17,14 +17,14 @@ import { type AddressPool, ledgerAfter, openAddressPool } from './ipam.js';
 import { planPorts } from './ports.js';
 import { planSubnets } from './subnets.js';
 
-export interface Problem {
+interface Problem {
   readonly code: ErrorCode;
   readonly message: string;
   /** When it may have mended itself. */
   readonly retryAtMs?: number | undefined;
 }
 
-export type Endpoints =
+type Endpoints =
   | { readonly kind: 'endpoints'; readonly endpoints: readonly EndpointAddress[]; readonly ports: readonly PortSpec[] }
   | ({ readonly kind: 'problem' } & Problem);
 

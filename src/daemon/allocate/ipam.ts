@@ -17,7 +17,7 @@ const ledgerMax = 512;
 /** Network address and the one behind it, and broadcast, are left alone: programs have opinions on them. */
 const firstOffset = 2;
 
-export type Taken =
+type Taken =
   | { readonly kind: 'address'; readonly address: string }
   | { readonly kind: 'exhausted'; readonly message: string; readonly retryAtMs: number | undefined };
 

@@ -5,8 +5,8 @@
  */
 import type { PortSpec, Service } from '../../gen/types.js';
 
-export const dynamicPortFirst = 30_000;
-export const dynamicPortLast = 32_767;
+const dynamicPortFirst = 30_000;
+const dynamicPortLast = 32_767;
 
 export type Ports =
   | { readonly kind: 'ports'; readonly ports: readonly PortSpec[] }

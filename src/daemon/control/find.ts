@@ -63,7 +63,7 @@ export function getTasks(view: View, text: string): readonly Task[] {
 }
 
 /** "web.1"; "web.rack1" for tasks of global services. */
-export function taskName(view: View, task: Task): string {
+function taskName(view: View, task: Task): string {
   if (task.slot > 0) return `${task.serviceName}.${task.slot}`;
   const node: Node | undefined = view.find('node', task.nodeId);
   return `${task.serviceName}.${node?.spec.name ?? task.nodeId}`;

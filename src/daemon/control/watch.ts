@@ -17,7 +17,7 @@ const tables = ['node', 'network', 'service', 'task'] as const;
 type WatchedTable = (typeof tables)[number];
 
 /** Changes that may wait for one reader. */
-export const watchQueueMax = 10_000;
+const watchQueueMax = 10_000;
 
 type Watched =
   | { readonly table: 'node'; readonly object: Node }

@@ -114,7 +114,7 @@ function isReapable(base: View, task: Task): boolean {
 }
 
 /** Where a task stands. */
-export function footingOf(view: View, task: Task): Footing {
+function footingOf(view: View, task: Task): Footing {
   if (task.nodeId === '') return 'unplaced';
   const node = view.find('node', task.nodeId);
   if (node === undefined || node.status.state === 'left') return 'gone';
@@ -123,7 +123,7 @@ export function footingOf(view: View, task: Task): Footing {
 }
 
 /** Tasks whose agent will not report any more, or not soon enough for what is to follow. */
-export function planOrphans(tasks: readonly Task[], footing: (task: Task) => Footing): readonly Step[] {
+function planOrphans(tasks: readonly Task[], footing: (task: Task) => Footing): readonly Step[] {
   return tasks.flatMap((task): readonly Step[] => {
     if (isEnded(task.status.state) || stateRank(task.status.state) < stateRank('assigned')) return [];
     const where = footing(task);

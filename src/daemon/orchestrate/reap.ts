@@ -39,7 +39,7 @@ export function planTidy(view: View): readonly Write[] {
 }
 
 /** Ids that services and tasks which have not ended refer to. */
-export function usedIds(view: View): ReadonlySet<string> {
+function usedIds(view: View): ReadonlySet<string> {
   const used = new Set<string>();
   const specs = [
     ...[...view.list('service')].map(service => service.spec.task),

@@ -27,7 +27,7 @@ const labelPrefixes: Readonly<Record<string, (node: Node) => Readonly<Record<str
   'engine.labels.': node => node.description.labels,
 };
 
-export const constraintKeys: readonly string[] = [
+const constraintKeys: readonly string[] = [
   ...Object.keys(fixedKeys),
   ...Object.keys(labelPrefixes).map(prefix => `${prefix}NAME`),
 ];

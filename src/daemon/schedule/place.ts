@@ -68,7 +68,7 @@ export function failuresByNode(tasks: Iterable<Task>, specVersion: number, nowMs
 }
 
 /** "no node fits: 3 looked at; 2 have too little memory (wants 8.0 GiB, most free is 5.1 GiB on rack1), 1 is draining". */
-export function renderRefusals(
+function renderRefusals(
   refusals: readonly { readonly node: Node; readonly refusal: Refusal }[],
   demand: Demand,
 ): string {

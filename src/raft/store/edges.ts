@@ -54,7 +54,7 @@ export function stateRank(state: TaskState): number {
   return states.indexOf(state);
 }
 
-export function desiredRank(desired: DesiredState): number {
+function desiredRank(desired: DesiredState): number {
   return desiredStates.indexOf(desired);
 }
 

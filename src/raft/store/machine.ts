@@ -14,7 +14,7 @@ import type { StoreEvent, TableName, View } from '../store.js';
 import { openState, type State, tableNames } from './tables.js';
 import { applyTransaction, newerSchema, schemaVersion, type Verdict } from './transaction.js';
 
-export type Watcher = (events: readonly StoreEvent[], view: View) => void;
+type Watcher = (events: readonly StoreEvent[], view: View) => void;
 
 /** A state machine whose snapshot can be written in pieces, so that the event loop is never held for long. */
 export interface StoreMachine extends StateMachine {

@@ -31,7 +31,7 @@ export interface OpenStore extends Store, AsyncDisposable {
 }
 
 export const changesMax = 200;
-export const entryMaxBytes = 1 << 20;
+const entryMaxBytes = 1 << 20;
 /** Updates and bytes of one batch: what may be decided at a stretch. */
 const batchMax = 64;
 const batchMaxBytes = 4 << 20;
@@ -210,7 +210,7 @@ function answer(pending: Pending, outcome: ProposeOutcome, machine: Machine): vo
 }
 
 /** The error that a proposal which was not committed stands for. */
-export function errorOf(outcome: FailedOutcome): CoveyError {
+function errorOf(outcome: FailedOutcome): CoveyError {
   const what = 'Cannot change the cluster';
   switch (outcome.kind) {
     case 'not-leader':

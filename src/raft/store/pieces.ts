@@ -40,7 +40,7 @@ export async function updateInPieces(
 }
 
 /** As many whole groups as fit; at least one. */
-export function firstPiece(
+function firstPiece(
   groups: readonly Group[],
   limit: number,
 ): { readonly writes: readonly Write[]; readonly taken: number } {

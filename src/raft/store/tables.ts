@@ -11,7 +11,7 @@ import type { TableName, Tables, View } from '../store.js';
 
 /** Tables whose objects have a name that is unique within the table. */
 export const namedTables = ['node', 'service', 'network', 'secret', 'config'] as const;
-export type NamedTable = (typeof namedTables)[number];
+type NamedTable = (typeof namedTables)[number];
 
 export const tableNames: readonly TableName[] = ['cluster', 'joinToken', 'task', ...namedTables];
 
