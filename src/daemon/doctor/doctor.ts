@@ -25,7 +25,9 @@ export function makeDoctor(parts: DoctorParts): Doctor {
   return {
     examine: async () => {
       const host = judgeHost(await gatherFacts(parts));
-      const standing = parts.telemetry.warnings().map(({ code, message, hint }) => ({ level: 'warn', code, message, hint }) as const);
+      const standing = parts.telemetry
+        .warnings()
+        .map(({ code, message, hint }) => ({ level: 'warn', code, message, hint }) as const);
       const known = new Set(host.map(finding => finding.code));
       return [...host, ...parts.runtimeFindings(), ...standing.filter(finding => !known.has(finding.code))];
     },
