@@ -35,7 +35,7 @@ export interface Engine {
 }
 
 /** Compiled for a runtime that takes it so, as a profile for one that does not, neither where the kernel has no seccomp. */
-export interface SystemCallFilter {
+interface SystemCallFilter {
   readonly profile: SeccompProfile | undefined;
   readonly compiled: Uint8Array | undefined;
 }

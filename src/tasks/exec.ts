@@ -162,7 +162,7 @@ function findKin(engine: Engine, pid: number): readonly Kin[] {
 }
 
 /** The process, its descendants, and whoever is in its session. */
-export function familyOf(
+function familyOf(
   members: readonly Kin[],
   root: { readonly pid: number; readonly session: number | undefined },
 ): readonly number[] {

@@ -11,14 +11,7 @@
  * Try it: `sudo npm run test:real -- tasks` (a busybox root file system, no network; cleans up after itself).
  */
 export { openAgent } from './agent.js';
-export type { Agent, AgentOptions, RuntimeChoice } from './agent-types.js';
-export type {
-  ImageHealthcheck,
-  ImageRecord,
-  ImageRunConfig,
-  ResolvedUser,
-  TaskImages,
-  TaskVolumes,
-} from './images.js';
-export type { NetworkAttached, TaskNetwork } from './network.js';
+export type { Agent, RuntimeChoice } from './agent-types.js';
+export type { TaskImages, TaskVolumes } from './images.js';
+export type { TaskNetwork } from './network.js';
 export { probeRuntime, type RuntimeProbe } from './runtime/probe.js';

@@ -27,7 +27,7 @@ const lineMaxBytes = 262_144;
 export function parseLogLine(line: Uint8Array): LogLine | undefined {
   const head = Buffer.from(line.buffer, line.byteOffset, Math.min(line.length, 64)).toString('latin1');
   const match = /^(\d{4}-\d\d-\d\dT\S+) (stdout|stderr) ([FP]) /.exec(head);
-  if (match === null) return undefined;
+  if (!match) return undefined;
   const [all, time = '', stream, tag] = match;
   const atMs = Date.parse(time);
   if (Number.isNaN(atMs)) return undefined;
@@ -40,20 +40,18 @@ export function parseLogLine(line: Uint8Array): LogLine | undefined {
 }
 
 /** Joins pieces to whole lines, each with its line feed, stream by stream. */
-export function makeLineJoiner(): (line: LogLine) => BulkFrame | undefined {
+function makeLineJoiner(): (line: LogLine) => BulkFrame | undefined {
   const pieces = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   return line => {
     const waiting = pieces[line.stream];
     waiting.push(line.text);
     const sizeBytes = waiting.reduce((sum, piece) => sum + piece.length, 0);
     if (line.partial && sizeBytes < lineMaxBytes) return undefined;
-    const data = Buffer.concat(line.partial ? waiting : [...waiting, lineFeed]);
+    const data = Buffer.concat(line.partial ? waiting : [...waiting, Buffer.from('\n')]);
     waiting.length = 0;
     return { body: { kind: 'data', stream: line.stream, data, eof: false, atMs: line.atMs } };
   };
 }
-
-const lineFeed = new Uint8Array([10]);
 
 export interface LogRead {
   readonly path: string;

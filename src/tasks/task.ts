@@ -93,7 +93,7 @@ export function laterDesired(first: DesiredState, second: DesiredState): Desired
   return desiredStates.indexOf(first) > desiredStates.indexOf(second) ? first : second;
 }
 
-export function isEnding(view: TaskView): boolean {
+function isEnding(view: TaskView): boolean {
   const asked = view.unwanted || view.desired === 'shutdown' || view.desired === 'remove';
   return asked || view.failed || view.main === 'ended' || view.health === 'unhealthy';
 }

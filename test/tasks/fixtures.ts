@@ -116,7 +116,7 @@ export function makeTask(changes: TaskChanges = {}): Task {
   };
 }
 
-export const silentLog: Logger = {
+const silentLog: Logger = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,
@@ -181,35 +181,22 @@ export async function openRig(
   },
 ): Promise<Rig> {
   const directory = fs.mkdtempSync(join(tmpdir(), 'covey-runtime-'));
-  const place = { dataDir: join(directory, 'data'), runDir: join(directory, 'run'), prefix: options.prefix };
-  for (const path of [place.dataDir, place.runDir]) fs.mkdirSync(path);
-  const log = process.env['COVEY_TEST_LOG'] === undefined ? silentLog : noisyLog;
-  const probe = await probeRuntime({ host: linuxHost, ...place, wanted: options.wanted ?? 'auto', log });
-  if (probe.choice === undefined) throw new Error(`no runtime: ${JSON.stringify(probe.findings)}`);
-  const runtime = probe.choice;
-  const images = fakeImages(directory, { ...emptyImage, ...options.image });
-  const network = fakeNetwork(directory);
   const failures: unknown[] = [];
   const awake = setInterval(() => undefined, 1_000); // nothing of an agent keeps a process alive
-  let lifetime: Lifetime;
-  const open = async (more: { readonly bootId?: string } = {}): Promise<Agent> => {
-    lifetime = openLifetime('test', { onFailure: (name, error) => failures.push([name, error]) });
-    const { bootId } = more;
-    const processes = bootId === undefined ? linuxHost.processes : { ...linuxHost.processes, bootId: () => bootId };
-    const host = { ...linuxHost, processes };
-    const agent = openAgent({ host, ...place, runtime, images, network, log, lifetime });
-    await agent.recover(lifetime.signal);
-    return agent;
-  };
+  const open = async (more: { readonly bootId?: string } = {}): Promise<OpenedAgent> =>
+    await openAgentAt({ directory, ...options, ...more, onFailure: failure => failures.push(failure) });
+  let opened = await open();
+  const { place, runtime } = opened;
   const rig: Rig = {
     directory,
     ...place,
     runtime,
-    agent: await open(),
-    drop: async () => await lifetime[Symbol.asyncDispose](),
+    agent: opened.agent,
+    drop: async () => await opened.lifetime[Symbol.asyncDispose](),
     reopen: async more => {
-      await lifetime[Symbol.asyncDispose]();
-      rig.agent = await open(more);
+      await opened.lifetime[Symbol.asyncDispose]();
+      opened = await open(more);
+      rig.agent = opened.agent;
     },
     run: async (task, state = 'running') => {
       await rig.assign([task]);
@@ -234,8 +221,8 @@ export async function openRig(
     },
     [Symbol.asyncDispose]: async () => {
       await rig.agent.stopAll(AbortSignal.timeout(waitMaxMs));
-      await lifetime[Symbol.asyncDispose]();
-      await probe.undo();
+      await opened.lifetime[Symbol.asyncDispose]();
+      await opened.undo();
       clearInterval(awake);
       const left = remains(rig);
       fs.rmSync(directory, { recursive: true, force: true });
@@ -246,8 +233,46 @@ export async function openRig(
   return rig;
 }
 
+interface OpenedAgent {
+  readonly agent: Agent;
+  readonly lifetime: Lifetime;
+  readonly runtime: RuntimeChoice;
+  readonly place: { readonly dataDir: string; readonly runDir: string; readonly prefix: string };
+  readonly undo: () => Promise<unknown>;
+}
+
+/** An agent on a directory: a new one, or one that another process left. */
+export async function openAgentAt(options: {
+  readonly directory: string;
+  readonly prefix: string;
+  readonly wanted?: 'auto' | 'crun' | 'runc';
+  readonly image?: Partial<ImageRunConfig>;
+  readonly bootId?: string;
+  readonly onFailure?: (failure: unknown) => void;
+}): Promise<OpenedAgent> {
+  const { directory, prefix, bootId } = options;
+  const place = { dataDir: join(directory, 'data'), runDir: join(directory, 'run'), prefix };
+  for (const path of [place.dataDir, place.runDir]) fs.mkdirSync(path, { recursive: true });
+  const log = process.env['COVEY_TEST_LOG'] === undefined ? silentLog : noisyLog;
+  const probe = await probeRuntime({ host: linuxHost, ...place, wanted: options.wanted ?? 'auto', log });
+  if (probe.choice === undefined) throw new Error(`no runtime: ${JSON.stringify(probe.findings)}`);
+  const lifetime = openLifetime('test', { onFailure: (name, error) => options.onFailure?.([name, error]) });
+  const processes = bootId === undefined ? linuxHost.processes : { ...linuxHost.processes, bootId: () => bootId };
+  const agent = openAgent({
+    host: { ...linuxHost, processes },
+    ...place,
+    runtime: probe.choice,
+    images: fakeImages(directory, { ...emptyImage, ...options.image }),
+    network: fakeNetwork(directory),
+    log,
+    lifetime,
+  });
+  await agent.recover(lifetime.signal);
+  return { agent, lifetime, runtime: probe.choice, place, undo: probe.undo };
+}
+
 /** What bears the rig's names in the kernel or in its directories. */
-export function remains(rig: Pick<Rig, 'directory' | 'prefix' | 'runDir' | 'dataDir'>): readonly string[] {
+function remains(rig: Pick<Rig, 'directory' | 'prefix' | 'runDir' | 'dataDir'>): readonly string[] {
   const mounts = fs
     .readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
@@ -324,12 +349,7 @@ const applets =
 /** One image, "test:1": a root file system with busybox, as a plain directory for each container. */
 function fakeImages(directory: string, config: ImageRunConfig): TaskImages {
   const master = join(directory, 'master');
-  for (const folder of ['bin', 'etc', 'tmp', 'proc', 'dev', 'sys'])
-    fs.mkdirSync(join(master, folder), { recursive: true });
-  fs.copyFileSync(linuxHost.processes.findOnPath('busybox') ?? '/bin/busybox', join(master, 'bin/busybox'));
-  for (const name of applets) fs.symlinkSync('busybox', join(master, 'bin', name));
-  fs.writeFileSync(join(master, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n');
-  fs.writeFileSync(join(master, 'etc/script'), 'no program');
+  if (!fs.existsSync(master)) makeMaster(master);
   return {
     find: reference => (reference === 'test:1' ? { digest: 'sha256:0', config, layers: [] } : undefined),
     mountRoot: async (_image, folder) => {
@@ -353,9 +373,18 @@ function fakeImages(directory: string, config: ImageRunConfig): TaskImages {
   };
 }
 
+function makeMaster(master: string): void {
+  for (const folder of ['bin', 'etc', 'tmp', 'proc', 'dev', 'sys'])
+    fs.mkdirSync(join(master, folder), { recursive: true });
+  fs.copyFileSync(linuxHost.processes.findOnPath('busybox') ?? '/bin/busybox', join(master, 'bin/busybox'));
+  for (const name of applets) fs.symlinkSync('busybox', join(master, 'bin', name));
+  fs.writeFileSync(join(master, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n');
+  fs.writeFileSync(join(master, 'etc/script'), 'no program');
+}
+
 function fakeNetwork(directory: string): TaskNetwork {
   const folder = join(directory, 'netns');
-  fs.mkdirSync(folder);
+  fs.mkdirSync(folder, { recursive: true });
   return {
     attach: async task => {
       const path = join(folder, task.id);

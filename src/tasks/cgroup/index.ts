@@ -127,7 +127,7 @@ function findDriver(host: CgroupHost): CgroupDriver {
 }
 
 /** Those below /sys/fs/cgroup: mounts elsewhere show the same hierarchies again, or belong to others. */
-export function parseMounts(text: string): readonly MountedHierarchy[] {
+function parseMounts(text: string): readonly MountedHierarchy[] {
   return text.split('\n').flatMap(line => {
     const [, path, type, options] = line.split(' ');
     if (path === undefined || (type !== 'cgroup' && type !== 'cgroup2') || !path.startsWith('/sys/fs/cgroup'))

@@ -7,7 +7,7 @@ import type { Resources } from '../../gen/types.js';
 import type { OciDeviceRule, OciResources } from './oci.js';
 
 /** Stops a fork bomb long before the machine runs out of process numbers; no sane task comes near. */
-export const pidsDefaultMax = 8_192;
+const pidsDefaultMax = 8_192;
 export const cpuPeriodUs = 100_000;
 /** The kernel refuses a quota below a millisecond. */
 const cpuQuotaMinUs = 1_000;
