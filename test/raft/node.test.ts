@@ -213,3 +213,67 @@ t.test('a snapshot that is damaged on disk is told of, and written again for the
     group.events.some(([id, event]) => id === leader.id && event.kind === 'snapshot' && event.phase === 'unreadable'),
   );
 });
+
+// What the simulator has found, as single situations.
+
+t.test('a candidate with the votes of the others leads only when its own vote is on disk', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  group.write(leader, 'k', 1);
+  const candidate = [...group.members.values()].find(member => member !== leader)!;
+  group.until('it has all', () => candidate.node!.status().lastIndex === leader.node!.status().lastIndex);
+  candidate.stalledUntil = group.world.now() + 60;
+  leader.node!.transferTo(candidate.id);
+  group.until('it asks for votes', () => candidate.node!.status().role === 'candidate', 40);
+  group.run(25);
+  t.equal(candidate.node!.status().role, 'candidate', 'the others have answered, its disk has not');
+  group.until('it leads', () => candidate.node!.status().role === 'leader', election);
+});
+
+t.test('a single voter that starts anew answers reads only when it knows again what it had committed', async t => {
+  for (let seed = 1; seed <= 20; seed += 1) {
+    const group = openSmallGroup(1, {}, seed);
+    const member = group.leader();
+    for (let value = 1; value <= 5; value += 1) group.write(member, 'k', value);
+    const committed = group.checks.committed();
+    member.crash();
+    member.start();
+    const indexes: number[] = [];
+    group.until(
+      'reads are answered',
+      () => {
+        member.node?.read(outcome => indexes.push(outcome.kind === 'ready' ? outcome.index : Number.POSITIVE_INFINITY));
+        return indexes.length > 3;
+      },
+      10 * election,
+    );
+    t.ok(Math.min(...indexes) >= committed, `seed ${seed}: ${indexes.slice(0, 3).join(', ')} of ${committed}`);
+    t.equal(member.machine!.get('k'), 5);
+  }
+});
+
+t.test('an answer to a question of the process before is not taken for an answer to this one', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  group.write(leader, 'k', 1);
+  const follower = [...group.members.values()].find(member => member !== leader)!;
+  const asked: number[] = [];
+  follower.node!.read(() => undefined);
+  group.run(1);
+  follower.kill();
+  group.write(leader, 'k', 2);
+  follower.start();
+  group.until('it is up', () => follower.node?.core !== undefined);
+  follower.node!.receive({
+    kind: 'read-index-reply',
+    version: 1,
+    from: leader.id,
+    to: follower.id,
+    term: leader.node!.status().term,
+    request: 1,
+    index: 1,
+  });
+  follower.node!.read(outcome => asked.push(outcome.kind === 'ready' ? outcome.index : -1));
+  group.until('it is answered', () => asked.length > 0);
+  t.ok(asked[0]! >= group.checks.committed(), `${asked[0]} of ${group.checks.committed()}`);
+});

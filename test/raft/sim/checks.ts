@@ -267,6 +267,12 @@ function checkComplete(state: CheckState, raft: Raft, fail: (what: string) => vo
 /** Who leads has on disk the votes of a quorum of each half of the configuration (or those voters have moved on since). */
 function checkElected(state: CheckState, raft: Raft, fail: (what: string) => void): void {
   const { incoming, outgoing } = raft.tracker.config.voters;
+  const own = state.durable.get(raft.id);
+  if (own?.term !== raft.term || own.vote !== raft.id) {
+    fail(
+      `${raft.id} leads term ${raft.term} although its own disk says term ${own?.term}, vote ${own?.vote}: it could win this term twice`,
+    );
+  }
   for (const half of [incoming, outgoing]) {
     const granted = half.filter(id => {
       const durable = state.durable.get(id);
