@@ -9,7 +9,8 @@ import t, { type Test } from 'tap';
 import { codeOf } from '../../src/errors.js';
 import type { Task } from '../../src/gen/types.js';
 import { hasPath, isEnded, refuseTaskDeletion, refuseTaskWrite } from '../../src/raft/store.js';
-import { callerOf, openPlane, type Plane, seededRandom, serviceSpec, taskSpec } from './plane-fixtures.js';
+import { serviceSpec, taskSpec } from './object-fixtures.js';
+import { callerOf, openPlane, type Plane, seededRandom } from './plane-fixtures.js';
 
 const names = ['one', 'two', 'three', 'four'];
 const nodes = ['a', 'b', 'c', 'd'];

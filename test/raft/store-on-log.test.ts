@@ -2,7 +2,8 @@
 import t from 'tap';
 import { openSoloLog } from '../../src/raft/solo-log.js';
 import { type OpenStore, openStore } from '../../src/raft/store.js';
-import { anySignal, node, silent, task, wire } from '../daemon/plane-fixtures.js';
+import { node, task } from '../daemon/object-fixtures.js';
+import { anySignal, silent, wire } from '../daemon/plane-fixtures.js';
 import { makeFakeClock } from '../fake-clock.js';
 import { type MemoryFiles, memoryFiles } from './solo/memory-files.js';
 

@@ -12,7 +12,8 @@ import {
   type View,
   type Write,
 } from '../../src/raft/store.js';
-import { anySignal, type MemoryLog, memoryLog, network, node, service, task, wire } from '../daemon/plane-fixtures.js';
+import { network, node, service, task } from '../daemon/object-fixtures.js';
+import { anySignal, type MemoryLog, memoryLog, wire } from '../daemon/plane-fixtures.js';
 
 const clock = { wallMs: () => 5_000 };
 const loops = 'system:orchestrate+allocate+schedule+reconcile+reap';

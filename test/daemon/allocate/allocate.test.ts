@@ -13,7 +13,7 @@ import { findOverlap, planSubnets } from '../../../src/daemon/allocate/subnets.j
 import { defaultClusterSpec } from '../../../src/daemon/tables.js';
 import type { Network, PortSpec, Service, Task } from '../../../src/gen/types.js';
 import type { View } from '../../../src/raft/store.js';
-import { meta, network, networkSpec, service, serviceSpec, task } from '../plane-fixtures.js';
+import { meta, network, networkSpec, service, serviceSpec, task } from '../object-fixtures.js';
 
 const view = (tasks: readonly Task[], services: readonly Service[] = []): View =>
   ({ list: (table: string) => (table === 'task' ? tasks : table === 'service' ? services : []) }) as unknown as View;

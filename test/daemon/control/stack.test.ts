@@ -3,16 +3,8 @@ import t from 'tap';
 import { describeChange } from '../../../src/daemon/control/words.js';
 import { codeOf } from '../../../src/errors.js';
 import type { DeployStackRequest, DeployStackResponse, ServiceSpec, StackChange } from '../../../src/gen/types.js';
-import {
-  callerOf,
-  container,
-  networkSpec,
-  openPlane,
-  type Plane,
-  serviceSpec,
-  taskSpec,
-  wire,
-} from '../plane-fixtures.js';
+import { container, networkSpec, serviceSpec, taskSpec } from '../object-fixtures.js';
+import { callerOf, openPlane, type Plane, wire } from '../plane-fixtures.js';
 
 const request = (over: Partial<DeployStackRequest> = {}): DeployStackRequest => ({
   name: 'shop',

@@ -2,7 +2,7 @@ import t from 'tap';
 import { planGlobal } from '../../../src/daemon/orchestrate/global.js';
 import type { Circumstances, Footing, Step } from '../../../src/daemon/orchestrate/slot.js';
 import type { Node, Task } from '../../../src/gen/types.js';
-import { node, task } from '../plane-fixtures.js';
+import { node, task } from '../object-fixtures.js';
 
 const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>
   task(`on-${nodeId}`, { nodeId: nodeId as Task['nodeId'], slot: 0, ...over });

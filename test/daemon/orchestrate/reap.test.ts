@@ -1,7 +1,7 @@
 import t from 'tap';
 import { planReap, planTidy } from '../../../src/daemon/orchestrate/reap.js';
 import type { View } from '../../../src/raft/store.js';
-import { container, meta, network, service, serviceSpec, task, taskSpec } from '../plane-fixtures.js';
+import { container, meta, network, service, serviceSpec, task, taskSpec } from '../object-fixtures.js';
 
 const deleted = (tasks: Parameters<typeof planReap>[0], historyMax = 5): readonly string[] =>
   planReap(tasks, historyMax).flatMap(step => (step.kind === 'delete' ? [step.task] : []));

@@ -2,7 +2,7 @@ import t from 'tap';
 import { planReplicas } from '../../../src/daemon/orchestrate/replicated.js';
 import type { Circumstances, Step } from '../../../src/daemon/orchestrate/slot.js';
 import type { Task } from '../../../src/gen/types.js';
-import { task } from '../plane-fixtures.js';
+import { task } from '../object-fixtures.js';
 
 const calm: Circumstances = {
   specVersion: 1,

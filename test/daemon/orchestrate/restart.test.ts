@@ -2,7 +2,7 @@
 import t from 'tap';
 import { delayMs, planRestart } from '../../../src/daemon/orchestrate/restart.js';
 import type { RestartPolicy, Task } from '../../../src/gen/types.js';
-import { meta, task, taskSpec } from '../plane-fixtures.js';
+import { meta, task, taskSpec } from '../object-fixtures.js';
 
 const policy = (over: Partial<RestartPolicy> = {}): RestartPolicy => ({
   condition: 'any',

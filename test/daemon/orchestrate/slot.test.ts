@@ -9,7 +9,7 @@ import {
   type Step,
 } from '../../../src/daemon/orchestrate/slot.js';
 import type { Task } from '../../../src/gen/types.js';
-import { meta, status, task, taskSpec } from '../plane-fixtures.js';
+import { meta, status, task, taskSpec } from '../object-fixtures.js';
 
 const nowMs = 100_000;
 

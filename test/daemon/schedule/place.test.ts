@@ -4,7 +4,7 @@ import { findUnmet, parseConstraint } from '../../../src/daemon/schedule/constra
 import { type Demand, demandOf, findRefusal, surveyNodes } from '../../../src/daemon/schedule/filters.js';
 import { failuresByNode, planPlacement, renderCpus, renderSize } from '../../../src/daemon/schedule/place.js';
 import type { Node, Task } from '../../../src/gen/types.js';
-import { meta, node, task } from '../plane-fixtures.js';
+import { meta, node, task } from '../object-fixtures.js';
 
 const gib = 2 ** 30;
 const demand = (over: Partial<Demand> = {}): Demand => ({

@@ -10,7 +10,7 @@ import {
   stateRank,
   taskEdges,
 } from '../../../src/raft/store.js';
-import { status, task } from '../../daemon/plane-fixtures.js';
+import { status, task } from '../../daemon/object-fixtures.js';
 
 const states: readonly TaskState[] = [
   'new',

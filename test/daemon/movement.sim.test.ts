@@ -1,0 +1,235 @@
+/** The control plane as a whole: nodes that are lost, come back, drain or go, and specs that change. */
+import t from 'tap';
+import { isEnded } from '../../src/raft/store.js';
+import { taskSpec } from './object-fixtures.js';
+import { checkHistory, create, nodes } from './plane-checks.js';
+import { callerOf, obedient, openPlane } from './plane-fixtures.js';
+
+t.test('a lost node: its tasks are filled a second time, and kept when nobody could stand in', async t => {
+  await using plane = await openPlane();
+  await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
+  plane.mute.add('c');
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
+  await plane.settle();
+  const lost = plane.tasks().filter(task => task.nodeId === 'c');
+  t.match(
+    lost,
+    [{ superseded: true, status: { state: 'running' }, desired: 'running' }],
+    'nothing is said about a task that nobody can see',
+  );
+  t.equal(plane.running().filter(task => task.nodeId !== 'c').length, 3);
+  plane.mute.delete('c');
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
+  await plane.settle();
+  t.equal(plane.running().length, 3, 'the replacement is kept');
+  t.match(
+    plane.tasks().find(task => task.id === lost[0]?.id),
+    { desired: 'shutdown', status: { state: 'shutdown' } },
+  );
+  checkHistory(t, plane);
+});
+
+t.test('a node that comes back before its replacement runs keeps its task', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  await create(plane, { task: taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0 } }) });
+  const [original] = plane.running();
+  plane.mute.add('b');
+  await plane.setNode('b', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
+  await plane.settle();
+  const waiting = plane.tasks().find(task => task.status.state === 'pending');
+  t.match(waiting?.status.message, 'no node fits: 2 looked at; 1 does not meet node.name==b, 1 is lost');
+  plane.mute.delete('b');
+  await plane.setNode('b', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
+  await plane.settle();
+  t.same(
+    plane.running().map(task => [task.id, task.superseded]),
+    [[original!.id, false]],
+  );
+  t.equal(plane.tasks().length, 1, 'the one that was never placed is gone');
+  checkHistory(t, plane);
+});
+
+t.test('a node that is removed: its tasks are orphaned and replaced', async t => {
+  await using plane = await openPlane();
+  await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
+  plane.mute.add('c');
+  await t.rejects(plane.control.removeNode({ node: 'c', force: false }, callerOf()), { code: 'node-not-lost' });
+  await plane.control.removeNode({ node: 'c', force: true }, callerOf());
+  await plane.settle();
+  t.same(
+    nodes(plane).map(name => name !== 'c'),
+    [true, true, true],
+  );
+  t.match(
+    plane.tasks().filter(task => task.nodeId === 'c'),
+    [{ status: { state: 'orphaned' } }],
+  );
+  checkHistory(t, plane);
+});
+
+t.test('a drained node gives its tasks up only when their replacements run', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  await create(plane, { mode: { kind: 'replicated', replicas: 4 } });
+  let fewest = 4;
+  plane.setAgent(task => {
+    fewest = Math.min(fewest, plane.running().length);
+    return obedient(task);
+  });
+  await plane.control.updateNode(
+    { node: 'b', version: 0, availability: 'drain', labelsAdd: {}, labelsRemove: [] },
+    callerOf(),
+  );
+  await plane.settle();
+  t.same(nodes(plane), ['a', 'a', 'a', 'a']);
+  t.equal(fewest, 4, 'there were always four');
+  checkHistory(t, plane);
+});
+
+t.test('a node that does not meet the constraints any more gives the task up, when there is another place', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  const label = async (node: string, disk: string): Promise<void> => {
+    await plane.control.updateNode({ node, version: 0, labelsAdd: { disk }, labelsRemove: [] }, callerOf());
+    await plane.settle();
+  };
+  await label('a', 'ssd');
+  await create(plane, { task: taskSpec({ placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 } }) });
+  await label('a', 'tape');
+  t.same(nodes(plane), ['a'], 'it goes on meanwhile');
+  await label('b', 'ssd');
+  t.same(nodes(plane), ['b']);
+  checkHistory(t, plane);
+});
+
+t.test('a new spec replaces one task after the other, stopped first', async t => {
+  await using plane = await openPlane();
+  const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
+  const present = plane.store.view().find('service', id)!;
+  let fewest = 3;
+  let most = 0;
+  plane.setAgent(task => {
+    fewest = Math.min(fewest, plane.running().length);
+    const live = plane.tasks().filter(each => !isEnded(each.status.state));
+    most = Math.max(most, live.length - new Set(live.map(each => each.slot)).size);
+    return obedient(task);
+  });
+  await plane.control.updateService(
+    { service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } },
+    callerOf(),
+  );
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [2, 2, 2],
+  );
+  t.equal(fewest, 2, 'one at a time');
+  t.equal(most, 0, 'no slot ever held two');
+  checkHistory(t, plane);
+});
+
+t.test('a new spec that does not start takes down one task and no more', async t => {
+  await using plane = await openPlane();
+  const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
+  const present = plane.store.view().find('service', id)!;
+  plane.setAgent(task =>
+    task.specVersion === 2 && !isEnded(task.status.state) && task.desired === 'running'
+      ? { state: 'rejected', error: 'no such image' }
+      : obedient(task),
+  );
+  await plane.control.updateService(
+    { service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } },
+    callerOf(),
+  );
+  await plane.settle();
+  for (let second = 0; second < 30; second++) {
+    await plane.clock.advance(1_000);
+    await plane.settle();
+  }
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [1, 1],
+  );
+  checkHistory(t, plane);
+});
+
+t.test('a new spec that fits nowhere takes down none, says why, and goes on when it fits', async t => {
+  await using plane = await openPlane({ nodes: ['a'] });
+  const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 2 } });
+  const present = plane.store.view().find('service', id)!;
+  const placement = { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 };
+  await plane.control.updateService(
+    {
+      service: id,
+      version: present.meta.version,
+      spec: { ...present.spec, task: { ...present.spec.task, placement } },
+    },
+    callerOf(),
+  );
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [1, 1],
+  );
+  t.match(
+    plane.running()[0]?.status.message,
+    'waits to be replaced: no node fits: 1 looked at; 1 does not meet node.labels.disk==ssd',
+  );
+  await plane.control.updateNode({ node: 'a', version: 0, labelsAdd: { disk: 'ssd' }, labelsRemove: [] }, callerOf());
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [2, 2],
+  );
+  checkHistory(t, plane);
+});
+
+t.test('a replica that waits for the place of an old one does not hold the update up', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  const { id } = await create(plane, {
+    mode: { kind: 'replicated', replicas: 3 },
+    task: taskSpec({ placement: { constraints: [], perNodeMax: 1 } }),
+  });
+  t.equal(plane.running().length, 2);
+  const present = plane.store.view().find('service', id)!;
+  await plane.control.updateService(
+    { service: id, version: present.meta.version, spec: { ...present.spec, task: { ...present.spec.task, force: 1 } } },
+    callerOf(),
+  );
+  await plane.settle();
+  t.same(
+    plane.running().map(task => task.specVersion),
+    [2, 2],
+  );
+  checkHistory(t, plane);
+});
+
+t.test('a global service runs once on every node, and on new ones', async t => {
+  await using plane = await openPlane();
+  await create(plane, { mode: { kind: 'global' } });
+  t.same(nodes(plane), ['a', 'b', 'c']);
+  await plane.addNode('d');
+  await plane.settle();
+  t.same(nodes(plane), ['a', 'b', 'c', 'd']);
+  await plane.setNode('a', node => ({ ...node, spec: { ...node.spec, availability: 'drain' } }));
+  await plane.settle();
+  t.same(nodes(plane), ['b', 'c', 'd']);
+  await plane.setNode('a', node => ({ ...node, spec: { ...node.spec, availability: 'active' } }));
+  await plane.settle();
+  t.same(nodes(plane), ['a', 'b', 'c', 'd']);
+  plane.mute.add('b');
+  await plane.setNode('b', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
+  await plane.settle();
+  t.equal(plane.tasks().filter(task => task.nodeId === 'b').length, 1, 'a lost node keeps its task');
+  checkHistory(t, plane);
+});
+
+t.test('a lost node never holds up the removal of a service', async t => {
+  await using plane = await openPlane();
+  await create(plane, { mode: { kind: 'replicated', replicas: 3 } });
+  plane.mute.add('c');
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
+  await plane.control.removeService({ object: 'web' }, callerOf());
+  await plane.settle();
+  t.equal(plane.tasks().length, 0);
+  t.equal(plane.store.view().count('service'), 0);
+  checkHistory(t, plane);
+});
