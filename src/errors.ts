@@ -33,11 +33,6 @@ export class CoveyError extends Error {
   }
 }
 
-/** Ends an exhaustive switch; reaching it is a bug. */
-export function unreachable(value: never): never {
-  throw new CoveyError('bug', `Cannot handle value ${JSON.stringify(value)}`);
-}
-
 /** The error as a CoveyError: itself, or wrapped as internal. */
 export function asCoveyError(error: unknown): CoveyError {
   if (error instanceof CoveyError) return error;

@@ -259,7 +259,7 @@ export function statusOf(error: unknown, wire: Wire): Partial<grpc.StatusObject>
 }
 
 /** What an error of grpc-js stands for. */
-export function errorFromStatus(error: unknown, wire: Wire): CoveyError {
+function errorFromStatus(error: unknown, wire: Wire): CoveyError {
   if (error instanceof CoveyError) return error;
   const status = error as Partial<grpc.ServiceError>;
   const problem = status.metadata?.get(problemKey)[0];

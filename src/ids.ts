@@ -18,7 +18,7 @@ export type SecretId = Branded<'SecretId'>;
 export type ConfigId = Branded<'ConfigId'>;
 export type JoinTokenId = Branded<'JoinTokenId'>;
 
-export const idLength = 25;
+const idLength = 25;
 
 /** Source of random bytes, as Host offers it. */
 export type RandomBytes = (sizeBytes: number) => Uint8Array;

@@ -17,14 +17,12 @@ import { openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { openBulkRelay } from './bulk/index.js';
-import type { IdentityHolder } from './ca/identity.js';
-import { caHandlers } from './ca/issue.js';
-import { tokenHandlers } from './ca/tokens.js';
+import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
 import type { HostPort } from './config.js';
 import { makeControl } from './control.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
 import { openManager } from './manager.js';
-import { openClusterServer } from './rpc/cluster-server.js';
+import { openClusterServer } from './rpc/index.js';
 import type { BulkAgent } from './session/types.js';
 
 export interface ClusterPartsOptions {

@@ -32,7 +32,7 @@ export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
 export const defaultPort = 7377;
-export const defaultDataPort = 7378;
+const defaultDataPort = 7378;
 
 interface Setting {
   readonly flag: string;
@@ -124,7 +124,7 @@ const table: Readonly<Record<keyof Settings, Setting>> = {
   },
 };
 
-export const settingKeys = Object.keys(table) as readonly (keyof Settings)[];
+const settingKeys = Object.keys(table) as readonly (keyof Settings)[];
 
 export interface ConfigSources {
   /** Values of flags by name without dashes, as the argument parser found them. */
@@ -217,7 +217,7 @@ export function parseHostPort(text: string, portDefault: number): HostPort {
   return { host: match[1] ?? match[2] ?? '', port: match[3] === undefined ? portDefault : parsePort(match[3]) };
 }
 
-export function parsePort(text: string): number {
+function parsePort(text: string): number {
   const port = Number(text);
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new CoveyError('bad-argument', `"${text}" is not a port: 1 to 65535 is valid`);

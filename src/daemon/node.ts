@@ -28,7 +28,7 @@ import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
 import { type MemberNode, openMemberNode } from './member-node.js';
 import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
-import { openLocalServer } from './rpc/local-server.js';
+import { openLocalServer } from './rpc/index.js';
 
 export interface DaemonOptions {
   readonly settings: Settings;

@@ -1,0 +1,51 @@
+// `npm run torture -- NAME [--rounds N] [--seed N]`: tests that are too long for the check. Each appends a line (commit, seed,
+// rounds, passed, failed, seconds) to docs/torture.ndjson. Not here: what CI runs (npm run check).
+import { execFileSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const tortures = {
+  adopt: {
+    file: './adopt.mjs',
+    rounds: 200,
+    says: 'kill -9 of the daemon at random moments while 30 replicas come and go',
+  },
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+const [name = ''] = positionals;
+const torture = tortures[name];
+if (values.help || torture === undefined) {
+  process.stderr.write(
+    `Usage: npm run torture -- NAME [--rounds N] [--seed N]\n\n${Object.entries(tortures)
+      .map(([key, { says, rounds }]) => `  ${key.padEnd(10)} ${says} (${rounds} rounds)`)
+      .join('\n')}\n`,
+  );
+  process.exit(values.help ? 0 : 2);
+}
+const rounds = Number(values.rounds ?? torture.rounds);
+const seed = Number(values.seed);
+const begin = performance.now();
+const { run } = await import(torture.file);
+const outcome = await run({ rounds, seed, say: text => process.stderr.write(`${text}\n`) });
+const line = {
+  name,
+  commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim(),
+  seed,
+  rounds,
+  ...outcome,
+  seconds: Math.round((performance.now() - begin) / 1000),
+};
+fs.appendFileSync(join(root, 'docs/torture.ndjson'), `${JSON.stringify(line)}\n`);
+process.stdout.write(`${JSON.stringify(line)}\n`);
+process.exit(outcome.failed === 0 ? 0 : 1);
