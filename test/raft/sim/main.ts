@@ -22,6 +22,9 @@ export function main(args: readonly string[]): number {
   return runMany(Number(values.from), Number(values.seeds));
 }
 
+/** Seeds between two lines that say how far it is. */
+const progressEvery = 1000;
+
 function runMany(from: number, count: number): number {
   const begin = performance.now();
   let [failed, events, commits, terms, operations] = [0, 0, 0, 0, 0];
@@ -31,6 +34,8 @@ function runMany(from: number, count: number): number {
     commits += Math.max(0, result.commits);
     terms += result.leaderTerms;
     operations += result.counts.ok + result.counts.reads;
+    if ((seed - from + 1) % progressEvery === 0)
+      process.stderr.write(`${seed - from + 1} of ${count} seeds, ${failed} failed\n`);
     if (result.violation === undefined) continue;
     failed += 1;
     console.log(`seed ${seed}: ${result.violation}\n  replay: npm run sim -- --replay ${seed} --shrink`);

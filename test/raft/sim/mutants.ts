@@ -79,7 +79,7 @@ export const mutants: readonly Mutant[] = [
     file: 'node.js',
     find: 'const mustSync = append.mustSync || snapshot !== undefined;',
     replace:
-      "const mustSync = append.mustSync || snapshot !== undefined; for (const reply of append.responses) if (reply.kind !== 'storage-append-done' && reply.to !== this.#options.id) this.#send(reply);",
+      "const mustSync = append.mustSync || snapshot !== undefined; for (const reply of append.responses) if (reply.kind !== 'storage-append-done' && reply.to !== this.#options.id) this.#sender.send(reply);",
   },
   {
     name: 'counts its own entries before they are on disk (B33)',
