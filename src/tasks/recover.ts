@@ -14,6 +14,8 @@ import { codeOf, messageOf } from '../errors.js';
 import { asId, isId, type TaskId } from '../ids.js';
 import { adoptContainer, type ContainerSeen, type Found, killHelpers, noContainer, readTold } from './containers.js';
 import type { Engine } from './engine.js';
+import { endStrayExecs } from './exec.js';
+import { findTaskOf } from './paths.js';
 import { releaseTask } from './prepare.js';
 import { isFinal, rankOf } from './task.js';
 import { parseTaskFile, type TaskFile } from './task-file.js';
@@ -24,6 +26,7 @@ export interface Recovered {
 }
 
 export async function recoverTasks(engine: Engine, bootId: string): Promise<readonly Recovered[]> {
+  await endUnadopted(engine);
   const names = await engine.host.files.list(engine.paths.tasks);
   const recovered: Recovered[] = [];
   for (const name of names.filter(isId)) {
@@ -32,6 +35,36 @@ export async function recoverTasks(engine: Engine, bootId: string): Promise<read
   }
   return recovered;
 }
+
+/**
+ * A daemon that died right after it had started a monitor left it in its own group, where it goes on to create a container
+ * that nobody will hear of. Its exec's are there too. All must be gone before anything is looked at.
+ */
+async function endUnadopted(engine: Engine): Promise<void> {
+  const { files, processes, clock } = engine.host;
+  const adopted = engine.cgroups.monitors();
+  const isHelper = (pid: number): boolean => {
+    const [program = '', ...args] = files.findTextSync(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
+    return (
+      /(?:^|\/)(?:conmon|crun|runc)$/.test(program) && args.some(arg => findTaskOf(arg, engine.prefix) !== undefined)
+    );
+  };
+  const pids = files.listSync('/proc').filter(name => /^\d+$/.test(name));
+  const helpers = pids.map(Number).filter(pid => !adopted.has(pid) && isHelper(pid) && !isInContainer(engine, pid));
+  for (const pid of helpers) processes.kill(pid, 9);
+  const untilMs = clock.monotonicMs() + endWaitMaxMs;
+  while (helpers.some(isHelper) && clock.monotonicMs() < untilMs) {
+    await clock.sleep(endWaitMs, AbortSignal.timeout(endWaitMaxMs));
+  }
+}
+
+/** A created container's process 1 bears the runtime's name until it is started. */
+function isInContainer(engine: Engine, pid: number): boolean {
+  return engine.host.files.findTextSync(`/proc/${pid}/cgroup`)?.includes(`:/${engine.prefix}/`) ?? false;
+}
+
+const endWaitMs = 5;
+const endWaitMaxMs = 2_000;
 
 /** A task that cannot be read is left to the sweep: the managers assign it again if they still want it. */
 async function readTask(engine: Engine, id: TaskId): Promise<TaskFile | undefined> {
@@ -80,6 +113,9 @@ async function findAlive(engine: Engine, file: TaskFile, blank: readonly Contain
     return { containers, failure, told: told ?? 'starting' };
   }
   if (adoptions.every(({ kind }) => kind === 'found')) {
+    for (const index of adoptions.keys()) {
+      endStrayExecs(engine, { taskId: task.id, bundle: engine.paths.bundle(task.id, index) });
+    }
     const containers = adoptions.flatMap(adoption => ('container' in adoption ? [adoption.container] : []));
     const begun = containers.some(({ phase }) => phase === 'running' || phase === 'ended');
     return { containers, failure: undefined, told: told ?? (begun ? 'starting' : 'preparing') };

@@ -1,5 +1,9 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import t from 'tap';
+import { openChannel } from '../../src/channel.js';
+import type { BulkFrame } from '../../src/gen/types.js';
 import { startContainer } from '../../src/tasks/runtime/crun.js';
 import { makeTask, openRig, type Rig, whyNotReal } from './fixtures.js';
 
@@ -103,6 +107,51 @@ t.test('while the daemon is away', { skip }, async t => {
     t.equal(await rig.logs(task.id), 'once\n');
   });
 
+  await t.test('a monitor that the daemon had just started is ended before it makes a container', async t => {
+    const task = makeTask({ task: { desired: 'ready' } });
+    await rig.run(task, 'ready');
+    await rig.drop();
+    const argv = fs
+      .readFileSync(`/proc/${monitorPid(rig, task.id)}/cmdline`, 'utf8')
+      .split('\0')
+      .slice(1, -1);
+    const stray = spawn(rig.runtime.conmonPath, argv, {
+      stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
+      env: { _OCI_STARTPIPE: '4', _OCI_SYNCPIPE: '3' },
+    });
+    const ended = once(stray, 'exit');
+    await rig.reopen();
+    await ended;
+    t.equal(stray.signalCode, 'SIGKILL');
+    t.equal((await rig.run({ ...task, desired: 'running' })).state, 'running', 'the right one was left alone');
+  });
+
+  await t.test('a program that was run inside is ended with the daemon that ran it', async t => {
+    const task = makeTask();
+    await rig.run(task);
+    const start = {
+      taskId: task.id,
+      container: '',
+      args: ['sleep', '4321'],
+      env: [],
+      workingDir: '',
+      user: '',
+      tty: false,
+      stdin: false,
+    };
+    const never = new AbortController();
+    const output = rig.agent.exec(openChannel<BulkFrame>(1), start, never.signal)[Symbol.asyncIterator]();
+    const reading = output.next();
+    const sleepers = (): number =>
+      fs.globSync('/proc/[0-9]*/cmdline').filter(path => textOf(path) === 'sleep\x004321\0').length;
+    await until(() => sleepers() === 1);
+    await rig.reopen();
+    t.equal(sleepers(), 0);
+    await reading;
+    await output.return?.();
+    t.equal(rig.status(task.id)?.state, 'running');
+  });
+
   await t.test('after a reboot what ran has failed, what waited is made', async t => {
     const ran = makeTask();
     await rig.run(ran);
@@ -162,6 +211,14 @@ t.test('while the daemon runs', { skip }, async t => {
     );
   });
 });
+
+function textOf(path: string): string {
+  try {
+    return fs.readFileSync(path, 'utf8');
+  } catch {
+    return ''; // it ended meanwhile
+  }
+}
 
 function isRunning(pid: number | undefined): boolean {
   try {
