@@ -78,7 +78,7 @@ export const errorCodes = {
     'The node is alive. Removing it would end its tasks; drain it and run covey leave there, or use --force.',
   'no-connection':
     'The address does not answer: wrong host or port, nothing listens, or a firewall in between. Cluster traffic is TCP 7377.',
-  unresolvable: 'The host name has no address.',
+  unresolvable: 'The host name has no address: it is misspelt, or this machine’s resolver does not know it.',
   'no-common-protocol': 'The two sides speak no common version of the protocol. Update the older one.',
   'session-replaced':
     'Another session with the identity of this node was opened: a copied disk, or a restart that was faster than the old connection.',
