@@ -103,6 +103,25 @@ t.test('a task that fails is replaced in its slot after a delay that doubles', a
   checkHistory(t, plane);
 });
 
+t.test('a task that is refused on every node is tried ever more rarely', async t => {
+  await using plane = await openPlane();
+  let tries = 0;
+  plane.setAgent(task => {
+    if (isEnded(task.status.state)) return undefined;
+    tries += 1;
+    return { state: 'rejected', error: 'no such image' };
+  });
+  await create(plane);
+  const seen: number[] = [];
+  for (let second = 0; second < 64; second++) {
+    seen.push(tries);
+    await plane.clock.advance(1_000);
+    await plane.settle();
+  }
+  t.same([seen[0], seen[1], seen[3], seen[7], seen[15], seen[31], seen[63]], [1, 2, 3, 4, 5, 6, 7]);
+  checkHistory(t, plane);
+});
+
 t.test('an election neither forgets nor repeats: delay, attempts and tasks stay what they were', async t => {
   await using plane = await openPlane();
   await create(plane, {

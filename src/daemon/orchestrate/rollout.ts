@@ -8,7 +8,7 @@
  */
 import type { Task } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
-import type { Circumstances, Slot, SlotPlan, Step } from './slot.js';
+import { type Circumstances, isWanted, type Slot, type SlotPlan, type Step } from './slot.js';
 
 export interface PlannedSlot {
   readonly slot: Slot;
@@ -21,7 +21,7 @@ export function planRollout(slots: readonly PlannedSlot[], circumstances: Circum
   for (const { slot, plan } of slots) {
     const { keep } = plan;
     if (keep !== undefined && keep.specVersion < circumstances.specVersion) stale.push(keep);
-    else if (isInTransit(slot, plan)) isBusy = true;
+    else if (isInTransit(slot, plan, circumstances.specVersion)) isBusy = true;
   }
   const idle = stale.filter(task => task.status.state !== 'running');
   const running = stale.filter(task => task.status.state === 'running');
@@ -44,10 +44,17 @@ function stopped(task: Task): Step {
 }
 
 /**
- * A task of it is being stopped or started. One that only waits for a place is not: it may wait for the very place that an
- * old task holds.
+ * A task of it is being stopped or started, or the new one has failed. One that only waits for a place is not counted: it may
+ * wait for the very place that an old task holds.
  */
-function isInTransit(slot: Slot, { keep, steps }: SlotPlan): boolean {
+function isInTransit(slot: Slot, { keep, steps }: SlotPlan, specVersion: number): boolean {
   if (keep !== undefined) return keep.status.state !== 'running' && keep.status.state !== 'pending';
-  return slot.tasks.some(task => !isEnded(task.status.state)) || steps.some(step => step.kind === 'create');
+  const hasFailed = slot.tasks.some(
+    task =>
+      task.specVersion === specVersion &&
+      isWanted(task.desired) &&
+      (task.status.state === 'failed' || task.status.state === 'rejected'),
+  );
+  const isActive = slot.tasks.some(task => !isEnded(task.status.state));
+  return hasFailed || isActive || steps.some(step => step.kind === 'create');
 }

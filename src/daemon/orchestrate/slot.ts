@@ -146,7 +146,12 @@ function planEmpty(
   }
   const restart = planRestart(newest);
   if (restart.kind === 'stay') return [...steps, ...settle(slot, newest)];
-  const startAfterMs = restart.startAfterMs > nowMs ? restart.startAfterMs : 0;
+  const isEarly = restart.startAfterMs > nowMs;
+  // What failed in its preparation is not prepared again before its time: nothing would slow the next failure down.
+  if (isEarly && (newest.status.state === 'rejected' || newest.desired === 'ready')) {
+    return [{ kind: 'wake', atMs: restart.startAfterMs }, ...steps, ...settle(slot, newest)];
+  }
+  const startAfterMs = isEarly ? restart.startAfterMs : 0;
   const create: Step = { ...restart, kind: 'create', slot: number, nodeId, startAfterMs };
   return [create, ...steps, ...settle(slot, undefined)];
 }

@@ -2,7 +2,7 @@ import t from 'tap';
 import { planReplicas } from '../../../src/daemon/orchestrate/replicated.js';
 import type { Circumstances, Step } from '../../../src/daemon/orchestrate/slot.js';
 import type { Task } from '../../../src/gen/types.js';
-import { task } from '../object-fixtures.js';
+import { task, taskSpec } from '../object-fixtures.js';
 
 const calm: Circumstances = {
   specVersion: 1,
@@ -72,4 +72,17 @@ t.test('old specs: those that do not run at once, those that run one at a time',
     [],
     'the first is still stopping',
   );
+});
+
+t.test('a new spec that failed holds the others back, restarted or not; one that completed does not', async t => {
+  const next = { ...calm, specVersion: 2 };
+  const ended = (state: 'failed' | 'rejected' | 'complete', condition: 'any' | 'none') =>
+    on('a', 1, { state, specVersion: 2, spec: taskSpec({ restart: { condition, attemptsMax: 0, windowMs: 0 } }) });
+  for (const state of ['failed', 'rejected'] as const) {
+    for (const condition of ['any', 'none'] as const) {
+      const steps = planReplicas(3, [ended(state, condition), on('b', 2), on('c', 3)], next);
+      t.notOk(retired(steps, 'shutdown').includes('b2'), `${state}, ${condition}`);
+    }
+  }
+  t.same(retired(planReplicas(3, [ended('complete', 'none'), on('b', 2), on('c', 3)], next), 'shutdown'), ['b2']);
 });

@@ -78,6 +78,18 @@ t.test('a task that failed is replaced after its delay, and becomes history', as
   );
 });
 
+t.test('what failed before it could start is not prepared again before its time', async t => {
+  const rejected = task('t', { state: 'rejected', meta: at(nowMs) });
+  const early = task('t', { state: 'failed', desired: 'ready', startAfterMs: nowMs + 9, meta: at(nowMs) });
+  for (const ended of [rejected, early]) {
+    t.same(plan([ended]), [{ kind: 'wake', atMs: nowMs + 1_000 }]);
+    t.same(plan([{ ...ended, meta: at(nowMs - 1_000) }]), [
+      create({ failures: 1 }),
+      { kind: 'retire', task: 't', desired: 'shutdown' },
+    ]);
+  }
+});
+
 t.test('a task that is not restarted stands for its slot', async t => {
   const restart = { condition: 'none', attemptsMax: 0, windowMs: 0 } as const;
   t.same(plan([task('t', { state: 'failed', spec: taskSpec({ restart }) })]), []);
