@@ -9,4 +9,4 @@
  *
  * Try it: `npm run test -- bulk`.
  */
-export { openBulkRelay, type RelayOptions } from './relay.js';
+export { openBulkRelay } from './relay.js';

@@ -40,6 +40,8 @@ interface Ticket {
   readonly down: Channel<BulkFrame>;
   readonly finished: Promise<void>;
   readonly arrive: (up: AsyncIterator<BulkFrame>) => void;
+  /** The node's side is gone: the caller is told. */
+  readonly breakOff: (error: CoveyError) => void;
 }
 
 /** Opens one stream to the node of a task. `down` is what the caller sends. */
@@ -89,8 +91,17 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
       const up = requests[Symbol.asyncIterator]();
       const ticket = await takeTicket(options, { tickets, up, caller: context.caller });
       ticket.arrive(up);
-      const gone = (): void => ticket.down.close();
+      const gone = (): void => {
+        ticket.breakOff(new CoveyError('node-unreachable', 'Cannot go on: the connection of the node is gone'));
+        ticket.down.close();
+      };
       context.signal.addEventListener('abort', gone, { once: true });
+      // What a node may do ends with its membership, also on streams that are open.
+      using _watch = options.store.watch(events => {
+        for (const event of events) {
+          if (event.table === 'node' && event.kind === 'delete' && event.old.id === ticket.nodeId) gone();
+        }
+      });
       yield* ticket.down;
       await abortable(ticket.finished, context.signal);
     },
@@ -118,14 +129,19 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
     const finished = Promise.withResolvers<void>();
     const arrived = Promise.withResolvers<AsyncIterator<BulkFrame>>();
     await pushTo(stream.down, start);
-    tickets.set(id, { nodeId: task.nodeId, down: stream.down, finished: finished.promise, arrive: arrived.resolve });
+    const broken = new AbortController();
+    const signal = AbortSignal.any([stream.signal, broken.signal]);
+    tickets.set(id, {
+      nodeId: task.nodeId,
+      down: stream.down,
+      finished: finished.promise,
+      arrive: arrived.resolve,
+      breakOff: error => broken.abort(error),
+    });
     let ended = false;
     try {
       if (options.dispatcher()?.openBulk(task.nodeId, id) !== true) throw unreachableNode(options.store.view(), task);
-      yield* framesUp(
-        await arrivalOf(options, { task, arrived: arrived.promise, signal: stream.signal }),
-        stream.signal,
-      );
+      yield* framesUp(await arrivalOf(options, { task, arrived: arrived.promise, signal }), signal);
       ended = true;
     } finally {
       if (!ended) options.dispatcher()?.closeBulk(task.nodeId, id);

@@ -9,7 +9,6 @@
  * Try it: `npm run test -- daemon/ca`.
  */
 export { holdIdentity, type IdentityHolder, type NodeIdentity } from './identity.js';
-export { type CaOptions, caHandlers } from './issue.js';
-export { planNodeRemoval } from './removal.js';
-export { openRenewal, type RenewalOptions } from './renewal.js';
-export { type TokenHandlers, tokenHandlers } from './tokens.js';
+export { caHandlers } from './issue.js';
+export { openRenewal } from './renewal.js';
+export { tokenHandlers } from './tokens.js';

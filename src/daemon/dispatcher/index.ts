@@ -9,5 +9,5 @@
  *
  * Try it: `npm run test -- dispatcher` (a store in memory, streams in memory).
  */
-export { type DispatcherOptions, openDispatcher } from './dispatcher.js';
+export { openDispatcher } from './dispatcher.js';
 export type { BulkRelay, Dispatcher } from './types.js';

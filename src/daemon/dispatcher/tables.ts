@@ -100,7 +100,7 @@ export function isPlaced(task: Task): boolean {
 }
 
 /** Started (healthy, when it has a check), and not told to stop. Its node's state comes on top. */
-export function isUp(task: Task): boolean {
+function isUp(task: Task): boolean {
   return task.status.state === 'running' && isWanted(task) && !task.superseded;
 }
 

@@ -4,7 +4,7 @@
  * Not here: the work (dispatcher.ts, bulk/relay.ts).
  */
 import type { Services } from '../../gen/services.js';
-import type { CallContext, Handlers } from '../../grpc.js';
+import type { Handlers } from '../../grpc.js';
 import type { NodeId } from '../../ids.js';
 
 /** The manager's half of all sessions. Lives as long as this manager leads. */
@@ -30,6 +30,3 @@ export interface BulkRelay {
   readonly logs: Handlers<Services['Control']>['logs'];
   readonly bulk: Handlers<Services['Dispatcher']>['bulk'];
 }
-
-export type BulkHandler<Name extends 'exec' | 'logs'> = Handlers<Services['Control']>[Name];
-export type { CallContext };

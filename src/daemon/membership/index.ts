@@ -24,8 +24,7 @@ import { type LeaveOptions, leaveCluster } from './leave.js';
 import type { Member } from './types.js';
 
 export { saveIdentity } from './files.js';
-export { clusterDefaults } from './init.js';
-export type { Dismantle, Establish, Member, Membership, MembershipOptions } from './types.js';
+export type { Member, Membership } from './types.js';
 
 export interface MembershipFlows {
   /** What this node is, as on disk. */

@@ -32,7 +32,7 @@ export interface InitOptions extends MembershipOptions, Establish {
   readonly dataPort: number;
 }
 
-export const clusterDefaults = {
+const clusterDefaults = {
   pool: '10.201.0.0/16',
   poolPieceBits: 20,
   taskHistoryMax: 5,

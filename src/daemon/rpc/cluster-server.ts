@@ -129,7 +129,7 @@ function guard(rows: RolesByPath, options: ClusterServerOptions): grpc.ServerInt
 }
 
 /** Who is at the other end. The role of a node that is no member (any more) is empty. */
-export function callerOf(
+function callerOf(
   auth: ReturnType<grpc.ServerInterceptingCallInterface['getAuthContext']>,
   peer: string,
   findMember: (nodeId: string) => NodeRole | undefined,

@@ -8,7 +8,6 @@
  *
  * Try it: `npm run test -- daemon/rpc`.
  */
-export { type ConnectOptions, connectToManager, type ManagerClient } from './client.js';
-export { type ClusterServer, type ClusterServerOptions, openClusterServer } from './cluster-server.js';
-export { type LocalServerOptions, openLocalServer } from './local-server.js';
-export { principalOf, roleTable } from './roles.js';
+export { connectToManager } from './client.js';
+export { type ClusterServer, openClusterServer } from './cluster-server.js';
+export { openLocalServer } from './local-server.js';

@@ -14,7 +14,7 @@ import { type Caller, pathsOf } from '../../grpc.js';
  * `local`: whoever may open the unix socket. `worker`, `manager`: nodes with a certificate of that role. `anyone`: no
  * certificate needed.
  */
-export type Role = 'local' | 'worker' | 'manager' | 'anyone';
+type Role = 'local' | 'worker' | 'manager' | 'anyone';
 
 type RoleTable = { readonly [S in keyof Services]: { readonly [M in keyof Services[S]]: readonly Role[] } };
 

@@ -85,7 +85,7 @@ async function openConnection(options: DialOptions, target: Target, signal: Abor
 }
 
 /** One connection for all bulk streams that are open at a time. */
-export function sharedBulk(connect: (signal: AbortSignal) => Promise<ManagerClient>): ManagerConnection['bulk'] {
+function sharedBulk(connect: (signal: AbortSignal) => Promise<ManagerClient>): ManagerConnection['bulk'] {
   let shared: { readonly client: Promise<ManagerClient>; users: number } | undefined;
   return async callOptions => {
     const mine = shared ?? { client: connect(callOptions.signal), users: 0 };

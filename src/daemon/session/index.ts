@@ -10,6 +10,6 @@
  * Try it: `npm run test -- daemon/session`.
  */
 export { makeDial } from './dial.js';
-export { openSessionMemory, saveFirstManagers } from './memory.js';
-export { openSession, type SessionOptions } from './session.js';
-export type { BulkAgent, DialManager, Session, SessionAgent, SessionState, SessionTables } from './types.js';
+export { openSessionMemory } from './memory.js';
+export { openSession } from './session.js';
+export type { BulkAgent, Session, SessionTables } from './types.js';

@@ -224,6 +224,25 @@ t.test('a ticket is good for the node it was made for, once', async t => {
   t.same(closed, [], 'nothing had to be broken off');
 });
 
+t.test('when the node goes away, or is removed, the caller is told', async t => {
+  const endless = async function* (_frames: unknown, _start: unknown, signal: AbortSignal): AsyncGenerator<BulkFrame> {
+    yield data(new Uint8Array(1), 'stdout');
+    await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }));
+  };
+  const { manager, relay } = await startBulk(t);
+  for (const how of ['removed', 'stopped']) {
+    const worker = await startWorker(t, manager, { name: `w-${how}`, fake: fakeAgent({ exec: endless }) });
+    const { nodeId } = worker.member.membership;
+    const task = await runningOn(manager, nodeId);
+    const answer = relay.exec(say(start(task.id)), adminContext())[Symbol.asyncIterator]();
+    await answer.next();
+    const end = answer.next().catch((error: unknown) => error);
+    if (how === 'removed') await put(manager.store, [{ kind: 'delete', table: 'node', id: nodeId }]);
+    else await worker.stop();
+    t.match(await end, { code: 'node-unreachable' }, how);
+  }
+});
+
 async function putWeb(manager: TestManager): Promise<ServiceId> {
   const id = asId<ServiceId>('svc');
   const object = { id, spec: serviceSpec('web', 'n1'), specVersion: 1, vips: [], ports: [], removing: false };
