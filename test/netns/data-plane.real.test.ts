@@ -1,5 +1,6 @@
 import dgram from 'node:dgram';
 import t from 'tap';
+import type { NamespaceHandle } from '../../src/host.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import { ask, endpointItem, get, getUdp, inside, networkItem, serve, serviceItem } from './lab.js';
 import { openStage, published, type Stage, several, skipUnlessRoot, untilAll, vip } from './stage.js';
@@ -62,9 +63,7 @@ t.test('the data plane of three nodes', skipUnlessRoot, async t => {
   await t.test('one client port towards two nodes stays two connections at one backend', async t => {
     for (const task of ['w1', 'w2']) stage.items.set(...serving(stage, task, false));
     await stage.show();
-    const fd = linuxHost.kernel.openSocket(lab.client, { kind: 'udp', address: '0.0.0.0', port: 45_000 });
-    const socket = dgram.createSocket('udp4');
-    await new Promise<void>(resolve => socket.bind({ fd }, resolve));
+    const socket = await datagrams(lab.client, '0.0.0.0', 45_000);
     const answeredBy = new Set<string>();
     const both = new Promise<void>(resolve => {
       socket.on('message', (_message, from) => {
@@ -87,10 +86,23 @@ t.test('the data plane of three nodes', skipUnlessRoot, async t => {
     t.equal(await getUdp(stage.namespace('c3'), lab.clientAddress, 80), `outside sees ${host(3)}`);
   });
   await t.test('a container cannot forge an address', async t => {
-    await using _outside = await serve(lab.client, 'outside', 80);
     const forger = stage.namespace('c1');
     inside(forger, 'ip', 'addr', 'add', '10.0.1.31/32', 'dev', 'eth0');
-    t.match(await ask(forger, 'nc', '-n', '-w1', '-s', '10.0.1.31', '10.0.1.12', '80'), 'failed');
+    const listener = await datagrams(stage.namespace('w1'), '0.0.0.0', 9_999);
+    const heard: string[] = [];
+    const ended = new Promise<void>(resolve => {
+      listener.on('message', (message, from) => {
+        heard.push(from.address);
+        if (message.toString() === 'end') resolve();
+      });
+    });
+    const forged = await datagrams(forger, '10.0.1.31');
+    const honest = await datagrams(forger, '10.0.1.11');
+    for (let turn = 0; turn < 5; turn += 1) forged.send('forged', 9_999, '10.0.1.12');
+    honest.send('end', 9_999, '10.0.1.12');
+    await ended;
+    t.same(heard, ['10.0.1.11']);
+    for (const socket of [listener, forged, honest]) socket.close();
     inside(forger, 'ip', 'addr', 'del', '10.0.1.31/32', 'dev', 'eth0');
   });
   await t.test('link-local addresses outside of the cluster are out of reach', async t => {
@@ -145,12 +157,16 @@ t.test('networks apart, services without backends, ports of mode host', skipUnle
     t.match(await get(stage.namespace('i1'), '10.0.3.21', 80), 'i2 sees 10.0.3.11');
     t.match(await verbose('i1', lab.clientAddress), no);
   });
-  await t.test('a service without a serving backend refuses at once', async t => {
-    t.match(await verbose('c1', '10.0.1.210'), no, 'VIP');
-    const outside = (node: number) => refused(ask(lab.client, 'nc', '-n', '-v', '-w3', host(node), '8081'));
-    t.match(await outside(1), no, 'published port');
-    t.match(await outside(2), no, 'published port of the other node');
-    t.match(await verbose('c1', host(1), 8081), no, 'published port of its own node');
+  await t.test('a service without a serving backend refuses at once, whoever asks', async t => {
+    const yes = /^failed .*refused/is;
+    t.match(await verbose('c1', '10.0.1.210'), yes, 'VIP');
+    const outside = (...argv: string[]) => refused(ask(lab.client, 'nc', '-n', '-v', '-w3', ...argv, '8081'));
+    t.match(await outside(host(1)), yes, 'published port');
+    t.match(await outside(host(2)), yes, 'published port of the other node');
+    t.match(await verbose('c1', host(1), 8081), yes, 'published port of its own node');
+    inside(lab.client, 'ip', 'addr', 'add', '10.0.1.21/32', 'dev', 'eth0');
+    inside(lab.nodes[0]?.namespace ?? lab.client, 'ip', 'route', 'add', '10.0.1.21', 'via', lab.clientAddress);
+    t.match(await outside('-s', '10.0.1.21', host(1)), yes, 'a client with the address of a container');
   });
   await t.test('a port of mode host is there only where a task of the service runs', async t => {
     t.equal(await get(lab.client, host(2), 8082), `l2 sees ${lab.clientAddress}`);
@@ -204,6 +220,13 @@ t.test('a published UDP port reaches a client that was there before it', skipUnl
   t.match(await answer, 'l1 sees');
   socket.close();
 });
+
+async function datagrams(namespace: NamespaceHandle, address: string, port = 0): Promise<dgram.Socket> {
+  const socket = dgram.createSocket('udp4');
+  const fd = linuxHost.kernel.openSocket(namespace, { kind: 'udp', address, port });
+  await new Promise<void>(resolve => socket.bind({ fd }, resolve));
+  return socket;
+}
 
 function serving(stage: Stage, task: string, value: boolean): [string, ReturnType<typeof endpointItem>] {
   const found = stage.tasks.get(task);
