@@ -168,7 +168,8 @@ function lineOf(task: Task, nodes: NodeNames): TaskLine {
     id: task.id,
     name: taskName(task, nodes),
     node: nodes[task.nodeId] ?? '',
-    state: status.state,
+    // What is to end is not shown as something that was waited for.
+    state: isLive(task) && (task.desired === 'shutdown' || task.desired === 'remove') ? 'stopping' : status.state,
     why: status.error || status.message,
   };
 }

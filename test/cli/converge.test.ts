@@ -39,6 +39,11 @@ t.test('a service has converged when all that is wanted runs and nothing else is
   t.equal(progress([], { wanted: 0, service: service({ replicas: 0 }) }).outcome.kind, 'done', 'nothing is wanted');
 });
 
+t.test('what is to end is shown as stopping', async t => {
+  const [line] = progress([task({ slot: 1, desired: 'shutdown' })]).lines;
+  t.match(line, { name: 'web.1', state: 'stopping' });
+});
+
 t.test('waiting ends where it cannot help', async t => {
   const once = service({ replicas: 1, condition: 'none' });
   const failed = (fields: object = {}): Task =>

@@ -89,6 +89,24 @@ t.test('a program that cannot be started is 126 or 127, our own failure 125', as
   }
 });
 
+t.test('the code of the start is passed on with its reason', async t => {
+  const daemon = await openFakeDaemon(t, {
+    control: {
+      ...listing([web], [running]),
+      exec: async function* () {
+        yield {
+          body: {
+            kind: 'end',
+            exitCode: 127,
+            problem: toProblem(new CoveyError('exec-failed', 'Cannot start the program')),
+          },
+        };
+      },
+    },
+  });
+  t.match(await daemon.covey(['exec', 'web.1', 'x']), { code: 127, err: /Cannot start the program/ });
+});
+
 t.test('a terminal is wanted for a terminal', async t => {
   const daemon = await openFakeDaemon(t, echoing());
   t.match(await daemon.covey(['exec', '-it', 'web.1', 'sh']), { code: 2, err: /leave -t out/ });

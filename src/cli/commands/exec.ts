@@ -52,11 +52,16 @@ async function runExec(invocation: Invocation, context: CliContext): Promise<num
     return await exec(invocation, context);
   } catch (error) {
     if (isCancellation(error) && context.signal.aborted) return exitCodes.interrupted;
-    const { stderr } = context.console;
-    const screen = { colours: false, columns: stderr.size().columns, isTerminal: stderr.isTerminal };
-    await stderr.write(renderError(error, screen));
+    await tell(error, context.console);
     return execExitCode(error);
   }
+}
+
+async function tell(error: unknown, console: Console): Promise<void> {
+  const { stderr } = console;
+  await stderr.write(
+    renderError(error, { colours: false, columns: stderr.size().columns, isTerminal: stderr.isTerminal }),
+  );
 }
 
 /** As Docker: not executable, not there, anything else; no connection and wrong usage keep their own codes. */
@@ -154,10 +159,11 @@ async function receive(call: ExecCall, console: Console): Promise<number> {
     if (body.kind === 'data' && body.data.length > 0) {
       await (body.stream === 'stderr' ? console.stderr : console.stdout).write(body.data);
     } else if (body.kind === 'end') {
-      if (body.problem !== undefined) {
-        throw fromProblem(body.problem);
-      }
-      return body.exitCode ?? exitCodes.execFailed;
+      if (body.problem === undefined) return body.exitCode ?? exitCodes.execFailed;
+      // A program that was not found or cannot be executed has a code already (127, 126).
+      if (body.exitCode === undefined) throw fromProblem(body.problem);
+      await tell(fromProblem(body.problem), console);
+      return body.exitCode;
     }
   }
   throw new CoveyError('exec-failed', 'Cannot tell how the program ended: the stream ended before it');

@@ -46,7 +46,8 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
     mounts: mergeByKey(base.mounts, later.mounts, (one: MountModel) => one.mount.target),
     secrets: mergeByKey(base.secrets, later.secrets, (one: FileUse) => one.reference.name),
     configs: mergeByKey(base.configs, later.configs, (one: FileUse) => one.reference.name),
-    networks: mergeNetworks(base, later),
+    networks: later.networkMode === undefined ? mergeNetworks(base, later) : new Map(),
+    networkMode: later.networks.size > 0 ? undefined : (later.networkMode ?? base.networkMode),
     plainRestart: later.plainRestart ?? base.plainRestart,
     deploy: mergeDeploy(base.deploy, later.deploy),
   };

@@ -105,6 +105,8 @@ export interface ServiceModel {
   readonly secrets: readonly FileUse[];
   readonly configs: readonly FileUse[];
   readonly networks: ReadonlyMap<string, NetworkUse>;
+  /** The key `network_mode`: a network of the node itself instead of the stack's. */
+  readonly networkMode: 'host' | 'none' | undefined;
   /** The key `restart`, which counts where deploy.restart_policy says nothing. */
   readonly plainRestart: RestartModel | undefined;
   readonly deploy: DeployModel;

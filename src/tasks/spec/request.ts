@@ -205,6 +205,7 @@ const defaultNetwork = 'default';
 
 /** A service without networks is on the network "default" of its stack; everywhere it is known by its short name too. */
 function attachmentsOf(naming: Naming, name: string, service: ServiceModel): readonly NetworkAttachment[] {
+  if (service.networkMode !== undefined) return [{ network: service.networkMode, aliases: [] }];
   const uses: readonly (readonly [string, NetworkUse | undefined])[] =
     service.networks.size === 0 ? [[defaultNetwork, undefined]] : [...service.networks];
   return uses.map(([network, use]) => {
@@ -223,7 +224,7 @@ function attachmentsOf(naming: Naming, name: string, service: ServiceModel): rea
 function networkSpecs(naming: Naming): readonly NetworkSpec[] {
   const { model, stack } = naming;
   const usesDefault = [...model.services.values()].some(
-    one => one.networks.size === 0 || one.networks.has(defaultNetwork),
+    one => one.networkMode === undefined && (one.networks.size === 0 || one.networks.has(defaultNetwork)),
   );
   const implicit: NetworkSpec[] =
     usesDefault && !model.networks.has(defaultNetwork)

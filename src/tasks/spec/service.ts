@@ -70,6 +70,7 @@ const known = [
   'secrets',
   'configs',
   'networks',
+  'network_mode',
   'restart',
   'deploy',
 ];
@@ -113,7 +114,6 @@ const notHonoured = [
   'mem_swappiness',
   'memswap_limit',
   'models',
-  'network_mode',
   'oom_kill_disable',
   'pid',
   'pids_limit',
@@ -171,6 +171,7 @@ export function readService(field: Field, context: ReadingContext): ServiceModel
     secrets: readConfigUses(find('secrets')),
     configs: readConfigUses(find('configs')),
     networks: readNetworkUses(find('networks')),
+    networkMode: readNetworkMode(find('network_mode'), find('networks')),
     plainRestart: readPlainRestart(find('restart')),
     deploy: readDeploy(find('deploy')),
   };
@@ -287,6 +288,16 @@ function readHealthTest(field: Field | undefined): readonly string[] | undefined
   return right
     ? test
     : problem(field, 'stack-type', 'has to begin with CMD (and a program), CMD-SHELL (and one text) or NONE');
+}
+
+function readNetworkMode(field: Field | undefined, networks: Field | undefined): 'host' | 'none' | undefined {
+  const mode = readText(field);
+  if (field === undefined || mode === undefined) return undefined;
+  if (mode !== 'host' && mode !== 'none') {
+    return problem(field, 'stack-not-honoured', `is "${mode}"; covey has host and none`, 'use networks');
+  }
+  if (networks !== undefined) return problem(field, 'stack-type', 'and networks exclude one another');
+  return mode;
 }
 
 /** The key that `docker run --restart` has. */

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { ContainerSpec, ServiceSpec } from '../../../src/gen/types.js';
-import { load, type World } from './load.js';
+import { load, refusal, type World } from './load.js';
 
 /** The one service of a file, from the lines below its image. */
 function service(lines: string, world?: World): ServiceSpec {
@@ -261,6 +261,13 @@ networks:
     stack.networks.find(network => network.name === 'shop_front'),
     { attachable: true, labels: { a: 'b' }, subnets: ['10.9.0.0/24'], driver: 'overlay', stack: 'shop' },
   );
+});
+
+t.test('a service may use the network of its node, or none', async t => {
+  t.same(service('network_mode: host').task.networks, [{ network: 'host', aliases: [] }]);
+  t.same(load('services: {web: {image: x, network_mode: none}}').networks, [], 'and then needs none of the stack');
+  t.match(refusal('services: {web: {image: x, network_mode: bridge}}'), /^stack-not-honoured: .*:1:\d+: services\.web\.network_mode/);
+  t.match(refusal('services: {web: {image: x, network_mode: host, networks: [a]}, b: {image: y}}'), /^stack-type: /);
 });
 
 t.test('deploy says how many, where, how much and how often', async t => {
