@@ -44,7 +44,6 @@ export function openAttachments({
   const recordDir = `${runDir}/network/tasks`;
   const pinDir = `${runDir}/netns`;
   const pinOf = (taskId: string): string => `${pinDir}/${taskId}`;
-  let made = false;
   return {
     list: () => [...records.values()],
     find: taskId => records.get(taskId),
@@ -52,11 +51,8 @@ export function openAttachments({
     ids: () => [...records.keys()],
     pinOf,
     add: attachment => {
-      if (!made) {
-        files.makeDirectorySync(recordDir);
-        files.makeDirectorySync(pinDir);
-        made = true;
-      }
+      files.makeDirectorySync(recordDir);
+      files.makeDirectorySync(pinDir);
       files.writeSync(`${recordDir}/${attachment.taskId}`, renderAttachment(attachment));
       keep(attachment);
     },

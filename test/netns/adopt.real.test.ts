@@ -253,4 +253,12 @@ t.test('nothing stays behind', skipUnlessRoot, async t => {
   t.equal(look(), before, 'the host is as it was');
   t.same(node.stack.changes(), []);
   t.same(readdirSync(`${node.runDir}/netns`), []);
+  await t.test('and a node that left may enter a cluster again', async t => {
+    await linuxHost.files.removeTree(node.runDir);
+    await node.stack.configure(identityOf(node));
+    await node.stack.attach(taskOf(one), never);
+    t.same(node.stack.attached(), [taskOf(one).id]);
+    await node.stack.removeEverything();
+    t.equal(look(), before);
+  });
 });
