@@ -46,6 +46,8 @@ export const errorCodes = {
     'The leadership changed while the change was on its way: it may or may not have been made. Look before you repeat it.',
   'newer-schema':
     'The log holds an entry written by a newer version of covey. This version stops applying rather than skipping it. Update this node.',
+  'one-manager':
+    'This version of covey keeps the state of a cluster on one manager. Any number of workers can join it; more managers come with a later version.',
   'last-manager':
     'This is the only manager; if it leaves, the cluster and everything in it is gone. --force says that this is meant.',
   // Raft log

@@ -7,6 +7,7 @@
  *
  * Called by member-node.ts. Not here: what each part does.
  */
+import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
 import type { ManagerAddress, NodeRole } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
@@ -17,7 +18,7 @@ import { openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { openBulkRelay } from './bulk/index.js';
-import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
+import { caHandlers, type IdentityHolder, type TokenHandlers, tokenHandlers } from './ca/index.js';
 import type { HostPort } from './config.js';
 import { makeControl } from './control.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
@@ -80,7 +81,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     store,
     clock,
     random,
-    tokens: tokenHandlers({ store, clock, random, address: () => managers()[0]?.addresses[0] ?? '' }),
+    tokens: workerTokensOnly(tokenHandlers({ store, clock, random, address: () => managers()[0]?.addresses[0] ?? '' })),
     bulk: relay,
     leaderId: () => options.identity.current().nodeId,
   });
@@ -100,6 +101,17 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     }),
   );
   return { store, dispatcher, bulk: relay.bulk, control, managers };
+}
+
+/** The log of this version is that of one manager: a second one could not follow it. */
+function workerTokensOnly(tokens: TokenHandlers): TokenHandlers {
+  return {
+    ...tokens,
+    createJoinToken: async (request, context) => {
+      if (request.role !== 'manager') return await tokens.createJoinToken(request, context);
+      throw new CoveyError('one-manager', 'Cannot add a second manager', { hint: 'covey token worker' });
+    },
+  };
 }
 
 function openLeaderStore(options: ClusterPartsOptions) {

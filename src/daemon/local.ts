@@ -41,6 +41,8 @@ export interface LocalParts {
   readonly findNode: () => MemberNode | undefined;
   /** Ends the node's parts and undoes what they changed on the host; a line for each thing undone. */
   readonly dismantle: () => Promise<readonly string[]>;
+  /** The images of this node changed: the managers place by them. */
+  readonly imagesChanged: () => Promise<void>;
   readonly setLogLevel: (level: LogLevel) => void;
 }
 
@@ -72,10 +74,14 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
       request.changes
         ? { findings: [], changes: parts.doctor.changes() }
         : { findings: await parts.doctor.examine(), changes: parts.doctor.changes() },
-    importImage: (requests, context) => importImage(images, requests, context.signal),
+    importImage: (requests, context) => importImage(parts, requests, context.signal),
     listImages: async () => ({ images: images.list() }),
     inspectImage: request => images.inspect(request.image),
-    removeImage: request => images.remove(request.image),
+    removeImage: async request => {
+      const removed = await images.remove(request.image);
+      await parts.imagesChanged();
+      return removed;
+    },
     setLogLevel: async ({ level }) => {
       const known = logLevels.find(name => name === level);
       if (known === undefined)
@@ -143,7 +149,7 @@ async function describeLeniently(parts: LocalParts, node: MemberNode | undefined
 }
 
 async function* importImage(
-  images: ImageStore,
+  { images, imagesChanged }: Pick<LocalParts, 'images' | 'imagesChanged'>,
   requests: AsyncIterable<ImportImageRequest>,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly step: string; readonly bytes: number; readonly images: readonly Image[] }> {
@@ -154,6 +160,7 @@ async function* importImage(
   }
   const start: ImportImageStart = first.value.body;
   yield* images.importImage(start, dataOf(iterator), signal);
+  await imagesChanged();
 }
 
 async function* dataOf(iterator: AsyncIterator<ImportImageRequest>): AsyncGenerator<Uint8Array> {

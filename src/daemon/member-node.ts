@@ -70,6 +70,8 @@ export interface MemberNode {
   readonly control: Handlers<Services['Control']> | undefined;
   /** Resolves when a manager has welcomed this node and what it sent is in effect. */
   readonly ready: (signal: AbortSignal) => Promise<void>;
+  /** Tells the managers the facts of this node anew. */
+  readonly describeAgain: () => Promise<void>;
 }
 
 export async function openMemberNode(options: MemberNodeOptions): Promise<MemberNode> {
@@ -119,6 +121,7 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     counts: () => countsOf(cluster),
     control: cluster?.control,
     ready: session.ready,
+    describeAgain: async () => session.describe(await options.describe(membership)),
   };
 }
 

@@ -6,6 +6,7 @@
  *
  * Called by main.ts. Not here: what runs while the machine is a node (member-node.ts), what each part does.
  */
+import grpc from '@grpc/grpc-js';
 import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
 import type { NodeDescription } from '../gen/types.js';
@@ -68,6 +69,7 @@ interface Running {
 export async function openDaemon(options: DaemonOptions): Promise<AsyncDisposable> {
   const { host, settings, log } = options;
   const startedAtMs = host.clock.wallMs();
+  grpc.setLogVerbosity(grpc.logVerbosity.NONE); // what fails reaches us as an error
   for (const directory of [settings.dataDir, settings.runDir])
     await host.files.makeDirectory(directory, { mode: 0o711 });
   if (!host.kernel.lockFile(`${settings.dataDir}/lock`)) {
@@ -296,6 +298,7 @@ function makeLocal(
     nodeVersion: machine.nodeVersion,
     runtime: () => nameOf(runtime.current()),
     images: machine.images,
+    imagesChanged: async () => await parts.findNode()?.describeAgain(),
     doctor,
     setLogLevel: machine.log.setLevel,
   });
