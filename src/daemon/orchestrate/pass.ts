@@ -220,7 +220,7 @@ function changeTask({ draft, nowMs, freed }: Passing, step: Exclude<Step, { kind
 function changed(task: Task, step: Exclude<Step, { kind: 'wake' | 'create' | 'delete' }>, nowMs: number): Task {
   switch (step.kind) {
     case 'retire':
-      return { ...task, desired: step.desired };
+      return { ...task, desired: step.desired, superseded: false };
     case 'start':
       return { ...task, desired: 'running' };
     case 'supersede':
