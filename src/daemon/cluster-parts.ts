@@ -18,7 +18,7 @@ import { openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { openBulkRelay } from './bulk/index.js';
-import { caHandlers, type IdentityHolder, type TokenHandlers, tokenHandlers } from './ca/index.js';
+import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
 import type { HostPort } from './config.js';
 import { makeControl } from './control.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
@@ -104,7 +104,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
 }
 
 /** The log of this version is that of one manager: a second one could not follow it. */
-function workerTokensOnly(tokens: TokenHandlers): TokenHandlers {
+function workerTokensOnly(tokens: ReturnType<typeof tokenHandlers>): ReturnType<typeof tokenHandlers> {
   return {
     ...tokens,
     createJoinToken: async (request, context) => {

@@ -188,7 +188,6 @@ t.test('init says how to go on; join, leave and tokens pass on what they are giv
     `Cluster k3f9xw created on rack1 (manager, 10.0.0.11:7377).
 
   Add a worker:   covey join --token CVTKN-1-a-b 10.0.0.11:7377
-  Add a manager:  covey token manager
   Look around:    covey info · covey doctor · covey stack deploy -c stack.yaml demo
 `,
   );

@@ -59,7 +59,7 @@ export const clusterCommands: readonly CommandDefinition[] = [
     about:
       'The address is that of any manager; its port is 7377 when none is given. With "--token -" the token is read from standard input, so that it stands in no process list.',
     args: [{ name: 'HOST[:PORT]', needed: true }],
-    options: [{ flags: '--token <token>', says: 'From "covey token worker" or "covey token manager"' }, ...nodeOptions],
+    options: [{ flags: '--token <token>', says: 'From "covey token worker"' }, ...nodeOptions],
     examples: [
       { says: 'with the line that init printed', line: 'sudo covey join --token CVTKN-1-… 10.0.0.11:7377' },
       {
@@ -148,7 +148,6 @@ async function runInit({ flags }: Invocation, context: CliContext): Promise<numb
       `Cluster ${answer.clusterId.slice(0, 6)} created on ${answer.nodeName} (manager, ${answer.address}).`,
       '',
       `  Add a worker:   covey join --token ${answer.workerToken} ${answer.address}`,
-      '  Add a manager:  covey token manager',
       '  Look around:    covey info · covey doctor · covey stack deploy -c stack.yaml demo',
     ].join('\n'),
   );
