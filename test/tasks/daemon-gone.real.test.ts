@@ -146,7 +146,7 @@ t.test('while the daemon is away', { skip }, async t => {
       fs.globSync('/proc/[0-9]*/cmdline').filter(path => textOf(path) === 'sleep\x004321\0').length;
     await until(() => sleepers() === 1);
     await rig.reopen();
-    t.equal(sleepers(), 0);
+    await until(() => sleepers() === 0);
     await reading;
     await output.return?.();
     t.equal(rig.status(task.id)?.state, 'running');
