@@ -106,7 +106,12 @@ export class Member {
     this.#storageBusy = false;
     const machine = createRegisterMachine(
       {
-        onApplied: (index, term, chain) => checks.onApplied(this.id, index, term, chain),
+        onApplied: (index, term, chain) => {
+          checks.onApplied(this.id, index, term, chain);
+          const pending = this.node?.core?.raft.log.unstable.snapshot;
+          if (pending)
+            checks.fail(`member ${this.id}: applied entry ${index} while it takes the snapshot at ${pending.index}`);
+        },
         onRestored: (index, chain) => checks.onRestored(this.id, index, chain),
       },
       64,

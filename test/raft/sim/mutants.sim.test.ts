@@ -18,6 +18,6 @@ for (const part of quick) {
   const mutant = mutants.find(({ name }) => name.includes(part))!;
   t.test(`noticed: a member that ${mutant.name}`, { timeout: 120_000 }, async t => {
     const { seed, violation } = await hunt(mutant, 60);
-    t.ok(seed !== undefined, violation);
+    t.ok(seed !== undefined, violation ?? 'not noticed in 60 seeds');
   });
 }
