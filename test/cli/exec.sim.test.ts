@@ -3,9 +3,12 @@
  */
 import { existsSync } from 'node:fs';
 import t from 'tap';
+import { run } from '../../src/cli/run.js';
 import { CoveyError, toProblem } from '../../src/errors.js';
 import type { BulkFrame, LogsLine } from '../../src/gen/types.js';
+import { openConsole } from '../../src/host-linux/console.js';
 import { asId, type TaskId } from '../../src/ids.js';
+import { fakeConsole } from './fake-console.js';
 import { type FakeDaemonOptions, listing, openFakeDaemon, runProcess } from './fake-daemon.js';
 import { service, task } from './objects.js';
 
@@ -110,6 +113,32 @@ t.test('the code of the start is passed on with its reason', async t => {
 t.test('a terminal is wanted for a terminal', async t => {
   const daemon = await openFakeDaemon(t, echoing());
   t.match(await daemon.covey(['exec', '-it', 'web.1', 'sh']), { code: 2, err: /leave -t out/ });
+});
+
+t.test('the terminal is raw while the program runs, and only then', async t => {
+  const daemon = await openFakeDaemon(t, echoing());
+  const { clock, findFile, findKind, openFile, probeSocket } = openConsole();
+  const console = fakeConsole({
+    args: ['--socket', daemon.socket, 'exec', '-it', 'web.1', 'sh'],
+    terminal: { rows: 30, columns: 100 },
+    input: ['q'],
+    machine: { clock, findFile, findKind, openFile, probeSocket },
+  });
+  const seen: boolean[] = [];
+  const write = console.stdout.write;
+  const watched = {
+    ...console,
+    stdout: {
+      ...console.stdout,
+      write: (content: string | Uint8Array) => {
+        seen.push(console.isRaw());
+        return write(content);
+      },
+    },
+  };
+  t.equal(await run(watched), 3);
+  t.ok(seen.length > 0 && seen.every(raw => raw), 'raw during');
+  t.notOk(console.isRaw(), 'not after');
 });
 
 const noScript = existsSync('/usr/bin/script') ? false : 'script(1) is not installed';
