@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import grpc from '@grpc/grpc-js';
 import type { Test } from 'tap';
-import { openChannel } from '../../src/channel.js';
 import { run } from '../../src/cli/run.js';
 import { CoveyError } from '../../src/errors.js';
 import type { Services } from '../../src/gen/services.js';
@@ -45,8 +44,6 @@ export interface FakeDaemon {
   readonly covey: (args: readonly string[], options?: CoveyOptions) => Promise<Outcome>;
   /** The same as a process of its own. */
   readonly process: (args: readonly string[], options?: CoveyOptions) => Promise<Outcome>;
-  /** Tells all watchers. */
-  readonly tell: (event: WatchEvent['event']) => void;
   /** Objects that a new watcher is shown first. */
   readonly shown: WatchEvent['event'][];
   readonly stop: () => void;
@@ -62,7 +59,6 @@ const wire = openWire();
 export async function openFakeDaemon(t: Test, options: FakeDaemonOptions = {}): Promise<FakeDaemon> {
   const directory = mkdtempSync(join(tmpdir(), 'covey-cli-'));
   const socket = join(directory, 'covey.sock');
-  const watchers = new Set<ReturnType<typeof openChannel<WatchEvent>>>();
   const shown: WatchEvent['event'][] = [];
   const server = new grpc.Server();
   const findCaller = () => ({ kind: 'uid', uid: 0 }) as const;
@@ -72,11 +68,8 @@ export async function openFakeDaemon(t: Test, options: FakeDaemonOptions = {}): 
     handlers: {
       ...refusing<ControlHandlers>('Control'),
       watch: async function* (_request, context) {
-        const channel = openChannel<WatchEvent>(1_000);
-        watchers.add(channel);
-        context.signal.addEventListener('abort', () => channel.close());
         for (const event of [...shown, { kind: 'synced' } as const]) yield { event };
-        yield* channel;
+        await new Promise<void>(resolve => context.signal.addEventListener('abort', () => resolve(), { once: true }));
       },
       ...options.control,
     },
@@ -101,9 +94,6 @@ export async function openFakeDaemon(t: Test, options: FakeDaemonOptions = {}): 
     directory,
     shown,
     stop,
-    tell: event => {
-      for (const watcher of watchers) watcher.push({ event });
-    },
     covey: (args, given) => runHere(['--socket', socket, ...args], given),
     process: (args, given) => covey(['--socket', socket, ...args], given),
   };

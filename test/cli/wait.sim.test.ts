@@ -18,16 +18,20 @@ t.test('create waits until all runs, telling each step once in a pipe', async t 
       ...listing([created], []),
       createService: async request => {
         t.match(request.spec, { name: 'web', mode: { replicas: 2 }, ports: [{ published: 8080, target: 80 }] });
-        daemon.shown.push({ kind: 'service', ...created }, { kind: 'task', ...task({ slot: 1, state: 'preparing' }) });
-        daemon.shown.push({
-          kind: 'task',
-          ...task({ slot: 2, nodeId: '', state: 'pending', message: 'no node fits' }),
-        });
-        setTimeout(() => {
-          daemon.tell({ kind: 'task', ...task({ slot: 1 }) });
-          daemon.tell({ kind: 'task', ...task({ slot: 2 }) });
-        }, 150);
         return created;
+      },
+      watch: async function* () {
+        yield { event: { kind: 'service', ...created } };
+        yield { event: { kind: 'task', ...task({ id: 'one', slot: 1, state: 'preparing' }) } };
+        yield {
+          event: {
+            kind: 'task',
+            ...task({ id: 'two', slot: 2, nodeId: '', state: 'pending', message: 'no node fits' }),
+          },
+        };
+        yield { event: { kind: 'synced' } };
+        yield { event: { kind: 'task', ...task({ id: 'one', slot: 1 }) } };
+        yield { event: { kind: 'task', ...task({ id: 'two', slot: 2 }) } };
       },
     },
   });
@@ -59,6 +63,26 @@ t.test('create waits until all runs, telling each step once in a pipe', async t 
     'hello:1',
   ]);
   t.match(detached, { code: 0, out: 'service-web\n' });
+});
+
+t.test('what the watch shows of before the change does not count', async t => {
+  const before = service({ replicas: 1, version: 5 });
+  const after = service({ replicas: 2, version: 6 });
+  const daemon = await openFakeDaemon(t, {
+    control: {
+      ...listing([before], []),
+      updateService: async () => {
+        daemon.shown.push({ kind: 'service', ...before }, { kind: 'task', ...task({ slot: 1 }) });
+        return after;
+      },
+      watch: async function* () {
+        for (const event of [...daemon.shown, { kind: 'synced' } as const]) yield { event };
+        yield { event: { kind: 'service', ...after } };
+        yield { event: { kind: 'task', ...task({ slot: 2 }) } };
+      },
+    },
+  });
+  t.match(await daemon.covey(['service', 'scale', 'web=2']), { code: 0, out: /web is running: 2 of 2/ });
 });
 
 t.test(
