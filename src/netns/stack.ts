@@ -33,7 +33,10 @@ interface State {
   tables: Tables;
   /** False until tables are known: what an earlier daemon left is not judged by none. */
   tablesKnown: boolean;
+  /** In effect. */
   identity: NetworkIdentity | undefined;
+  /** Of the last run, until it is in effect: each check tries again. */
+  remembered: NetworkIdentity | undefined;
   resolver: Resolver | undefined;
   timer: Timer | undefined;
   /** Those who wait for tables or for the identity. */
@@ -67,6 +70,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     tables: new Map(),
     tablesKnown: false,
     identity: undefined,
+    remembered: undefined,
     resolver: undefined,
     timer: undefined,
     listeners: [],
@@ -102,13 +106,11 @@ async function recover(state: State): Promise<void> {
   }
   const found = attachments.ids().length;
   options.telemetry.log.info('network found', { tasks: found, strays: strays.length, tables: state.tables.size });
-  const identity = kept?.identity;
-  if (identity !== undefined) {
-    await inTurn(state, () => configure(state, identity)).catch(error => {
-      // An address that is gone, for instance: the managers will know the new identity, and the next check tries again.
-      options.telemetry.log.warn('network not taken over yet', { error });
-    });
-  }
+  state.remembered = kept?.identity;
+  await inTurn(state, () => check(state)).catch(error => {
+    // An address that is gone, for instance: the managers will know the new identity, and the next check tries again.
+    options.telemetry.log.warn('network not taken over yet', { error });
+  });
   arm(state);
 }
 
@@ -141,6 +143,7 @@ async function configure(state: State, identity: NetworkIdentity): Promise<void>
     findAsker: state.attachments.findAsker,
   });
   state.identity = identity;
+  state.remembered = undefined;
   remember(state);
   if (fresh) state.tablesKnown = true;
   await check(state);
@@ -193,7 +196,10 @@ function show(state: State): void {
 }
 
 async function check(state: State): Promise<readonly string[]> {
-  if (state.identity === undefined) return [];
+  if (state.identity === undefined) {
+    if (state.remembered !== undefined) await configure(state, state.remembered);
+    return [];
+  }
   if (!state.tablesKnown) {
     show(state);
     return [];
@@ -323,6 +329,7 @@ async function removeEverything(state: State): Promise<readonly string[]> {
     await attachments.remove(attachment.taskId);
   }
   state.identity = undefined;
+  state.remembered = undefined;
   state.tables = new Map();
   state.tablesKnown = false;
   const done = await plane.remove();

@@ -68,7 +68,7 @@ t.test('what a killed daemon leaves is taken over as it is', skipUnlessRoot, asy
       inside(fabric, 'ip', 'rule'),
       inside(fabric, 'nft', '-a', 'list', 'table', 'inet', 'covey'),
       inside(node.namespace, 'nft', '-a', 'list', 'table', 'inet', 'covey'),
-      inside(node.namespace, 'ip', '-o', 'addr'),
+      inside(node.namespace, 'ip', '-4', '-o', 'addr'),
     ].join('\n');
   const before = look();
   const [one, two] = options.map(option => linuxHost.kernel.openNamespace(`${node.runDir}/netns/${taskOf(option).id}`));
@@ -139,10 +139,18 @@ t.test('after a boot without managers the last tables are in effect', skipUnless
   await node.stack.applyTables(items, never);
   await node.stack[Symbol.asyncDispose]();
   // The boot: kernel and run directory forget.
+  for (const device of ['cv0', 'cv1', 'host0'])
+    inside({ path: `${node.runDir}/netns/fabric` }, 'ip', 'link', 'del', device);
   linuxHost.kernel.removeNamespace(`${node.runDir}/netns/fabric`);
   await linuxHost.files.removeTree(`${node.runDir}/network`);
   node.stack = lab.open(node);
-  await node.stack.recover();
+  await t.test('not while something is in the way, and then by itself', async t => {
+    inside(node.namespace, 'ip', 'link', 'add', 'covey0', 'type', 'bridge');
+    await node.stack.recover();
+    t.match(lab.problems.join(), 'not taken over yet');
+    inside(node.namespace, 'ip', 'link', 'del', 'covey0');
+    await node.stack.check();
+  });
   t.match(inside({ path: `${node.runDir}/netns/fabric` }, 'ip', 'route'), /unreachable 10\.0\.1\.0\/24/);
 });
 
