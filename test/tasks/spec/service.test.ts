@@ -266,7 +266,10 @@ networks:
 t.test('a service may use the network of its node, or none', async t => {
   t.same(service('network_mode: host').task.networks, [{ network: 'host', aliases: [] }]);
   t.same(load('services: {web: {image: x, network_mode: none}}').networks, [], 'and then needs none of the stack');
-  t.match(refusal('services: {web: {image: x, network_mode: bridge}}'), /^stack-not-honoured: .*:1:\d+: services\.web\.network_mode/);
+  t.match(
+    refusal('services: {web: {image: x, network_mode: bridge}}'),
+    /^stack-not-honoured: .*:1:\d+: services\.web\.network_mode/,
+  );
   t.match(refusal('services: {web: {image: x, network_mode: host, networks: [a]}, b: {image: y}}'), /^stack-type: /);
 });
 
