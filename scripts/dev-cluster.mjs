@@ -231,6 +231,8 @@ async function bringUpNode(node) {
   inside('route', 'add', 'default', 'via', `${readState().subnet}.254`);
   fs.mkdirSync(node.dataDir, { recursive: true });
   fs.mkdirSync(node.runDir, { recursive: true });
+  // A run directory lies on a tmpfs, as /run does on a host that systemd started.
+  run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'covey-dev', node.runDir]);
   await startDaemon(node);
 }
 

@@ -101,6 +101,7 @@ async function openMachine(
       host,
       log: log.with({ part: 'images' }),
       unpackCommand: options.unpackCommand,
+      emptyFiles: ['etc/hosts', 'etc/hostname', 'etc/resolv.conf'],
     }),
     openRuntime(() =>
       probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),

@@ -12,8 +12,8 @@ import { hexOf, type LayerRecord } from './unpack-protocol.js';
 
 const optionsMaxBytes = 4_095;
 const linkHexDigits = 12;
-/** An image of no layers ("scratch") has this, empty. */
-export const emptyLayer = 'empty';
+/** Lies below all layers when it holds anything, and alone under an image of none ("scratch"). See ImageStoreOptions. */
+export const baseLayer = 'base';
 
 /** Name of the link to a layer's tree, below the images folder. */
 export function linkOf(diffId: string): string {
@@ -28,13 +28,14 @@ export interface RootPlan {
 }
 
 /** `layers`: lowest first. One that is there twice counts where it is higher: it hides all that the lower one adds. */
-export function planRoot(layers: readonly LayerRecord[]): RootPlan {
+export function planRoot(layers: readonly LayerRecord[], options: { readonly hasBase: boolean }): RootPlan {
   const topFirst = [...layers].reverse();
   const opaqueAt = topFirst.findIndex(layer => layer.isOpaque);
   const visible = opaqueAt < 0 ? topFirst : topFirst.slice(0, opaqueAt + 1);
   const root = topFirst.find(layer => layer.root !== undefined)?.root ?? { mode: 0o755, uid: 0, gid: 0 };
   const lower = [...new Set(visible.map(layer => linkOf(layer.diffId)))];
-  return { lower: lower.length === 0 ? [emptyLayer] : lower, root };
+  const onBase = lower.length === 0 || (options.hasBase && opaqueAt < 0);
+  return { lower: onBase ? [...lower, baseLayer] : lower, root };
 }
 
 /**

@@ -21,6 +21,11 @@ export interface ImageStoreOptions {
   readonly log: Logger;
   /** Argv of a process of our own that calls `runUnpackChild`: imports run in it, one process each. */
   readonly unpackCommand: readonly string[];
+  /**
+   * Paths in every root file system over which each container gets a file of its own. They lie, empty, below all layers:
+   * otherwise the runtime makes them in each container's own layer, a copy of /etc and four files made and removed each time.
+   */
+  readonly emptyFiles?: readonly string[] | undefined;
 }
 
 export interface ImageStore extends TaskImages {

@@ -12,7 +12,7 @@
  *
  * Not here: reading archives (child.ts, unpack-child.ts), mount options (mount.ts), what names mean (image-index.ts).
  */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CoveyError } from '../../errors.js';
 import type { Image, ImportImageProgress, ImportImageStart, RemoveImageResponse } from '../../gen/types.js';
 import type { TaskId } from '../../ids.js';
@@ -27,7 +27,7 @@ import {
   type StoredImage,
   withImages,
 } from './image-index.js';
-import { emptyLayer, linkOf, mountRoot, planRoot, unmountRoot } from './mount.js';
+import { baseLayer, linkOf, mountRoot, planRoot, unmountRoot } from './mount.js';
 import { parseConfig } from './oci.js';
 import { familiarName } from './reference.js';
 import type { ImageStore, ImageStoreOptions } from './store-types.js';
@@ -65,8 +65,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   };
   for (const folder of ['', 'blobs/sha256', 'layers', 'l', 'tmp'])
     await files.makeDirectory(join(options.directory, folder), { mode: 0o700 });
-  // The lowest layer of a scratch image shows its own mode: everyone may enter.
-  await files.makeDirectory(join(options.directory, emptyLayer), { mode: 0o755 });
+  await makeBaseLayer(options);
   for (const name of await files.list(join(options.directory, 'tmp')))
     await files.removeTree(join(options.directory, 'tmp', name));
   await loadIndex(state);
@@ -90,7 +89,13 @@ function storeOf(state: State): ImageStore {
         : { digest: image.digest, config: image.parsed.run, layers: image.diffIds };
     },
     mountRoot: (image, target) =>
-      mountRoot(planRoot(image.layers.map(id => getLayer(state, id))), { host, images: directory, directory: target }),
+      mountRoot(
+        planRoot(
+          image.layers.map(id => getLayer(state, id)),
+          { hasBase: (state.emptyFiles ?? []).length > 0 },
+        ),
+        { host, images: directory, directory: target },
+      ),
     unmountRoot: target => unmountRoot(host, target),
     acquire: (taskId, digest) => {
       const digests = state.uses.get(taskId) ?? new Set<string>();
@@ -340,4 +345,14 @@ async function removeLayer(state: State, diffId: string): Promise<void> {
   await files.remove(join(state.directory, linkOf(diffId)));
   await files.rename(layerPath(state, diffId), away);
   await files.removeTree(away);
+}
+
+/** Its own mode is that of a scratch image's root: everyone may enter. */
+async function makeBaseLayer({ host, directory, emptyFiles }: ImageStoreOptions): Promise<void> {
+  await host.files.makeDirectory(join(directory, baseLayer), { mode: 0o755 });
+  for (const name of emptyFiles ?? []) {
+    const path = join(directory, baseLayer, name);
+    await host.files.makeDirectory(dirname(path), { mode: 0o755 });
+    await host.files.write(path, '', { mode: 0o644 });
+  }
 }

@@ -13,22 +13,28 @@ const layer = (digit: string, more: Partial<LayerRecord> = {}): LayerRecord => (
 });
 
 t.test('the topmost layer comes first', async t => {
-  t.same(planRoot([layer('a'), layer('b')]), {
+  t.same(planRoot([layer('a'), layer('b')], { hasBase: false }), {
     lower: [linkOf(id('b')), linkOf(id('a'))],
     root: { mode: 0o755, uid: 0, gid: 0 },
   });
 });
 
 t.test('of a layer that is there twice only the higher one counts', async t => {
-  t.same(planRoot([layer('a'), layer('b'), layer('a')]).lower, [linkOf(id('a')), linkOf(id('b'))]);
+  t.same(planRoot([layer('a'), layer('b'), layer('a')], { hasBase: false }).lower, [linkOf(id('a')), linkOf(id('b'))]);
 });
 
 t.test('below an opaque layer nothing is mounted, but the root keeps what was said last', async t => {
   const root = { mode: 0o711, uid: 1, gid: 2 };
-  t.same(planRoot([layer('a', { root }), layer('b', { isOpaque: true }), layer('c')]), {
+  t.same(planRoot([layer('a', { root }), layer('b', { isOpaque: true }), layer('c')], { hasBase: false }), {
     lower: [linkOf(id('c')), linkOf(id('b'))],
     root,
   });
+});
+
+t.test('the base lies below all layers, but not below an opaque one; a scratch image has nothing else', async t => {
+  t.same(planRoot([layer('a')], { hasBase: true }).lower, [linkOf(id('a')), 'base']);
+  t.same(planRoot([layer('a', { isOpaque: true })], { hasBase: true }).lower, [linkOf(id('a'))]);
+  t.same(planRoot([], { hasBase: false }).lower, ['base']);
 });
 
 t.test('paths with signs that options consist of are escaped', async t => {
