@@ -295,7 +295,9 @@ export function startTar(directory: string): TarProcess {
 }
 
 function tarError(directory: string, errors: string, how: string): CoveyError {
-  const isFull = /No space left on device|Disk quota exceeded/.test(errors) && !/setxattr/.test(errors);
+  // tar says nothing of the reason when only a part of a block went in.
+  const isFull =
+    /No space left on device|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(errors) && !/setxattr/.test(errors);
   if (isFull) return noSpace(directory);
   const first = errors.split('\n').slice(0, 3).join('; ');
   return new CoveyError('image-layer', 'Cannot unpack a layer: tar could not write what it holds', {
