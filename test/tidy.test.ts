@@ -24,7 +24,7 @@ function read(folder: string): readonly Source[] {
 }
 
 /** Things that there are now and that there should be fewer of. */
-const ratchets = { longFunctions: 0, longFiles: 0, casts: 260 };
+const ratchets = { longFunctions: 0, longFiles: 0, casts: 63 };
 
 t.test('there is something to look at', async t => {
   t.ok(sources.length > 30, `${sources.length} files`);
@@ -174,16 +174,18 @@ t.test('files stay short', async t => {
 });
 
 t.test('casts do not spread', async t => {
+  const isCast = (line: string): boolean => {
+    const code = line.replace(/'[^']*'|"[^"]*"|`[^`]*`/g, '').replace(/\/\/.*$|^\s*\*.*$|^\s*\/\*.*$/, '');
+    return (
+      !/^(import|export) /.test(code) &&
+      /\bas (?!const\b)([A-Z{(]|unknown|never|string|number|boolean|object|keyof|typeof|readonly)/.test(code)
+    );
+  };
   const casts = sources
     .filter(({ path }) => !/^src\/(ids|wire|grpc)\.ts|^src\/host-linux\//.test(path))
-    .flatMap(({ path, lines }) =>
-      lines.flatMap((line, at) =>
-        /^\s*(\/\/|\*)|^(import|export)\b/.test(line) || !/\bas (?!const\b)[A-Za-z{(]/.test(line)
-          ? []
-          : [`${path}:${at + 1}`],
-      ),
-    );
+    .flatMap(({ path, lines }) => lines.flatMap((line, at) => (isCast(line) ? [`${path}:${at + 1}`] : [])));
   t.ok(casts.length <= ratchets.casts, `${casts.length} casts: ${casts.join(' ')}`);
+  t.ok(casts.length > ratchets.casts - 10, `${casts.length} casts: the ratchet can go down`);
 });
 
 t.test('tests lie where their subject lies', async t => {

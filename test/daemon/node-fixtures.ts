@@ -123,9 +123,9 @@ export function taskSpec(change: Partial<ContainerSpec> = {}): TaskSpec {
   };
 }
 
-export const makeId = <Id extends string>(): Id => newId<Id>(linuxHost.random.bytes);
+const makeId = <Id extends string>(): Id => newId<Id>(linuxHost.random.bytes);
 
-export const everyActor = 'system:orchestrate+allocate+schedule+agent+reconcile+reap';
+const everyActor = 'system:orchestrate+allocate+schedule+agent+reconcile+reap';
 
 export function putTask(store: Store, task: Partial<Omit<Task, 'meta'>> & { readonly nodeId: NodeId }): Promise<Task> {
   const object: Omit<Task, 'meta'> = {
