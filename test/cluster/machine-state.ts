@@ -25,7 +25,6 @@ export function readMachineState(): MachineState {
     nftables: lines(run(['nft', 'list', 'ruleset']).stdout),
     mounts: mountPoints,
     cgroups: fs.globSync(['/sys/fs/cgroup/*/*/', '/sys/fs/cgroup/*/']),
-    unified: [read('/sys/fs/cgroup/unified/cgroup.controllers').trim()],
     switches: lines(
       run([
         'sysctl',
@@ -52,7 +51,7 @@ export function compareStates(before: MachineState, after: MachineState, concern
   return Object.keys(before).flatMap(kind => {
     const old = new Set(before[kind]);
     const now = new Set(after[kind]);
-    const always = kind === 'switches' || kind === 'unified';
+    const always = kind === 'switches';
     const counts = (line: string): boolean => always || concerns.test(line);
     return [
       ...[...now].filter(line => !old.has(line) && counts(line)).map(line => `${kind}: + ${line}`),

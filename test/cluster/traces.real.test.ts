@@ -16,7 +16,7 @@ t.test(
       cluster.must(1, 'stack', 'deploy', '-c', 'examples/hello/stack.yaml', 'hello');
       cluster.script('kill', '2');
     });
-    t.same(compareStates(before, readMachineState(), /covey|\btr\d|cvtr|covey-dev\/tr/), []);
+    t.same(compareStates(before, readMachineState(), /covey-tr\b|covey-dev\/tr\b|\btr\d+\b|\bcvtr/), []);
     t.equal(fs.existsSync('/run/covey-dev/tr'), false);
   },
 );
@@ -40,7 +40,14 @@ t.test(
     t.equal(again.status, 0, again.stdout + again.stderr);
     const down = run(['scripts/quickstart', '--down'], { timeoutMs: 120_000 });
     t.equal(down.status, 0, down.stdout + down.stderr);
-    t.same(compareStates(before, readMachineState(), /covey|hello|fabric/), []);
+    t.same(
+      compareStates(
+        before,
+        readMachineState(),
+        /\bcovey0\b|\/run\/covey\/|\/var\/lib\/covey\b|inet covey\b|cgroup\/([^/]+\/)?covey\//,
+      ),
+      [],
+    );
     t.equal(fs.existsSync('/var/lib/covey') || fs.existsSync('/run/covey'), false);
   },
 );
