@@ -96,5 +96,6 @@ t.test('the life of a task', { skip }, async t => {
     const status = await rig.run(makeTask({ container: { command }, spec: { limits: memory } }), 'complete');
     t.match(status, { state: 'failed', errorCode: 'out-of-memory', exitCode: 137, outOfMemory: true });
     t.match(status.error, /killed for memory at its limit of 16 MiB/);
+    t.notOk(fs.existsSync('oom'), 'the monitor leaves nothing where the daemon was started');
   });
 });

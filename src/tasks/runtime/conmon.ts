@@ -46,6 +46,7 @@ export async function createMonitored(
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
     env: { PATH: systemPath, TZ: 'UTC', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
     detached: true,
+    cwd: request.bundle, // where it leaves an empty file "oom" when the container ran out of memory
   });
   try {
     request.adopt(child.pid);
