@@ -107,9 +107,25 @@ async function openMachine(
       probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),
     ),
   ]);
+  await spreadTaskDirectories(options);
   const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
   await network.recover();
   return { ...options, ...parts, wire: openWire(), images, network, runtime };
+}
+
+/**
+ * Tells ext4 (EXT4_TOPDIR_FL) that the directories of tasks have nothing to do with one another, so that it spreads them over
+ * its block groups. In one group, making a file looks at every inode deleted there lately: 14 for each task that ended.
+ * Elsewhere the flag means nothing, and nothing depends on it.
+ */
+async function spreadTaskDirectories({ host, settings, log, signal }: DaemonOptions): Promise<void> {
+  const directory = `${settings.dataDir}/tasks`;
+  await host.files.makeDirectory(directory, { mode: 0o711 });
+  try {
+    await host.processes.run(['chattr', '+T', directory], { signal, timeoutMs: 2_000 });
+  } catch (error) {
+    log.debug('directories of tasks are not spread', { error });
+  }
 }
 
 async function openRuntime(probe: () => Promise<RuntimeProbe>): Promise<RuntimeOfHost> {
