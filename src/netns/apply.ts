@@ -8,7 +8,7 @@
  * Not here: what is wanted (wanted.ts), when (stack.ts).
  */
 import type { Clock, NetlinkSocket } from '../host.js';
-import { forgetFlows } from './conntrack.js';
+import { forgetFlows, forgetFlowsOf } from './conntrack.js';
 import { type DeviceIndices, describe, type FabricObject, keyOf, removeRequest, setRequest } from './fabric-object.js';
 import { type NetlinkRequest, sendRequests } from './netlink/message.js';
 import type { ElementSets } from './nft/model.js';
@@ -91,17 +91,13 @@ export interface ForgetOptions {
   readonly signal: AbortSignal;
 }
 
-/** One look through conntrack for each address; other work gets its turn in between. */
 export async function forgetConnections({ clock, fabric, host, before, now, signal }: ForgetOptions): Promise<void> {
   const missing = (had: ReadonlySet<string>, has: ReadonlySet<string>): string[] =>
     [...had].filter(one => !has.has(one));
-  for (const replySource of missing(before.endpoints, now.endpoints)) {
-    forgetFlows(fabric, { replySource });
-    await clock.sleep(0, signal);
-  }
-  for (const replySource of missing(before.serving, now.serving)) {
-    if (now.endpoints.has(replySource)) forgetFlows(fabric, { replySource, protocol: 'udp' });
-  }
+  forgetFlowsOf(fabric, { replySources: missing(before.endpoints, now.endpoints) });
+  await clock.sleep(0, signal);
+  const draining = missing(before.serving, now.serving).filter(address => now.endpoints.has(address));
+  forgetFlowsOf(fabric, { replySources: draining, protocol: 'udp' });
   // Packets that came before the port was published made an entry without a translation, and each further one renews it.
   for (const key of missing(now.published, before.published)) {
     const [protocol, port] = key.split(' . ');

@@ -48,6 +48,36 @@ export function forgetFlows(socket: NetlinkSocket, filter: FlowFilter): number {
   return requests.length;
 }
 
+/** From so many addresses on, one look at all entries costs less than one look through the table for each address. */
+const severalMin = 4;
+
+/** Deletes the entries that any of the addresses answers; returns how many. */
+export function forgetFlowsOf(
+  socket: NetlinkSocket,
+  { replySources, protocol }: { readonly replySources: readonly string[]; readonly protocol?: 'udp' },
+): number {
+  const only = protocol === undefined ? {} : { protocol };
+  if (replySources.length < severalMin) {
+    return replySources.reduce((sum, replySource) => sum + forgetFlows(socket, { ...only, replySource }), 0);
+  }
+  const wanted = new Set(replySources.map(address => parseAddress(address).toString('hex')));
+  const payload = protocol === undefined ? Buffer.from([AF_INET, 0, 0, 0]) : encodeFilter(only);
+  const found = dump(socket, { type: CT_GET, payload, about: 'list tracked connections' });
+  const requests = found
+    .filter(message => wanted.has(replySourceOf(message.payload)))
+    .flatMap(message => encodeDelete(message.payload) ?? []);
+  sendRequests(socket, requests);
+  return requests.length;
+}
+
+/** Address that answers, as hexadecimal; empty when the entry does not say. */
+function replySourceOf(payload: Buffer): string {
+  const reply = readAttributes(payload, 4).get(attributes.reply);
+  const addresses = reply === undefined ? undefined : readAttributes(reply, 0).get(tuple.ip);
+  const source = addresses === undefined ? undefined : readAttributes(addresses, 0).get(ipSource);
+  return source?.toString('hex') ?? '';
+}
+
 function encodeFilter({ replySource, protocol, port }: FlowFilter): Buffer {
   const original: Buffer[] = [];
   let originalFlags = 0;
