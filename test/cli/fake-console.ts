@@ -66,7 +66,7 @@ export function fakeConsole(options: FakeConsoleOptions = {}): FakeConsole {
   return {
     args: options.args ?? [],
     env: options.env ?? {},
-    directory: '/work',
+    directory: '/site',
     homeDirectory: '/home/me',
     clock: options.clock ?? stillClock,
     stdin,

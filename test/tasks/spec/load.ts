@@ -18,7 +18,7 @@ export function load(texts: string | readonly string[], world: World = {}): Load
   }));
   return loadStack(files, {
     name: world.name ?? 'shop',
-    directory: '/work',
+    directory: '/site',
     homeDirectory: '/home/me',
     environment: world.env ?? {},
     findFile: path => {

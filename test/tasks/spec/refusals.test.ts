@@ -149,8 +149,8 @@ const rows: readonly Row[] = [
   {
     title: 'a broken .env',
     text: web,
-    world: { files: { '/work/.env': 'not a line' } },
-    expected: /^stack-file: .*\/work\/\.env/,
+    world: { files: { '/site/.env': 'not a line' } },
+    expected: /^stack-file: .*\/site\/\.env/,
   },
 ];
 

@@ -115,7 +115,7 @@ t.test('each key of a service becomes its field', async t => {
 t.test('values without a value come from the environment, files come first', async t => {
   const world = {
     env: { PASSED: 'p' },
-    files: { '/work/a.env': 'A=file\nB="kept"\nPASSED\n', '/work/.env': 'DOT=d\n' },
+    files: { '/site/a.env': 'A=file\nB="kept"\nPASSED\n', '/site/.env': 'DOT=d\n' },
   };
   t.same(container('env_file: a.env\nenvironment: {A: own, PASSED: , NONE: , D: "%{DOT}"}', world).env, [
     'A=own',
@@ -131,7 +131,7 @@ t.test('values without a value come from the environment, files come first', asy
 });
 
 t.test('the environment goes before .env', async t => {
-  const world = { env: { TAG: 'shell' }, files: { '/work/.env': 'TAG=file\nOTHER=x\n' } };
+  const world = { env: { TAG: 'shell' }, files: { '/site/.env': 'TAG=file\nOTHER=x\n' } };
   t.same(container('environment: ["T=%{TAG}", "O=%{OTHER}"]', world).env, ['T=shell', 'O=x']);
 });
 
@@ -188,11 +188,11 @@ volumes:
     mount.target,
   ]);
   t.same(mounts, [
-    ['bind', '/work/src', '/src'],
+    ['bind', '/site/src', '/src'],
     ['bind', '/home/me/conf', '/conf'],
     ['volume', 'shop_data', '/data'],
     ['volume', '', '/anonymous'],
-    ['bind', '/work/opt', '/opt'],
+    ['bind', '/site/opt', '/opt'],
     ['tmpfs', '', '/t'],
     ['volume', 'site-data', '/shared'],
     ['tmpfs', '', '/run'],
@@ -214,7 +214,7 @@ configs:
   app: {content: "a=%{A:-1}\\n"}
   site: {external: true}
 `;
-  const stack = load(text, { files: { '/work/password.txt': 'hunter2' }, env: { KEY: 'k' } });
+  const stack = load(text, { files: { '/site/password.txt': 'hunter2' }, env: { KEY: 'k' } });
   const [main] = stack.services[0]?.task.containers ?? [];
   t.same(main?.secrets, [
     { source: 'shop_password', target: 'password', uid: 0, gid: 0, mode: undefined },

@@ -133,7 +133,7 @@ t.test('ports have a short form with ranges, and a form with keys', async t => {
   }
 });
 
-const paths = { resolvePath: (path: string) => (path.startsWith('/') ? path : `/work${path.slice(1)}`) };
+const paths = { resolvePath: (path: string) => (path.startsWith('/') ? path : `/site${path.slice(1)}`) };
 const mount = (fields: object): object => ({
   source: '',
   readOnly: false,
@@ -150,7 +150,7 @@ t.test('a mount whose source is a path is a bind, any other a volume', async t =
     ['data:/d', mount({ kind: 'volume', source: 'data', target: '/d' })],
     ['data:/d:ro,nocopy', mount({ kind: 'volume', source: 'data', target: '/d', readOnly: true, noCopy: true })],
     ['/a:/b:rshared', mount({ kind: 'bind', source: '/a', target: '/b', propagation: 'rshared' })],
-    ['./a:/b:ro,cached', mount({ kind: 'bind', source: '/work/a', target: '/b', readOnly: true })],
+    ['./a:/b:ro,cached', mount({ kind: 'bind', source: '/site/a', target: '/b', readOnly: true })],
     ['data:d', 'refused'],
     ['data', 'refused'],
     ['data:/d:nocopy:x', 'refused'],

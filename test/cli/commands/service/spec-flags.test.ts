@@ -7,10 +7,10 @@ import type { ServiceSpec } from '../../../../src/gen/types.js';
 import { parseWords } from '../../../../src/tasks/spec/values.js';
 
 const world: FlagWorld = {
-  directory: '/work',
+  directory: '/site',
   homeDirectory: '/home/me',
   env: { FROM_SHELL: 'shell' },
-  findFile: path => (path === '/work/a.env' ? new TextEncoder().encode('A=file\nB=2\n') : undefined),
+  findFile: path => (path === '/site/a.env' ? new TextEncoder().encode('A=file\nB=2\n') : undefined),
   findId: (kind, name) => (kind === 'network' && name === 'back' ? 'id-of-back' : undefined),
 };
 
@@ -58,7 +58,7 @@ t.test('flags of create become fields of the spec', async t => {
       '--mount type=bind,source=./d,target=/d,readonly --mount source=v,target=/v x',
       main({
         mounts: [
-          { kind: 'bind', source: '/work/d', target: '/d', readOnly: true },
+          { kind: 'bind', source: '/site/d', target: '/d', readOnly: true },
           { kind: 'volume', source: 'v', target: '/v' },
         ],
       }),
