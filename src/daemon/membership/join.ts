@@ -38,7 +38,8 @@ export interface JoinOptions extends MembershipOptions, Establish {
   readonly portDefault: number;
 }
 
-const fetchRootMs = 3_000;
+/** With the rest of the command a refusal is told within 2 s, also where neither resolver nor manager answers. */
+const fetchRootMs = 1_700;
 const connectMs = 2_000;
 const callMs = 10_000;
 const asksMax = 3;
