@@ -13,6 +13,11 @@ const tortures = {
     rounds: 200,
     says: 'kill -9 of the daemon at random moments while 30 replicas come and go',
   },
+  sim: {
+    file: './sim.mjs',
+    rounds: 50_000,
+    says: 'seeds of the Raft simulator, from --seed on',
+  },
 };
 
 const { values, positionals } = parseArgs({
