@@ -35,6 +35,8 @@ const task: Task = {
     outOfMemory: true,
     attempt: 0,
     health: '',
+    ready: '',
+    containers: [],
   },
   endpoints: [{ networkId: asId('n'), addresses: ['10.0.0.1', 'fd00::1'] }],
   ports: [{ published: 0, target: 80, protocol: 'udp', mode: 'host' }],

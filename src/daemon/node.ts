@@ -17,7 +17,7 @@ import { type NetworkStack, openNetworkStack, tryLink, vnisOf } from '../netns/i
 import type { Write } from '../raft/store.js';
 import { type ImageStore, openImageStore } from '../tasks/image/index.js';
 import { probeRuntime, type RuntimeProbe } from '../tasks/index.js';
-import { openVolumes } from '../tasks/volumes.js';
+import { listNamedVolumes, openVolumes } from '../tasks/volumes.js';
 import { makeTelemetry, type Telemetry } from '../telemetry.js';
 import { version } from '../version.js';
 import { openWire, type Wire } from '../wire.js';
@@ -283,6 +283,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
       .list()
       .flatMap(image => image.names)
       .slice(0, 200),
+    volumes: (await listNamedVolumes(host.files, `${settings.dataDir}/volumes`)).slice(0, 200),
   };
 }
 

@@ -164,6 +164,9 @@ const anonymous = {
   tmpfsMode: 0,
   propagation: '',
   noCopy: false,
+  subpath: '',
+  volumeOptions: {},
+  volumeLabels: {},
 } as const;
 
 async function checkSources(engine: Engine, container: ContainerSpec): Promise<void> {

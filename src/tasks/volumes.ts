@@ -13,7 +13,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { CoveyError } from '../errors.js';
-import type { Host } from '../host.js';
+import type { Files, Host } from '../host.js';
 import type { TaskId } from '../ids.js';
 import type { Logger } from '../telemetry.js';
 import { findInRoot } from './image/index.js';
@@ -171,6 +171,11 @@ async function release(state: State, taskId: TaskId): Promise<void> {
     if (away !== name) await files.rename(join(state.directory, name), join(state.directory, away));
     await files.removeTree(join(state.directory, away));
   }
+}
+
+/** Names of the volumes that outlive their tasks. */
+export async function listNamedVolumes(files: Pick<Files, 'list'>, directory: string): Promise<readonly string[]> {
+  return (await files.list(directory)).filter(name => nameForm.test(name)).sort();
 }
 
 async function list(state: State): Promise<readonly Volume[]> {

@@ -146,6 +146,7 @@ export function node(fields: {
       version: '0.1.0',
       labels: {},
       images: [],
+      volumes: [],
     },
     status: { state: fields.state ?? 'ready', sinceMs: meta.createdAtMs, message: fields.message ?? '' },
     tunnelIndex: 1,

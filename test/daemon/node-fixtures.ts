@@ -79,6 +79,7 @@ export function description(hostname: string, addresses: readonly string[] = [])
     version: '0.1.0',
     labels: {},
     images: [],
+    volumes: [],
   };
 }
 
@@ -110,6 +111,10 @@ const container: ContainerSpec = {
   dns: [],
   dnsSearch: [],
   dnsOptions: [],
+  role: 'main',
+  restart: 'always',
+  postStart: [],
+  preStop: [],
 };
 
 export function taskSpec(change: Partial<ContainerSpec> = {}): TaskSpec {
@@ -146,6 +151,8 @@ export function putTask(store: Store, task: Partial<Omit<Task, 'meta'>> & { read
       outOfMemory: false,
       attempt: 0,
       health: '',
+      ready: '',
+      containers: [],
     },
     endpoints: [],
     ports: [],

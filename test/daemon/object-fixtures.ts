@@ -48,6 +48,10 @@ export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {
     dns: [],
     dnsSearch: [],
     dnsOptions: [],
+    role: 'main',
+    restart: 'always',
+    postStart: [],
+    preStop: [],
     ...over,
   };
 }
@@ -128,6 +132,7 @@ export function node(name: string, over: Partial<Node> = {}): Node {
       version: '0',
       labels: {},
       images: [],
+      volumes: [],
     },
     status: { state: 'ready', sinceMs: 0, message: '' },
     tunnelIndex: 1,
@@ -146,6 +151,8 @@ export function status(state: TaskState, over: Partial<TaskStatus> = {}): TaskSt
     outOfMemory: false,
     attempt: 0,
     health: '',
+    ready: '',
+    containers: [],
     ...over,
   };
 }

@@ -353,6 +353,8 @@ export function taskOf(options: EndpointOptions & { readonly stack?: string }): 
       outOfMemory: false,
       attempt: 1,
       health: '',
+      ready: '',
+      containers: [],
     },
     endpoints: [{ networkId, addresses: [address] }],
     ports: [],

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import t from 'tap';
-import { makeTask, openRig, whyNotReal } from './fixtures.js';
+import { makeMount, makeTask, openRig, whyNotReal } from './fixtures.js';
 
 const skip = whyNotReal();
 
@@ -64,18 +64,7 @@ t.test('the life of a task', { skip }, async t => {
     {
       name: 'a mount source that is not there',
       container: {
-        mounts: [
-          {
-            kind: 'bind' as const,
-            source: '/nope/nope',
-            target: '/x',
-            readOnly: false,
-            tmpfsBytes: 0,
-            tmpfsMode: 0,
-            propagation: '',
-            noCopy: false,
-          },
-        ],
+        mounts: [makeMount('bind', '/nope/nope', '/x')],
       },
       errorCode: 'mount-source',
     },

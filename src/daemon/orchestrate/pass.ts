@@ -259,6 +259,8 @@ function newTask(
       outOfMemory: false,
       attempt: 0,
       health: '',
+      ready: '',
+      containers: [],
     },
     endpoints: [],
     ports: [],

@@ -8,7 +8,19 @@ import { bad, ok, type Parsed, parseBytes, parseFileMode } from './values.js';
 
 /** A mount with nothing asked but its kind and target. */
 export function plainMount(kind: MountKind, target: string): Mount {
-  return { kind, source: '', target, readOnly: false, tmpfsBytes: 0, tmpfsMode: 0, propagation: '', noCopy: false };
+  return {
+    kind,
+    source: '',
+    target,
+    readOnly: false,
+    tmpfsBytes: 0,
+    tmpfsMode: 0,
+    propagation: '',
+    noCopy: false,
+    subpath: '',
+    volumeOptions: {},
+    volumeLabels: {},
+  };
 }
 
 const propagations: readonly string[] = ['rprivate', 'private', 'rshared', 'shared', 'rslave', 'slave'];

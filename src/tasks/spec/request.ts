@@ -140,6 +140,10 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     dns: service.dns,
     dnsSearch: service.dnsSearch,
     dnsOptions: service.dnsOptions,
+    role: 'main',
+    restart: 'always',
+    postStart: [],
+    preStop: [],
   };
 }
 

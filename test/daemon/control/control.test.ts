@@ -45,6 +45,9 @@ t.test('bad specs are refused with the field and what would be valid', async t =
     tmpfsMode: 0,
     propagation: '',
     noCopy: false,
+    subpath: '',
+    volumeOptions: {},
+    volumeLabels: {},
   } as const;
   const file = { source: 's', target: '', uid: 0, gid: 0 };
   const amounts = { cpuNanos: 0, memoryBytes: 0, pids: 0 };

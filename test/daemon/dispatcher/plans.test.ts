@@ -65,7 +65,18 @@ function endpointOn(network: string, address: string): Task['endpoints'] {
 }
 
 function running(state: TaskState = 'running', attempt = 0): TaskStatus {
-  return { state, sinceMs: 1, message: '', error: '', errorCode: '', outOfMemory: false, attempt, health: '' };
+  return {
+    state,
+    sinceMs: 1,
+    message: '',
+    error: '',
+    errorCode: '',
+    outOfMemory: false,
+    attempt,
+    health: '',
+    ready: '',
+    containers: [],
+  };
 }
 
 /** Two nodes; web on network n1 with a task on each; db on n2 with a task on b only. */

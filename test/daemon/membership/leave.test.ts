@@ -141,5 +141,6 @@ function emptyDescription() {
     version: '',
     labels: {},
     images: [],
+    volumes: [],
   };
 }

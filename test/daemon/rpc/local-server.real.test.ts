@@ -152,6 +152,7 @@ function emptyJoin() {
       version: '',
       labels: {},
       images: [],
+      volumes: [],
     },
     requestId: '',
     protocolMin: 1,

@@ -275,6 +275,8 @@ t.test('only the latest status of a task waits to be sent', async t => {
         outOfMemory: false,
         attempt: 0,
         health: '',
+        ready: '',
+        containers: [],
       },
     }) as const;
   await played.say(welcome());

@@ -21,7 +21,18 @@ import {
 import { runWorker, startManager, startWorker } from '../node-rig.js';
 
 function status(state: TaskState): TaskStatus {
-  return { state, sinceMs: 1, message: '', error: '', errorCode: '', outOfMemory: false, attempt: 0, health: '' };
+  return {
+    state,
+    sinceMs: 1,
+    message: '',
+    error: '',
+    errorCode: '',
+    outOfMemory: false,
+    attempt: 0,
+    health: '',
+    ready: '',
+    containers: [],
+  };
 }
 
 const endpoints = [{ networkId: asId<NetworkId>('n1'), addresses: ['10.1.0.3'] }];

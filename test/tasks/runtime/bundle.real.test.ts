@@ -19,6 +19,9 @@ const mount = (changes: Partial<Mount>): Mount => ({
   tmpfsMode: 0,
   propagation: '',
   noCopy: false,
+  subpath: '',
+  volumeOptions: {},
+  volumeLabels: {},
   ...changes,
 });
 

@@ -51,6 +51,9 @@ const mount = (changes: Partial<Mount>): Mount => ({
   tmpfsMode: 0,
   propagation: '',
   noCopy: false,
+  subpath: '',
+  volumeOptions: {},
+  volumeLabels: {},
   ...changes,
 });
 

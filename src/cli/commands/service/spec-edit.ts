@@ -36,6 +36,10 @@ export const emptyContainer: ContainerSpec = {
   dns: [],
   dnsSearch: [],
   dnsOptions: [],
+  role: 'main',
+  restart: 'always',
+  postStart: [],
+  preStop: [],
 };
 
 export function withTask(spec: ServiceSpec, change: (task: TaskSpec) => TaskSpec): ServiceSpec {
