@@ -284,6 +284,8 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
       .flatMap(image => image.names)
       .slice(0, 200),
     volumes: (await listNamedVolumes(host.files, `${settings.dataDir}/volumes`)).slice(0, 200),
+    userns: false,
+    privileged: false,
   };
 }
 

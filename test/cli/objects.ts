@@ -147,6 +147,8 @@ export function node(fields: {
       labels: {},
       images: [],
       volumes: [],
+      userns: true,
+      privileged: false,
     },
     status: { state: fields.state ?? 'ready', sinceMs: meta.createdAtMs, message: fields.message ?? '' },
     tunnelIndex: 1,

@@ -80,6 +80,8 @@ export function description(hostname: string, addresses: readonly string[] = [])
     labels: {},
     images: [],
     volumes: [],
+    userns: true,
+    privileged: false,
   };
 }
 
@@ -115,6 +117,10 @@ const container: ContainerSpec = {
   restart: 'always',
   postStart: [],
   preStop: [],
+  privileged: false,
+  userns: '',
+  securityOpt: [],
+  devices: [],
 };
 
 export function taskSpec(change: Partial<ContainerSpec> = {}): TaskSpec {

@@ -52,6 +52,10 @@ export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {
     restart: 'always',
     postStart: [],
     preStop: [],
+    privileged: false,
+    userns: '',
+    securityOpt: [],
+    devices: [],
     ...over,
   };
 }
@@ -133,6 +137,8 @@ export function node(name: string, over: Partial<Node> = {}): Node {
       labels: {},
       images: [],
       volumes: [],
+      userns: true,
+      privileged: false,
     },
     status: { state: 'ready', sinceMs: 0, message: '' },
     tunnelIndex: 1,

@@ -49,6 +49,10 @@ export const plainContainer: ContainerSpec = {
   restart: 'always',
   postStart: [],
   preStop: [],
+  privileged: false,
+  userns: '',
+  securityOpt: [],
+  devices: [],
 };
 
 const taskSpec: TaskSpec = {

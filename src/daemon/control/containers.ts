@@ -7,6 +7,7 @@
 import { posix } from 'node:path';
 import type { ContainerSpec, FileReference, Healthcheck, Mount } from '../../gen/types.js';
 import { parseReference } from '../../tasks/image/reference.js';
+import { parseDevice, parseSecurityOptions } from '../../tasks/spec/security.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
 
 const containersMax = 16;
@@ -48,6 +49,7 @@ function checkContainer(container: ContainerSpec, path: string): void {
   checkFiles(container, path);
   checkKernelParts(container, path);
   checkNames(container, path);
+  checkIsolation(container, path);
   if (container.healthcheck !== undefined) checkHealth(container.healthcheck, `${path}.healthcheck`);
 }
 
@@ -109,6 +111,21 @@ function checkKernelParts(container: ContainerSpec, path: string): void {
   const { oomScoreAdj } = container;
   if (oomScoreAdj !== undefined && Math.abs(oomScoreAdj) > 1_000) {
     refuseAt(`${path}.oomScoreAdj`)(`${oomScoreAdj} is not within -1000 and 1000`);
+  }
+}
+
+function checkIsolation(container: ContainerSpec, path: string): void {
+  const options = parseSecurityOptions(container.securityOpt);
+  if (options.kind === 'bad') refuseAt(`${path}.securityOpt`)(`${options.valid} is valid`);
+  for (const text of container.devices) {
+    const device = parseDevice(text);
+    if (device.kind === 'bad') refuseAt(`${path}.devices`)(`"${text}" is no device: ${device.valid}`);
+  }
+  if (!['', 'auto', 'host'].includes(container.userns)) {
+    refuseAt(`${path}.userns`)(`"${container.userns}" is neither auto nor host`);
+  }
+  if (container.privileged && container.userns === 'auto') {
+    refuseAt(`${path}.userns`)('a privileged container has no user namespace of its own');
   }
 }
 

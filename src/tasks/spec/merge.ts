@@ -41,6 +41,8 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
     dns: [...base.dns, ...later.dns],
     dnsSearch: [...base.dnsSearch, ...later.dnsSearch],
     dnsOptions: [...base.dnsOptions, ...later.dnsOptions],
+    securityOpt: [...base.securityOpt, ...later.securityOpt],
+    devices: [...base.devices, ...later.devices],
     healthcheck: mergeOptional(base.healthcheck, later.healthcheck),
     ports: mergeByKey(base.ports, later.ports, portKey),
     mounts: mergeByKey(base.mounts, later.mounts, (one: MountModel) => one.mount.target),

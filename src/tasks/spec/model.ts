@@ -99,6 +99,12 @@ export interface ServiceModel {
   readonly dns: readonly string[];
   readonly dnsSearch: readonly string[];
   readonly dnsOptions: readonly string[];
+  readonly privileged: boolean | undefined;
+  /** The key `userns_mode`. */
+  readonly userns: 'auto' | 'host' | undefined;
+  /** A seccomp profile is in it as its JSON. */
+  readonly securityOpt: readonly string[];
+  readonly devices: readonly string[];
   readonly healthcheck: HealthcheckModel | undefined;
   readonly ports: readonly PortSpec[];
   readonly mounts: readonly MountModel[];

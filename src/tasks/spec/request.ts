@@ -144,6 +144,10 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     restart: 'always',
     postStart: [],
     preStop: [],
+    privileged: service.privileged ?? false,
+    userns: service.userns ?? '',
+    securityOpt: service.securityOpt,
+    devices: service.devices,
   };
 }
 

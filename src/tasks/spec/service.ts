@@ -22,6 +22,7 @@ import {
   readTexts,
 } from './fields.js';
 import type { Environment, HealthcheckModel, RestartModel, ServiceModel } from './model.js';
+import { inlineProfile, parseDevice, parseUserns } from './security.js';
 import { readConfigUses, readMounts, readNetworkUses, readPorts } from './service-lists.js';
 import { checkUlimit, parseBytes, parseDurationMs, parseWords } from './values.js';
 import type { FindVariable } from './variables.js';
@@ -97,7 +98,6 @@ const notHonoured = [
   'depends_on',
   'develop',
   'device_cgroup_rules',
-  'devices',
   'domainname',
   'expose',
   'extends',
@@ -120,14 +120,15 @@ const notHonoured = [
   'platform',
   'post_start',
   'pre_stop',
-  'privileged',
   'profiles',
   'provider',
   'pull_policy',
   'scale',
-  'security_opt',
   'storage_opt',
   'use_api_socket',
+  'devices',
+  'privileged',
+  'security_opt',
   'userns_mode',
   'uts',
   'volume_driver',
@@ -165,6 +166,10 @@ export function readService(field: Field, context: ReadingContext): ServiceModel
     dns: readTextOrTexts(find('dns')) ?? [],
     dnsSearch: readTextOrTexts(find('dns_search')) ?? [],
     dnsOptions: readTexts(find('dns_opt')) ?? [],
+    privileged: readFlag(find('privileged')),
+    userns: readParsed(find('userns_mode'), parseUserns),
+    securityOpt: readSecurity(find('security_opt'), context),
+    devices: readDevices(find('devices')),
     healthcheck: readHealthcheck(find('healthcheck')),
     ports: readPorts(find('ports')),
     mounts: readMounts(find('volumes'), find('tmpfs'), context),
@@ -216,6 +221,36 @@ function readGroups(field: Field | undefined): readonly string[] {
   return readItems(field).flatMap(item =>
     item.tree.kind === 'scalar' && /^\d+$/u.test(item.tree.text) ? [item.tree.text] : (readText(item) ?? []),
   );
+}
+
+/** A seccomp profile is read here: nodes have only its text. */
+function readSecurity(field: Field | undefined, context: ReadingContext): readonly string[] {
+  const find = (path: string): Uint8Array | undefined => context.findFile(context.resolvePath(path));
+  return readItems(field).flatMap(item => {
+    const text = readText(item);
+    if (text === undefined) return [];
+    const inlined = inlineProfile(text, find);
+    return inlined.kind === 'ok' ? [inlined.value] : (problem(item, 'stack-type', `has to be ${inlined.valid}`) ?? []);
+  });
+}
+
+function readDevices(field: Field | undefined): readonly string[] {
+  return readItems(field).flatMap(item => {
+    const text = item.tree.kind === 'map' ? readLongDevice(item) : readText(item);
+    if (text === undefined) return [];
+    const parsed = parseDevice(text);
+    return parsed.kind === 'ok' ? [text] : (problem(item, 'stack-type', `has to be ${parsed.valid}`) ?? []);
+  });
+}
+
+function readLongDevice(field: Field): string | undefined {
+  const find = readKeys(field, { what: 'a device', known: ['source', 'target', 'permissions'], notHonoured: [] });
+  const source = readText(find('source'));
+  if (source === undefined) return problem(field, 'stack-type', 'has no source');
+  const target = readText(find('target'));
+  const access = readText(find('permissions'));
+  if (target === undefined && access === undefined) return source;
+  return `${source}:${target ?? source}:${access ?? 'rwm'}`;
 }
 
 function readUlimit(name: string, field: Field): readonly (readonly [string, Ulimit])[] {

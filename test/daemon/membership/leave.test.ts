@@ -142,5 +142,7 @@ function emptyDescription() {
     labels: {},
     images: [],
     volumes: [],
+    userns: true,
+    privileged: false,
   };
 }

@@ -153,6 +153,8 @@ function emptyJoin() {
       labels: {},
       images: [],
       volumes: [],
+      userns: true,
+      privileged: false,
     },
     requestId: '',
     protocolMin: 1,

@@ -40,6 +40,10 @@ export const emptyContainer: ContainerSpec = {
   restart: 'always',
   postStart: [],
   preStop: [],
+  privileged: false,
+  userns: '',
+  securityOpt: [],
+  devices: [],
 };
 
 export function withTask(spec: ServiceSpec, change: (task: TaskSpec) => TaskSpec): ServiceSpec {
