@@ -297,7 +297,7 @@ function fakeNetwork(directory: string): TaskNetwork {
   return {
     attach: async task => {
       const path = join(folder, task.id);
-      if (!fs.existsSync(path)) linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
+      if (!isPinned(path)) linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
       return { namespacePath: path, nameservers: ['169.254.1.1'], searchDomains: ['shop.covey'] };
     },
     detach: async id => {
@@ -305,4 +305,14 @@ function fakeNetwork(directory: string): TaskNetwork {
     },
     attached: () => fs.readdirSync(folder).map(name => asId<TaskId>(name)),
   };
+}
+
+/** A process that was killed between making the file and pinning the namespace leaves a plain file. */
+function isPinned(path: string): boolean {
+  try {
+    linuxHost.kernel.closeNamespace(linuxHost.kernel.openNamespace(path));
+    return true;
+  } catch {
+    return false; // nothing, or a plain file: pinning goes over it
+  }
 }

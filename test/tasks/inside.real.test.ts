@@ -114,7 +114,8 @@ t.test('health', { skip }, async t => {
         healthcheck: check(['CMD', 'test', '-e', '/tmp/up'], { retries: 9 }),
       },
     });
-    t.match(await rig.run(task, 'starting'), { state: 'starting', health: 'starting' });
+    t.equal((await rig.run(task, 'starting')).state, 'starting');
+    t.match(await rig.wait(task.id, status => status.health !== ''), { state: 'starting', health: 'starting' });
     t.match(await rig.wait(task.id, 'running'), { state: 'running', health: 'healthy' });
   });
 
