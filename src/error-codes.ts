@@ -55,6 +55,8 @@ export const errorCodes = {
     'The Raft log or a snapshot of this manager does not hold what was written: a flipped bit, a missing segment. The message names file and offset. covey does not guess: with other managers alive, remove this node, move its data directory away and join again.',
   'log-failed':
     'A write to the Raft log failed. A failed write is never tried again, because nobody knows then what is on the disk: the manager stops voting and leading until it is started anew.',
+  'wrong-member':
+    'A manager spoke to, or for, a member of the Raft group that lives elsewhere. It happens for a moment while a machine changes its part in the cluster; if it stays, two machines use a copy of one data directory.',
   'log-foreign':
     'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
   'log-key-wrong':

@@ -27,7 +27,10 @@ export type Caller =
       readonly kind: 'node';
       readonly nodeId: string;
       readonly clusterId: string;
+      /** As the managers have it now; empty: no member (any more). */
       readonly role: string;
+      /** As its certificate says. */
+      readonly certified?: string;
       readonly serial: string;
     }
   | { readonly kind: 'anonymous'; readonly address: string };

@@ -39,6 +39,9 @@ export interface Arrivals {
   readonly unreachable: (peer: PeerId) => void;
 }
 
+/** What of it concerns snapshots. */
+export type SnapshotArrivals = Pick<Arrivals, 'beginSnapshot' | 'snapshotChunk' | 'finishSnapshot'>;
+
 export interface ArrivingChunk {
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -48,7 +51,7 @@ export interface ArrivingChunk {
 export function pumpSnapshot(
   message: SnapshotRequest,
   source: SnapshotSource,
-  way: { readonly to: Arrivals; readonly done: (sent: boolean) => void },
+  way: { readonly to: SnapshotArrivals; readonly done: (sent: boolean) => void },
 ): void {
   const { to, done } = way;
   const next = (offset: number | undefined) => {

@@ -23,7 +23,7 @@ import type { Store, View, Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
 import { roleUnits, tlsNameOf } from './identity.js';
-import { planNodeRemoval } from './removal.js';
+import { planNodeRemoval, removedError } from './removal.js';
 import { findToken, tokenRefusal } from './token.js';
 
 export interface CaOptions {
@@ -263,13 +263,6 @@ function callingNode(context: CallContext): NodeId {
 export function getCluster(view: View): Cluster {
   for (const cluster of view.list('cluster')) return cluster;
   throw new CoveyError('not-in-cluster', 'Cannot read the cluster', { state: 'the store has none' });
-}
-
-export function removedError(nodeId: string): CoveyError {
-  return new CoveyError('node-removed', `Cannot go on as node ${nodeId}`, {
-    state: 'it was removed from the cluster',
-    hint: 'covey leave --force, then covey join',
-  });
 }
 
 function refused(refusal: CoveyError | undefined): CoveyError {

@@ -6,6 +6,7 @@
  *
  * Not here: filling the slots again (orchestrate/), ending the node's session (dispatcher/).
  */
+import { CoveyError } from '../../errors.js';
 import type { Node, Task, TaskState } from '../../gen/types.js';
 import type { NodeId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
@@ -57,4 +58,11 @@ function orphaned(task: Task, node: Node, nowMs: number): Task {
 
 function markedLeft(node: Node, nowMs: number): Node {
   return { ...node, status: { state: 'left', sinceMs: nowMs, message: 'leaves the cluster' } };
+}
+
+export function removedError(nodeId: string): CoveyError {
+  return new CoveyError('node-removed', `Cannot go on as node ${nodeId}`, {
+    state: 'it was removed from the cluster',
+    hint: 'covey leave --force, then covey join',
+  });
 }

@@ -13,7 +13,8 @@ import { asId, type NodeId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Store } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
-import { getCluster, removedError } from '../ca/issue.js';
+import { getCluster } from '../ca/issue.js';
+import { removedError } from '../ca/removal.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
 import {
   acknowledge,

@@ -16,7 +16,6 @@ import { addService, type Caller, type FindCaller, type Handlers, statusOf } fro
 import type { Clock } from '../../host.js';
 import type { Wire } from '../../wire.js';
 import { findRole, type IdentityHolder, type NodeIdentity } from '../ca/identity.js';
-import { removedError } from '../ca/issue.js';
 import { messageMaxBytes } from './client.js';
 import { type RolesByPath, refusalOf, rolesOf } from './roles.js';
 
@@ -119,8 +118,7 @@ function guard(rows: RolesByPath, options: ClusterServerOptions): grpc.ServerInt
         next({
           onReceiveMetadata: (metadata, pass) => {
             const caller = callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
-            const removed = caller.kind === 'node' && caller.role === '';
-            const refusal = removed ? removedError(caller.nodeId) : refusalOf(caller, method.path, rows);
+            const refusal = refusalOf(caller, method.path, rows);
             if (refusal === undefined) pass(metadata);
             else call.sendStatus(statusOf(refusal, options.wire));
           },
@@ -138,7 +136,8 @@ function callerOf(
   const certificate = auth.sslPeerCertificate;
   const nodeId = certificate?.subject.CN;
   const unit = certificate?.subject.OU;
-  if (certificate === undefined || nodeId === undefined || findRole(String(unit)) === undefined) {
+  const certified = findRole(String(unit));
+  if (certificate === undefined || nodeId === undefined || certified === undefined) {
     return { kind: 'anonymous', address: peer };
   }
   return {
@@ -146,6 +145,7 @@ function callerOf(
     nodeId: String(nodeId),
     clusterId: String(certificate.subject.O),
     role: findMember(String(nodeId)) ?? '',
+    certified,
     serial: certificate.serialNumber,
   };
 }

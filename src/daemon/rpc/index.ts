@@ -8,6 +8,6 @@
  *
  * Try it: `npm run test -- daemon/rpc`.
  */
-export { connectToManager } from './client.js';
+export { connectToManager, type ManagerClient } from './client.js';
 export { type ClusterServer, openClusterServer } from './cluster-server.js';
 export { openLocalServer } from './local-server.js';

@@ -9,12 +9,14 @@
 import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import { type Caller, pathsOf } from '../../grpc.js';
+import { removedError } from '../ca/removal.js';
 
 /**
  * `local`: whoever may open the unix socket. `worker`, `manager`: nodes with a certificate of that role. `anyone`: no
- * certificate needed.
+ * certificate needed. `peer`: nodes whose certificate says manager, whatever the store here says: a member whose store is behind
+ * does not know those yet that have to bring it up to date.
  */
-type Role = 'local' | 'worker' | 'manager' | 'anyone';
+type Role = 'local' | 'worker' | 'manager' | 'peer' | 'anyone';
 
 type RoleTable = { readonly [S in keyof Services]: { readonly [M in keyof Services[S]]: readonly Role[] } };
 
@@ -25,6 +27,7 @@ export const roleTable: RoleTable = {
   // A joiner has no certificate yet; its token is checked by the handler.
   Ca: { join: ['anyone'], renew: nodes, leave: nodes },
   Dispatcher: { session: nodes, bulk: nodes },
+  Raft: { link: ['peer'], snapshot: ['peer'] },
   Local: {
     init: local,
     joinCluster: local,
@@ -87,6 +90,8 @@ function lowerFirst(text: string): string {
 export function refusalOf(caller: Caller, path: string, rows: RolesByPath): CoveyError | undefined {
   const roles = rows.get(path);
   if (roles === undefined) return new CoveyError('unknown-value', `Cannot call "${path}": it is not served here`);
+  if (roles.includes('peer') && isPeer(caller)) return undefined;
+  if (caller.kind === 'node' && caller.role === '') return removedError(caller.nodeId);
   if (roles.includes('anyone')) return undefined;
   const role = callerRole(caller);
   if (role !== undefined && roles.includes(role)) return undefined;
@@ -99,6 +104,11 @@ export function refusalOf(caller: Caller, path: string, rows: RolesByPath): Cove
   return new CoveyError('role-refused', `Cannot call "${path}" as ${nameOf(caller)}`, {
     state: `allowed: ${roles.join(', ')}`,
   });
+}
+
+/** By its certificate; one that the store here knows as demoted is none. */
+function isPeer(caller: Caller): boolean {
+  return caller.kind === 'node' && caller.certified === 'manager' && caller.role !== 'worker';
 }
 
 function callerRole(caller: Caller): Role | undefined {

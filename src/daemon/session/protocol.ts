@@ -16,8 +16,8 @@ export const sessionProtocols: ProtocolRange = { min: 1, max: 1 };
 export function chooseProtocol(theirs: ProtocolRange, ours: ProtocolRange): number {
   const highest = Math.min(theirs.max, ours.max);
   if (highest >= Math.max(theirs.min, ours.min)) return highest;
-  throw new CoveyError('no-common-protocol', 'Cannot agree on a version of the session protocol', {
-    state: `the node speaks ${theirs.min} to ${theirs.max}, this manager ${ours.min} to ${ours.max}`,
-    hint: theirs.max < ours.min ? 'update the node' : 'update the managers',
+  throw new CoveyError('no-common-protocol', 'Cannot agree on a version of the protocol', {
+    state: `the caller speaks ${theirs.min} to ${theirs.max}, this manager ${ours.min} to ${ours.max}`,
+    hint: theirs.max < ours.min ? 'update the caller' : 'update the managers',
   });
 }

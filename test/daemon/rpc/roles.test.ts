@@ -34,14 +34,26 @@ t.test('a stranger may join and nothing else', async t => {
 
 t.test('nodes may not do what people may, people not what nodes may', async t => {
   for (const path of rows.keys()) {
+    if (path.startsWith('/covey.v1.Raft/')) continue;
     const forNodes = path.startsWith('/covey.v1.Ca/') || path.startsWith('/covey.v1.Dispatcher/');
     t.equal(refusalOf(worker, path, rows) === undefined, forNodes, `worker ${path}`);
     t.equal(refusalOf(manager, path, rows) === undefined, forNodes, `manager ${path}`);
     t.equal(refusalOf(person, path, rows) === undefined, !forNodes || path === '/covey.v1.Ca/Join', `person ${path}`);
     if (path !== '/covey.v1.Ca/Join')
-      t.equal(codeOf(refusalOf(removed, path, rows)), 'role-refused', `removed ${path}`);
+      t.equal(codeOf(refusalOf(removed, path, rows)), 'node-removed', `removed ${path}`);
   }
 });
+
+t.test(
+  'members of the Raft group are known by their certificate, unless the store says that they were demoted',
+  async t => {
+    const path = '/covey.v1.Raft/Link';
+    t.equal(refusalOf({ ...manager, certified: 'manager' }, path, rows), undefined);
+    t.equal(refusalOf({ ...removed, certified: 'manager' }, path, rows), undefined, 'the store here may be behind');
+    t.equal(codeOf(refusalOf({ ...worker, certified: 'manager' }, path, rows)), 'role-refused');
+    t.equal(codeOf(refusalOf({ ...manager, certified: 'worker' }, path, rows)), 'role-refused');
+  },
+);
 
 t.test('a worker on a call for managers is told which roles may', async t => {
   const path = '/covey.v1.Dispatcher/Session';
