@@ -42,7 +42,7 @@ export interface Link extends AsyncDisposable {
   readonly suspect: () => void;
 }
 
-export const beatMs = 100;
+const beatMs = 100;
 const silentBeats = 2;
 /** The thinnest line that entries are sent over without being taken for lost. */
 const lineBytesPerMs = 128;

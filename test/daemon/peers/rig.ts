@@ -13,7 +13,7 @@ import { silent, testLifetime, wire } from '../node-fixtures.js';
 const { clock, random } = linuxHost;
 const root = await makeRoot({ organization: 'cluster', nowMs: clock.wallMs(), randomBytes: random.bytes });
 
-export const nodeOf = (peer: PeerId): string => `node${peer}`;
+const nodeOf = (peer: PeerId): string => `node${peer}`;
 
 async function managerIdentity(nodeId: string): Promise<NodeIdentity> {
   const { request, key } = await makeRequest();
