@@ -187,7 +187,7 @@ function oneofCodec(type: protobuf.Type, one: protobuf.OneOf, codecs: Map<protob
       if (found === undefined)
         throw new CoveyError('bug', `Cannot encode ${type.name}.${one.name} of kind "${value.kind}"`);
       // Empty bytes are a case like any other: that they are there says which.
-      to[value.kind] = found.scalar.toPlain(found.message ? value : value.value) ?? noBytes;
+      to[value.kind] = found.scalar.toPlain(found.message ? value : value.value) ?? new Uint8Array(0);
     },
     toDomain: (from, to) => {
       for (const [name, { scalar, message }] of cases) {
@@ -243,8 +243,6 @@ function same(value: unknown): unknown {
 function toNumber(value: unknown): number {
   return typeof value === 'number' ? value : Number(String(value));
 }
-
-const noBytes = new Uint8Array(0);
 
 function bytesOrNothing(value: unknown): unknown {
   return (value as Uint8Array).length > 0 ? value : undefined;

@@ -176,20 +176,8 @@ function start(options: LinkOptions, queue: Queue, stream: LinkStream): Running 
     failure ??= { error };
     wake?.();
   };
-  const limitMs = (): number => silentBeats * beatMs + 2 * pulse.usualMs + pulse.askedBytes / lineBytesPerMs;
-  const isSilent = (): boolean =>
-    failure !== undefined ||
-    pulse.suspected ||
-    (pulse.askedMs !== undefined && clock.monotonicMs() - pulse.askedMs >= limitMs());
-  const watch = (): void => {
-    const dueMs = clock.monotonicMs() + limitMs();
-    pulse.timer = clock.after(limitMs(), () => {
-      pulse.timer = undefined;
-      const wasLate = clock.monotonicMs() - dueMs > lateMs;
-      if (!wasLate && isSilent()) wake?.();
-      if (pulse.askedMs !== undefined) watch();
-    });
-  };
+  const isSilent = (): boolean => failure !== undefined || isQuiet(pulse, clock.monotonicMs());
+  const watch = (): void => watchPulse(clock, pulse, () => wake?.());
   scope.defer('watch', () => pulse.timer?.cancel());
   scope.run('send', async signal => {
     try {
@@ -235,6 +223,27 @@ function start(options: LinkOptions, queue: Queue, stream: LinkStream): Running 
       await scope[Symbol.asyncDispose]();
     },
   };
+}
+
+/** How long nothing may be heard: on a thin line what is under way needs its time. */
+function limitOf(pulse: Pulse): number {
+  return silentBeats * beatMs + 2 * pulse.usualMs + pulse.askedBytes / lineBytesPerMs;
+}
+
+function isQuiet(pulse: Pulse, nowMs: number): boolean {
+  return pulse.suspected || (pulse.askedMs !== undefined && nowMs - pulse.askedMs >= limitOf(pulse));
+}
+
+/** Calls back for as long as something was asked and nothing is heard. */
+function watchPulse(clock: Clock, pulse: Pulse, quiet: () => void): void {
+  const limitMs = limitOf(pulse);
+  const dueMs = clock.monotonicMs() + limitMs;
+  pulse.timer = clock.after(limitMs, () => {
+    pulse.timer = undefined;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - dueMs <= lateMs && isQuiet(pulse, nowMs)) quiet();
+    if (pulse.askedMs !== undefined) watchPulse(clock, pulse, quiet);
+  });
 }
 
 function hear(pulse: Pulse, receipt: RaftReceipt, nowMs: number): void {
