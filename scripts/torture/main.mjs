@@ -18,6 +18,11 @@ const tortures = {
     rounds: 50_000,
     says: 'seeds of the Raft simulator, from --seed on',
   },
+  steps: {
+    file: './steps.mjs',
+    rounds: 100,
+    says: 'kill -9 of the daemon at each step of making and removing a task',
+  },
 };
 
 const { values, positionals } = parseArgs({

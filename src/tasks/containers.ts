@@ -112,7 +112,7 @@ export function adoptContainer(engine: Engine, place: { readonly task: Task; rea
   const lives = engine.cgroups.members(place.task.id).includes(pid);
   if (!lives) return { kind: 'stray' };
   const created = createdContainer(engine, containerId, { pid, monitorPid });
-  if (waitsForStart(host, engine.placeOf(containerId), containerId)) {
+  if (waitsForStart(host, engine.placeOf(containerId), { containerId, pid })) {
     return monitored ? { kind: 'found', container: created } : { kind: 'stray' };
   }
   const container: ContainerSeen = { ...created, phase: 'running' };

@@ -225,7 +225,7 @@ export class TaskController {
       health: this.#health === undefined ? '' : this.#health.health,
       pid: main === undefined || main.phase === 'none' ? undefined : main.pid,
     };
-    if (rankOf(state) >= rankOf('starting')) writeTold(engine, this.#task.id, state);
+    if (rankOf(state) >= rankOf('ready')) writeTold(engine, this.#task.id, state);
     this.#parts.onStatus();
   }
 

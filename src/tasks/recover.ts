@@ -12,7 +12,15 @@
  */
 import { codeOf, messageOf } from '../errors.js';
 import { asId, isId, type TaskId } from '../ids.js';
-import { adoptContainer, type ContainerSeen, type Found, killHelpers, noContainer, readTold } from './containers.js';
+import {
+  type Adoption,
+  adoptContainer,
+  type ContainerSeen,
+  type Found,
+  killHelpers,
+  noContainer,
+  readTold,
+} from './containers.js';
 import type { Engine } from './engine.js';
 import { endStrayExecs } from './exec.js';
 import { findTaskOf } from './paths.js';
@@ -101,10 +109,19 @@ async function findRebooted(engine: Engine, file: TaskFile, blank: readonly Cont
   return { containers: blank, failure, told: failure === undefined ? undefined : 'starting' };
 }
 
+/**
+ * A monitor whose answer nobody read lives on for a moment, and then dies of it. That it was read is sure only of what was told
+ * to be ready.
+ */
+function withoutDoubt(adoption: Adoption, told: Found['told']): Adoption {
+  const made = adoption.kind === 'found' && adoption.container.phase === 'created';
+  return made && told === undefined ? { kind: 'stray' } : adoption;
+}
+
 async function findAlive(engine: Engine, file: TaskFile, blank: readonly ContainerSeen[]): Promise<Found> {
   const { task } = file;
   const told = readTold(engine, task.id);
-  const adoptions = blank.map((_container, index) => adoptContainer(engine, { task, index }));
+  const adoptions = blank.map((_container, index) => withoutDoubt(adoptContainer(engine, { task, index }), told));
   if (adoptions.some(({ kind }) => kind === 'orphan')) {
     const containers = adoptions.map((adoption, index) =>
       'container' in adoption ? adoption.container : blank[index]!,
@@ -124,7 +141,7 @@ async function findAlive(engine: Engine, file: TaskFile, blank: readonly Contain
   for (const { containerId } of blank) await killHelpers(engine, containerId);
   if (adoptions.some(({ kind }) => kind !== 'none') || told !== undefined) await releaseTask(engine, task);
   const failure =
-    told === undefined
+    told === undefined || rankOf(told) < rankOf('starting')
       ? undefined
       : { code: 'monitor-lost', message: 'Cannot find the container of the task: it and its monitor are gone' };
   return { containers: blank, failure, told };

@@ -40,9 +40,18 @@ export async function startContainer(
   if (result.exitCode !== 0) throw runtimeError(result.stderr, 'start');
 }
 
-/** Whether a created container still waits to be let go: the FIFO goes when it is. */
-export function waitsForStart(host: Pick<Host, 'files'>, place: RuntimePlace, containerId: string): boolean {
-  return host.files.listSync(`${place.root}/${containerId}`).includes('exec.fifo');
+/**
+ * Whether a created container still waits to be let go. The FIFO goes when it is, but a daemon may have died in between: then
+ * process 1 does not bear the runtime's name any more. Letting it go again would wait for a reader that never comes.
+ */
+export function waitsForStart(
+  host: Pick<Host, 'files'>,
+  place: RuntimePlace,
+  { containerId, pid }: { readonly containerId: string; readonly pid: number },
+): boolean {
+  if (!host.files.listSync(`${place.root}/${containerId}`).includes('exec.fifo')) return false;
+  const [program = ''] = host.files.findTextSync(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
+  return /(?:^|\/)(?:crun|runc)$/.test(program);
 }
 
 /** Whether that runtime made the container. */

@@ -20,7 +20,7 @@ export const silentLog: Logger = {
 };
 
 /** Argv of a process that does what `coveyd --unpack-image` does. */
-const unpackCommand: readonly string[] = [
+export const unpackCommand: readonly string[] = [
   process.execPath,
   '--input-type=module',
   '--eval',
