@@ -98,6 +98,9 @@ const volume = {
   tmpfsMode: 0,
   propagation: '',
   noCopy: false,
+  subpath: '',
+  volumeOptions: {},
+  volumeLabels: {},
 };
 
 /** One with everything: an overlay address, a named and an anonymous volume, a secret. It says when it starts. */
