@@ -111,7 +111,7 @@ export async function openStage(t: Test, prefix: string): Promise<Stage> {
 
 async function importImage(place: WholePlace): Promise<void> {
   const archive = join(place.directory, 'hello.tar');
-  execFileSync('scripts/make-image', [archive]);
+  execFileSync(join(process.cwd(), 'scripts/make-image'), [archive]);
   const store = await openImageStore({
     directory: join(dataDirOf(place), 'images'),
     host: linuxHost,

@@ -37,7 +37,7 @@ export interface Whole extends AsyncDisposable {
 }
 
 export const dataDirOf = (place: WholePlace): string => join(place.directory, 'data');
-export const runDirOf = (place: WholePlace): string => join(place.directory, 'run');
+const runDirOf = (place: WholePlace): string => join(place.directory, 'run');
 
 /** Opens it over whatever is there. Disposing leaves the tasks alone, as the end of a daemon does. */
 export async function openWhole(place: WholePlace, host: Host = linuxHost): Promise<Whole> {
@@ -74,7 +74,7 @@ export async function openWhole(place: WholePlace, host: Host = linuxHost): Prom
   };
 }
 
-export const network1 = asId<NetworkId>('net1'.padEnd(25, '0'));
+const network1 = asId<NetworkId>('net1'.padEnd(25, '0'));
 const secretId = asId<SecretId>('secret1'.padEnd(25, '0'));
 
 const secret: Secret = {
