@@ -38,8 +38,9 @@ export async function* metrics({ signal }) {
 
 /** The group with its leader. `syncs` is the number of fsyncs of all three members so far. */
 async function openGroup() {
-  const [{ openGroupLog, bootstrapGroup }, { createMemoryNetwork }, { storageDefaults }] = await Promise.all([
+  const [{ openGroupLog }, { bootstrapGroup }, { createMemoryNetwork }, { storageDefaults }] = await Promise.all([
     source('group-log'),
+    source('bootstrap'),
     source('transport'),
     source('storage/storage-server'),
   ]);

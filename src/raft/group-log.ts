@@ -4,9 +4,9 @@
  *
  * Called by daemon/node.ts. Not here: the driver (node.ts), the way to other members (a Transport), what entries mean.
  */
-import { CoveyError, fromProblem, toProblem } from '../errors.js';
+import { CoveyError, fromProblem } from '../errors.js';
 import type { Clock, Random, Timer } from '../host.js';
-import type { ConfState, PeerId, TransferOutcome } from './core/types.js';
+import type { PeerId, TransferOutcome } from './core/types.js';
 import type { Log, ProposeOutcome } from './log.js';
 import {
   type Machine,
@@ -20,10 +20,9 @@ import {
 } from './node/types.js';
 import { RaftNode } from './node.js';
 import type { Keyring } from './storage/keyring.js';
-import { openStorageClient, type StorageClient } from './storage/storage-client.js';
-import type { OwnerWork, StorageAnswer, StorageReply, StorageStats, StorageWork } from './storage/storage-protocol.js';
+import { openStorageClient } from './storage/storage-client.js';
+import type { OwnerWork, StorageAnswer, StorageStats } from './storage/storage-protocol.js';
 import type { OpenedStorage } from './storage/storage-server.js';
-import { encodeForWal } from './storage/wal-types.js';
 import type { WorkerSettings } from './storage/wal-worker.js';
 import type { StoreMachine } from './store/machine.js';
 import type { Arrivals, Transport } from './transport.js';
@@ -122,49 +121,6 @@ export async function openGroupLog(parts: GroupLogParts): Promise<GroupLog> {
       await client[Symbol.asyncDispose]();
     },
   };
-}
-
-export interface Bootstrap {
-  readonly confState: ConfState;
-  /** What the application starts from. */
-  readonly content: Uint8Array;
-}
-
-/** Makes the log of the first member of a new group, in an empty folder. */
-export async function bootstrapGroup(storage: WorkerSettings, workerFile: URL, start: Bootstrap): Promise<void> {
-  await using client = await openStorageClient(storage, workerFile);
-  if (client.opened.state.marker.index > 0 || client.opened.state.entries.length > 0) {
-    throw new CoveyError(
-      'already-in-cluster',
-      `Cannot begin a Raft group in "${storage.folder}": there is a log already`,
-    );
-  }
-  await writeFirstSnapshot(client, start);
-}
-
-/** Everybody's first snapshot: index 1, term 1. */
-async function writeFirstSnapshot(client: StorageClient, { confState, content }: Bootstrap): Promise<void> {
-  const name = { index: 1, term: 1 };
-  let nextId = 1;
-  let waiting: ((reply: StorageReply) => void) | undefined;
-  client.listen({
-    onReply: reply => waiting?.(reply),
-    onDeath: error => waiting?.({ id: 0, kind: 'failed', problem: toProblem(error) }),
-  });
-  const ask = (work: StorageWork) =>
-    new Promise<void>((resolve, reject) => {
-      waiting = reply => (reply.kind === 'failed' ? reject(fromProblem(reply.problem)) : resolve());
-      client.post({ ...work, id: nextId });
-      nextId += 1;
-    });
-  await ask({ kind: 'snapshot-begin', meta: { ...name, confState }, origin: 'own' });
-  await ask({ kind: 'snapshot-chunk', ...name, origin: 'own', offset: 0, bytes: content });
-  await ask({ kind: 'snapshot-finish', ...name, origin: 'own', totalBytes: content.length });
-  const hardState = { term: 1, vote: 0, commit: 1 };
-  await ask({
-    kind: 'append',
-    batch: encodeForWal({ hardState, marker: { ...name, replaces: true }, entries: [] }, true),
-  });
 }
 
 function startTicks(

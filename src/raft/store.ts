@@ -9,7 +9,9 @@
  */
 import type { Cluster, Config, JoinToken, Network, Node, Secret, Service, Task } from '../gen/types.js';
 import type { ProposeOutcome } from './log.js';
+import type { Once } from './store/clients.js';
 
+export type { Once } from './store/clients.js';
 export {
   type Actor,
   actorsOf,
@@ -83,6 +85,11 @@ export interface UpdateOptions {
   /** "uid:0", "node:<id>", "system", or "system:<actor>+<actor>" where tasks are written (store/edges.ts). */
   readonly principal: string;
   readonly signal: AbortSignal;
+  /**
+   * Names this change, so that asking again does it once: an update under a name that was done resolves with its version, and
+   * `decide` is not called. For what is not harmless to repeat when its outcome was not known.
+   */
+  readonly once?: Once | undefined;
 }
 
 export interface Store {

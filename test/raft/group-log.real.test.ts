@@ -4,10 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Clock } from '../../src/host.js';
+import { bootstrapGroup, recoverGroup } from '../../src/raft/bootstrap.js';
 import type { PeerId } from '../../src/raft/core/types.js';
-import { bootstrapGroup, type GroupLog, openGroupLog } from '../../src/raft/group-log.js';
+import { type GroupLog, openGroupLog } from '../../src/raft/group-log.js';
 import { clearKeyring, type Keyring } from '../../src/raft/storage/keyring.js';
+import { openStorageClient } from '../../src/raft/storage/storage-client.js';
 import { storageDefaults } from '../../src/raft/storage/storage-server.js';
+import { encodeForWal } from '../../src/raft/storage/wal-types.js';
 import { createMemoryNetwork } from '../../src/raft/transport.js';
 
 const workerFile = new URL('../../src/raft/storage/wal-worker.js', import.meta.url);
@@ -167,5 +170,79 @@ t.test('the log of another member is refused by name', async t => {
       code: 'log-foreign',
       state: /member 1.*member 2/,
     });
+  });
+});
+
+t.test('one survivor of a lost majority goes on alone, with everything that its log holds', async t => {
+  await inFolder(async root => {
+    const group = await openGroup(root);
+    const leader = await group.leader();
+    await Promise.all(Array.from({ length: 700 }, (_, place) => leader.propose(Buffer.from(`entry ${place}`))));
+    const follower = [...group.logs.values()].find(log => log !== leader)!;
+    await follower.read();
+    const term = follower.status().term;
+    const { id } = follower.status();
+    await group.close();
+
+    const machine = listMachine();
+    const from = settings(root, id);
+    const to = { ...settings(root, 77), identity: { cluster: 'c', node: 77 } };
+    const recovery = { from, to, workerFile, machine, lastEntry: () => Buffer.from('alone') };
+    const recovered = await recoverGroup(recovery);
+    t.match(recovered, { uncommitted: 0, members: 3 });
+    await t.rejects(recoverGroup({ ...recovery, machine: listMachine() }), { code: 'already-in-cluster' });
+
+    const found = listMachine();
+    await using alone = await openGroupLog({
+      id: 77,
+      storage: to,
+      workerFile,
+      transport: createMemoryNetwork(call => setImmediate(call)).transportOf(77),
+      machine: found,
+      clock,
+      random: { bytes: size => new Uint8Array(size), fraction: Math.random },
+      tickMs: 10,
+      nameOf: String,
+      onEvent: () => undefined,
+    });
+    while (alone.status().role !== 'leader') await clock.sleep(10, new AbortController().signal);
+    t.match(await alone.propose(Buffer.from('after')), { kind: 'committed' });
+    t.equal(found.entries().length, 702);
+    t.strictSame(found.entries().slice(-2), ['alone', 'after']);
+    t.ok(alone.status().term > term + 1_000_000, 'what agents have seen of older leaders is older');
+    t.ok(alone.status().applied > recovered.index, 'versions go on rising');
+  });
+});
+
+t.test('what was not known to be committed is kept: somebody may have been told that it was', async t => {
+  await inFolder(async root => {
+    const client = await openStorageClient(settings(root, 2), workerFile);
+    const done = new Promise<void>(resolve => client.listen({ onReply: () => resolve(), onDeath: () => resolve() }));
+    const entry = { kind: 'normal', version: 1, term: 1, index: 2, data: Buffer.from('tail') } as const;
+    client.post({ id: 1, kind: 'append', batch: encodeForWal({ entries: [entry] }, true) });
+    await done;
+    await client[Symbol.asyncDispose]();
+    const machine = listMachine();
+    const to = { ...settings(root, 78), identity: { cluster: 'c', node: 78 } };
+    const lastEntry = () => Buffer.from('alone');
+    t.match(await recoverGroup({ from: settings(root, 2), to, workerFile, machine, lastEntry }), {
+      index: 2,
+      uncommitted: 1,
+    });
+    t.strictSame(machine.entries(), ['tail', 'alone']);
+  });
+});
+
+t.test('a manager that had not caught up refuses to be the survivor', async t => {
+  await inFolder(async root => {
+    const from = settings(root, 5);
+    const recovery = {
+      from,
+      to: settings(root, 6),
+      workerFile,
+      machine: listMachine(),
+      lastEntry: () => Buffer.from('x'),
+    };
+    await t.rejects(recoverGroup(recovery), { code: 'state-damaged', state: /had not caught up/ });
   });
 });

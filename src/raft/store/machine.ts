@@ -2,7 +2,8 @@
  * The store as the log sees it: entries are decoded and applied, the whole state is written as a snapshot and read back.
  *
  * An entry that this version does not know (schema version, kind of change, table) throws newer-schema, and so does every
- * later one: nothing is skipped. A void transaction is a no-op whose reason is kept for a while, for the one who proposed it.
+ * later one: nothing is skipped. A void transaction is a no-op whose reason is kept for a while, for the one who proposed it. A
+ * change that was proposed twice is applied once (clients.ts).
  *
  * Called by solo-log.ts and the Raft driver; opened by open.ts. Not here: proposals (open.ts), rules (transaction.ts).
  */
@@ -11,6 +12,7 @@ import type { Change, StoreSnapshot } from '../../gen/types.js';
 import type { Wire } from '../../wire.js';
 import type { StateMachine } from '../log.js';
 import type { StoreEvent, TableName, View } from '../store.js';
+import { type Once, openClients } from './clients.js';
 import { openState, type State, tableNames } from './tables.js';
 import { applyTransaction, newerSchema, schemaVersion, type Verdict } from './transaction.js';
 
@@ -27,12 +29,16 @@ export interface Machine extends StoreMachine {
   readonly watch: (watcher: Watcher) => Disposable;
   /** Why the transaction at that index changed nothing, if it did not, as far back as it is remembered. */
   readonly findVoid: (index: number) => Extract<Verdict, { kind: 'void' }> | undefined;
+  /** The version at which that change was done, if it was. */
+  readonly findDone: (once: Once) => number | undefined;
 }
 
 /** Void transactions remembered; their proposers ask at once. */
 const voidsMax = 1_024;
 /** Objects encoded at a stretch: about 2 ms. */
 const pieceObjects = 32;
+/** A change that was done before is done again by doing nothing. */
+const nothingDone: Verdict = { kind: 'applied', events: [] };
 
 export function openMachine(wire: Wire): Machine {
   const state = openState();
@@ -40,12 +46,13 @@ export function openMachine(wire: Wire): Machine {
   const snapshots = wire.type('StoreSnapshot');
   const watchers = new Set<Watcher>();
   const voids = new Map<number, Extract<Verdict, { kind: 'void' }>>();
+  const clients = openClients();
   let halted: CoveyError | undefined;
 
   const publish = (events: readonly StoreEvent[]): void => {
     if (events.length > 0) for (const watcher of [...watchers]) watcher(events, state.view);
   };
-  const snapshotPieces = (): Iterable<Uint8Array> => encodeSnapshot(state, snapshots);
+  const snapshotPieces = (): Iterable<Uint8Array> => encodeSnapshot(state, snapshots, clients.list());
   return {
     state,
     snapshotPieces,
@@ -53,11 +60,18 @@ export function openMachine(wire: Wire): Machine {
     apply: (index, entry) => {
       if (halted !== undefined) throw halted;
       try {
-        const verdict = applyTransaction(state, decodeKnown(transactions, entry), index);
+        const transaction = decodeKnown(transactions, entry);
+        const { once } = transaction;
+        const isDone = once !== undefined && clients.find(once) !== undefined;
+        const verdict = isDone ? nothingDone : applyTransaction(state, transaction, index);
         state.forget();
         state.setVersion(index);
-        if (verdict.kind === 'void') remember(voids, index, verdict);
-        else publish(verdict.events);
+        if (verdict.kind === 'void') {
+          remember(voids, index, verdict);
+          return;
+        }
+        if (once !== undefined && !isDone) clients.note(once, index);
+        publish(verdict.events);
       } catch (error) {
         halted =
           error instanceof CoveyError ? error : new CoveyError('bug', `Cannot apply entry ${index}`, { cause: error });
@@ -66,7 +80,9 @@ export function openMachine(wire: Wire): Machine {
     },
     restore: bytes => {
       const old = watchers.size === 0 ? undefined : objectsOf(state);
-      restoreState(state, decodeKnown(snapshots, bytes));
+      const snapshot = decodeKnown(snapshots, bytes);
+      restoreState(state, snapshot);
+      clients.restore(snapshot.clients);
       if (old !== undefined) publish(differences(old, state));
     },
     watch: watcher => {
@@ -74,6 +90,7 @@ export function openMachine(wire: Wire): Machine {
       return { [Symbol.dispose]: () => void watchers.delete(watcher) };
     },
     findVoid: index => voids.get(index),
+    findDone: once => clients.find(once),
   };
 }
 
@@ -113,18 +130,19 @@ function objectsOf(state: State): readonly Stored[] {
 function encodeSnapshot(
   state: State,
   type: { readonly encode: (snapshot: StoreSnapshot) => Uint8Array },
+  clients: StoreSnapshot['clients'],
 ): Iterable<Uint8Array> {
   const stored = objectsOf(state);
   const { version } = state.view;
   return (function* pieces() {
-    yield type.encode({ schemaVersion, version, objects: [] });
+    yield type.encode({ schemaVersion, version, objects: [], clients });
     for (let at = 0; at < stored.length; at += pieceObjects) {
       const objects = stored
         .slice(at, at + pieceObjects)
         .map(
           ({ table, object }): Change => ({ baseVersion: 0, action: { ...object, kind: table } as Change['action'] }),
         );
-      yield type.encode({ schemaVersion: 0, version: 0, objects });
+      yield type.encode({ schemaVersion: 0, version: 0, objects, clients: [] });
     }
   })();
 }

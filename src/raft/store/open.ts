@@ -15,7 +15,6 @@ import type { Wire } from '../../wire.js';
 import type { Log, ProposeOutcome } from '../log.js';
 import type { FailedOutcome, Store, UpdateOptions, View, Write } from '../store.js';
 import { type Machine, openMachine, type StoreMachine } from './machine.js';
-import type { State } from './tables.js';
 import { applyTransaction, transactionOf } from './transaction.js';
 
 export interface StoreParts {
@@ -49,6 +48,8 @@ interface Decided {
   readonly pending: Pending;
   /** undefined: there was nothing to write. */
   readonly entry: Uint8Array | undefined;
+  /** It was done before, at this version. */
+  readonly doneAt?: number | undefined;
 }
 
 interface Batch {
@@ -129,7 +130,7 @@ function decideBatch(machine: Machine, queue: Pending[], proposing: Proposing): 
     while (queue.length > 0 && batch.decided.length < batchMax && batch.sizeBytes < batchMaxBytes) {
       const pending = queue.shift() as Pending;
       if (pending.options.signal.aborted) pending.reject(pending.options.signal.reason);
-      else decideOne(batch, pending, { state, proposing });
+      else decideOne(batch, pending, { machine, proposing });
     }
   } finally {
     state.rollBack(mark);
@@ -141,9 +142,16 @@ function decideBatch(machine: Machine, queue: Pending[], proposing: Proposing): 
 function decideOne(
   batch: Batch,
   pending: Pending,
-  { state, proposing }: { readonly state: State; readonly proposing: Proposing },
+  { machine, proposing }: { readonly machine: Machine; readonly proposing: Proposing },
 ): void {
+  const { state } = machine;
+  const { principal, once } = pending.options;
   try {
+    const doneAt = once === undefined ? undefined : machine.findDone(once);
+    if (doneAt !== undefined) {
+      batch.decided.push({ pending, entry: undefined, doneAt });
+      return;
+    }
     const writes = pending.decide(state.view);
     if (writes.length === 0) {
       batch.decided.push({ pending, entry: undefined });
@@ -155,8 +163,7 @@ function decideOne(
       return;
     }
     checkCount(writes);
-    const { principal } = pending.options;
-    const transaction = transactionOf(state, writes, { principal, atMs: proposing.atMs });
+    const transaction = transactionOf(state, writes, { principal, atMs: proposing.atMs, once });
     const entry = proposing.encode(transaction);
     checkSize(entry);
     const verdict = applyTransaction(state, transaction, state.view.version + 1);
@@ -188,16 +195,18 @@ async function settle(batch: Batch, machine: Machine, log: Log): Promise<Pending
   );
   const again: Pending[] = [];
   let failed = false;
-  for (const [at, { pending }] of batch.decided.entries()) {
+  for (const [at, { pending, doneAt }] of batch.decided.entries()) {
     const outcome = outcomes[at];
-    if (outcome === undefined) {
+    if (doneAt !== undefined) {
+      pending.resolve(doneAt);
+    } else if (outcome === undefined) {
       // It saw what others of the batch wanted: if that came to nothing, its "nothing to do" may be wrong.
       if (failed) again.push(pending);
       else pending.resolve(machine.state.view.version);
-      continue;
+    } else {
+      failed ||= outcome.kind !== 'committed';
+      answer(pending, outcome, machine);
     }
-    failed ||= outcome.kind !== 'committed';
-    answer(pending, outcome, machine);
   }
   return again;
 }
@@ -205,8 +214,13 @@ async function settle(batch: Batch, machine: Machine, log: Log): Promise<Pending
 function answer(pending: Pending, outcome: ProposeOutcome, machine: Machine): void {
   const verdict = outcome.kind === 'committed' ? machine.findVoid(outcome.index) : undefined;
   if (outcome.kind !== 'committed') pending.reject(errorOf(outcome));
-  else if (verdict === undefined) pending.resolve(outcome.index);
+  else if (verdict === undefined) pending.resolve(doneAtOf(pending, machine) ?? outcome.index);
   else pending.reject(new CoveyError(verdict.code, verdict.message, { state: verdict.state }));
+}
+
+/** The entry may have been a repetition: then the version is that of the first one. */
+function doneAtOf({ options: { once } }: Pending, machine: Machine): number | undefined {
+  return once === undefined ? undefined : machine.findDone(once);
 }
 
 /** The error that a proposal which was not committed stands for. */

@@ -9,6 +9,7 @@
 import { CoveyError, type ErrorCode } from '../../errors.js';
 import type { Change, Meta, Task, TaskSpec, Transaction } from '../../gen/types.js';
 import type { StoreEvent, TableName, Tables, Write } from '../store.js';
+import type { Once } from './clients.js';
 import { actorsOf, refuseTaskDeletion, refuseTaskWrite } from './edges.js';
 import { isTableName, namedTables, type State } from './tables.js';
 
@@ -165,9 +166,9 @@ const sameSpec: TaskSpec = {
 export function transactionOf(
   state: State,
   writes: readonly Write[],
-  { principal, atMs }: { readonly principal: string; readonly atMs: number },
+  { principal, atMs, once }: { readonly principal: string; readonly atMs: number; readonly once?: Once | undefined },
 ): Transaction {
-  return { schemaVersion, atMs, principal, changes: writes.map(write => changeOf(state, write)) };
+  return { schemaVersion, atMs, principal, once, changes: writes.map(write => changeOf(state, write)) };
 }
 
 function changeOf(state: State, write: Write): Change {
