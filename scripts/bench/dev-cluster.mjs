@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 import grpc from '@grpc/grpc-js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const { makeCalls } = await import(join(root, 'dist/src/grpc.js'));
+const { openWire } = await import(join(root, 'dist/src/wire.js'));
+const wire = openWire();
 
 /** Starts it; the result is an AsyncDisposable that takes it down. */
 export async function openDevCluster({ name, workers, signal }) {
@@ -15,9 +18,6 @@ export async function openDevCluster({ name, workers, signal }) {
     });
   run('down');
   const { nodes } = JSON.parse(run('up', '--workers', String(workers)));
-  const { makeCalls } = await import(join(root, 'dist/src/grpc.js'));
-  const { openWire } = await import(join(root, 'dist/src/wire.js'));
-  const wire = openWire();
   const client = new grpc.Client(`unix:${nodes[0].socket}`, grpc.credentials.createInsecure());
   return {
     nodes,
@@ -44,36 +44,12 @@ export async function openDevCluster({ name, workers, signal }) {
   };
 }
 
-/** A spec of a service of hello:1 that ends at once on SIGTERM, as the peer's is. */
+/** A spec of a service of hello:1 that ends at once on SIGTERM, as the peer's is. What it does not say has its default. */
 export function sleeperSpec(serviceName, replicas, changes = {}) {
   const container = {
-    name: '',
+    ...defaultsOf('ContainerSpec'),
     image: 'hello:1',
-    entrypoint: [],
     command: ['/bin/sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'],
-    env: [],
-    workingDir: '',
-    user: '',
-    groups: [],
-    hostname: '',
-    labels: {},
-    mounts: [],
-    stopSignal: '',
-    init: false,
-    tty: false,
-    stdin: false,
-    capAdd: [],
-    capDrop: [],
-    readOnly: false,
-    ulimits: [],
-    sysctls: {},
-    secrets: [],
-    configs: [],
-    shmBytes: 0,
-    extraHosts: [],
-    dns: [],
-    dnsSearch: [],
-    dnsOptions: [],
   };
   return {
     name: serviceName,
@@ -84,14 +60,19 @@ export function sleeperSpec(serviceName, replicas, changes = {}) {
     endpointMode: 'vip',
     task: {
       containers: [container],
-      restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-      placement: { constraints: [], perNodeMax: 0 },
+      restart: defaultsOf('RestartPolicy'),
+      placement: defaultsOf('Placement'),
       networks: [],
       runtime: '',
       force: 0,
       ...changes,
     },
   };
+}
+
+/** A message in which nothing is set, as the wire gives it. */
+function defaultsOf(message) {
+  return wire.type(message).decode(new Uint8Array());
 }
 
 /** Milliseconds from the call to `replicas` running tasks, seen through a watch that was open before. */
