@@ -101,6 +101,16 @@ export const errorCodes = {
   'illegal-transition':
     'A task may not go from its present state to the asked one. States only rise; the later one wins.',
   'task-not-running': 'The task has no running container. covey service ps shows its state and why.',
+  'task-ended': 'The task has ended, and what it had was given back. covey service ps shows what runs in its place.',
+  'task-stopping': 'The task was told to end and is about to. covey service ps shows what takes its place.',
+  'task-paused': 'All processes of the task stand still. covey task unpause lets them go on.',
+  'task-not-paused': 'The task is not paused: there is nothing to unpause.',
+  'pause-failed':
+    'The kernel did not bring all processes of the task to a halt, most often because one of them waits for a device that does not answer. They were let go again.',
+  'exit-code-unknown':
+    'Nobody saw how the task ended: its node was lost or removed, or no container of it was ever started.',
+  'command-stale':
+    'The command came from a manager that does not lead any more, over a connection from before. Nothing was done; ask again.',
   'node-unreachable': 'The node of the task is not connected to the managers right now.',
   // Stack files
   'stack-syntax': 'The file is not valid YAML. The message has line and column.',

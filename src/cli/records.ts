@@ -41,6 +41,7 @@ export function taskRecord(task: Task, nodes: NodeNames): JsonRecord {
     errorCode: status.errorCode,
     message: status.message,
     health: status.health,
+    paused: status.paused ?? false,
     outOfMemory: status.outOfMemory,
     attempt: status.attempt,
     pid: status.pid ?? null,

@@ -12,6 +12,7 @@ import { nodeCommands } from './commands/node.js';
 import { serviceCommands } from './commands/service/index.js';
 import { stackCommands } from './commands/stack.js';
 import { taskCommands } from './commands/task.js';
+import { taskVerbCommands } from './commands/task-verbs.js';
 import { tokenCommands } from './commands/token.js';
 import type { CommandDefinition } from './definition.js';
 
@@ -23,6 +24,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...nodeCommands,
   ...serviceCommands,
   ...taskCommands,
+  ...taskVerbCommands,
   ...stackCommands,
   ...imageCommands,
   ...networkCommands,

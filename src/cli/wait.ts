@@ -21,7 +21,7 @@ import { hostOf, isLive, portsOf } from './records.js';
 /** Looks again without an event, for what no event tells (a global service whose number of nodes fell). */
 const lookAgainMs = 1_000;
 
-interface WaitOptions {
+export interface WaitOptions {
   readonly request: WatchRequest;
   /** For messages: 'service "web"'. */
   readonly what: string;
@@ -32,7 +32,7 @@ interface WaitOptions {
 }
 
 /** Calls `check` after every change that the watch tells, until it answers with something. */
-async function watchUntil<Result>(
+export async function watchUntil<Result>(
   context: CliContext,
   options: WaitOptions,
   check: (seen: Seen) => Promise<Result | undefined>,

@@ -75,6 +75,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     store,
     clock,
     dispatcher: () => dispatcher,
+    term: () => store.log.term(),
     own: { nodeId: options.identity.current().nodeId, agent: options.agent },
   });
   const control = makeControl({

@@ -8,6 +8,7 @@
 import { networkHandlers } from './control/networks.js';
 import { nodeHandlers } from './control/nodes.js';
 import type { ControlHandlers, Parts } from './control/parts.js';
+import { restartTasksOf } from './control/restart-tasks.js';
 import { serviceHandlers } from './control/services.js';
 import { stackHandlers } from './control/stacks.js';
 import { watchStore } from './control/watch.js';
@@ -16,7 +17,7 @@ export interface ControlParts extends Parts {
   /** Made by daemon/ca. */
   readonly tokens: Pick<ControlHandlers, 'createJoinToken' | 'listJoinTokens' | 'removeJoinToken'>;
   /** Made by daemon/bulk. */
-  readonly bulk: Pick<ControlHandlers, 'exec' | 'logs'>;
+  readonly bulk: Pick<ControlHandlers, 'exec' | 'logs' | 'runTaskVerb'>;
 }
 
 export function makeControl(parts: ControlParts): ControlHandlers {
@@ -32,5 +33,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     watch: (request, { signal }) => watchStore(parts.store, request, { signal }),
     exec: bulk.exec,
     logs: bulk.logs,
+    runTaskVerb: bulk.runTaskVerb,
+    restartTasks: restartTasksOf(parts),
   };
 }

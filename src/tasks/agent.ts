@@ -4,14 +4,17 @@
  * Not here: the session with the managers (daemon/session), choosing the runtime (runtime/probe.ts).
  */
 import { CoveyError } from '../errors.js';
-import type { BulkFrame, ExecStart, LogsStart, Task } from '../gen/types.js';
+import type { BulkFrame, ExecStart, LogsStart } from '../gen/types.js';
 import type { TaskId } from '../ids.js';
 import type { Agent, AgentOptions } from './agent-types.js';
 import type { TaskController } from './controller.js';
 import { type Engine, openEngine } from './engine.js';
 import { execInside } from './exec.js';
+import { getContainer } from './find-container.js';
 import { readLogs } from './logs.js';
 import { removeSmallTree } from './small-tree.js';
+import { runVerb, viewOf } from './verb-actions.js';
+import { checkVerb } from './verbs.js';
 import { openWorker, type Worker } from './worker.js';
 
 export function openAgent(options: AgentOptions): Agent {
@@ -24,6 +27,13 @@ export function openAgent(options: AgentOptions): Agent {
     onReport: worker.onReport,
     exec: (frames, start, signal) => exec(engine, worker, { frames, start, signal }),
     logs: (start, signal) => logs(engine, worker, { start, signal }),
+    verb: (start, signal) =>
+      runVerb(engine, {
+        controller: getTask(worker, start.taskId),
+        start,
+        changed: until => nextReport(worker, until),
+        signal,
+      }),
     sweep: worker.sweep,
     stopAll: signal => stopAll(engine, worker, signal),
   };
@@ -39,6 +49,7 @@ async function* exec(engine: Engine, worker: Worker, request: ExecRequest): Asyn
   const { start } = request;
   const controller = getTask(worker, start.taskId);
   const index = getContainer(controller.task, start.container);
+  checkVerb('exec', viewOf(controller));
   const container = controller.containers[index];
   if (container?.phase !== 'running') {
     throw new CoveyError('task-not-running', `Cannot run a program in task ${start.taskId}: it does not run`, {
@@ -100,12 +111,17 @@ function getTask(worker: Worker, id: TaskId): TaskController {
   throw new CoveyError('not-found', `Cannot find task ${id} on this node`);
 }
 
-function getContainer(task: Task, name: string): number {
-  if (name === '') return 0;
-  const index = task.spec.containers.findIndex(container => container.name === name);
-  if (index >= 0) return index;
-  throw new CoveyError('not-found', `Cannot find container "${name}" in task ${task.id}`, {
-    state: `it has ${task.spec.containers.map(container => `"${container.name}"`).join(', ')}`,
+/** Resolves when something was reported, or the signal is over. */
+function nextReport(worker: Worker, signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    const done = (): void => {
+      reports[Symbol.dispose]();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const reports = worker.onReport(done);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
   });
 }
 

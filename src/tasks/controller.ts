@@ -29,7 +29,8 @@ import { forgetTask, prepareTask, releaseTask } from './prepare.js';
 import { startContainer } from './runtime/crun.js';
 import { stopContainers } from './stop.js';
 import { isFinal, judge, rankOf, step, type TaskAction, type TaskView } from './task.js';
-import { renderTaskFile, type TaskFile } from './task-file.js';
+import type { TaskFile } from './task-file.js';
+import { openTaskWriter, type WriteTask } from './task-writer.js';
 
 export interface ControllerParts {
   readonly engine: Engine;
@@ -43,10 +44,7 @@ export interface ControllerParts {
   readonly onStatus: () => void;
 }
 
-export interface Wish {
-  readonly task: Task;
-  readonly unwanted: boolean;
-}
+export type Wish = Pick<TaskFile, 'task' | 'unwanted'>;
 
 /** How often a killed task is looked at that does not go away (a process in an uninterruptible call). */
 const killedLookMs = 200;
@@ -68,13 +66,16 @@ export class TaskController {
   #graceOver = false;
   #held = true;
   #gone = false;
+  /** Asked to end by people, with that grace. */
+  #asked: { readonly graceMs: number | undefined } | undefined;
   #monitorLost = false;
   #preparing: AbortController | undefined;
   readonly #timers = new Set<Timer>();
-  #writing: Promise<void> = Promise.resolve();
+  readonly #write: WriteTask;
 
   constructor(parts: ControllerParts, file: TaskFile, found: Found | undefined) {
     this.#parts = parts;
+    this.#write = openTaskWriter(parts.engine, file.task.id);
     this.#task = file.task;
     this.#unwanted = file.unwanted;
     this.#failure = found?.failure;
@@ -86,7 +87,7 @@ export class TaskController {
       );
     const main = this.#containers[0];
     if (main?.phase !== 'running') return;
-    this.#status = { ...this.#status, pid: main.pid };
+    this.#status = { ...this.#status, pid: main.pid, paused: parts.engine.cgroups.freezer.isFrozen(file.task.id) };
     this.#watchHealth();
   }
 
@@ -118,6 +119,24 @@ export class TaskController {
 
   get ended(): boolean {
     return isFinal(this.#status.state);
+  }
+
+  get stopping(): boolean {
+    return this.#stopping !== 'no' || this.#asked !== undefined;
+  }
+
+  /** People want it to end; its restart policy says what comes after. */
+  askStop(graceMs: number | undefined): void {
+    this.#asked ??= { graceMs };
+    this.#preparing?.abort(new CoveyError('cancelled', 'Cannot go on: not wanted any more'));
+    this.#parts.touch();
+  }
+
+  /** Its processes stand still now, or go on. */
+  notePaused(paused: boolean): void {
+    if ((this.#status.paused ?? false) === paused) return;
+    this.#status = { ...this.#status, paused };
+    this.#parts.onStatus();
   }
 
   /** A newer wish for the same task: written down, then acted upon. Of a task that ended nothing more is written. */
@@ -174,6 +193,7 @@ export class TaskController {
     return {
       desired: this.#task.desired,
       unwanted: this.#unwanted,
+      asked: this.#asked !== undefined,
       state: this.#status.state,
       main: this.#containers[0]?.phase ?? 'none',
       alive: this.#containers.some(({ phase }) => phase === 'created' || phase === 'running'),
@@ -292,7 +312,8 @@ export class TaskController {
     this.#healthWatch?.end();
     this.#stopping = 'asked';
     this.#stoppedMain = this.#containers[0]?.phase !== 'ended';
-    const graceMs = stopContainers(engine, this.#task, this.#containers);
+    const graceMs = stopContainers(engine, this.#task, { containers: this.#containers, graceMs: this.#asked?.graceMs });
+    this.notePaused(false);
     this.#after(graceMs === 0 ? killedLookMs : graceMs, () => {
       this.#graceOver = true;
     });
@@ -340,6 +361,7 @@ export class TaskController {
       failure: this.#failure,
       exitCode: main?.exitCode,
       stopped: this.#stoppedMain,
+      asked: this.#asked !== undefined,
       outOfMemory: counted || main?.outOfMemory === true,
       memoryLimitBytes: this.#task.spec.limits?.memoryBytes ?? 0,
       unhealthy: this.#health?.health === 'unhealthy' ? this.#health.output || 'its check failed' : undefined,
@@ -351,6 +373,7 @@ export class TaskController {
       message: '',
       exitCode: main?.exitCode,
       pid: undefined,
+      paused: false,
       health: this.#health?.health ?? '',
     };
     this.#ending = ending;
@@ -361,23 +384,6 @@ export class TaskController {
     });
     this.#status = ending;
     this.#parts.onStatus();
-  }
-
-  /**
-   * Writes the task down, one write after the other, each with what is so when its turn comes. A full disk must not keep a
-   * task from ending: what is not written is found out again.
-   */
-  #write(file: () => TaskFile): Promise<void> {
-    const { engine } = this.#parts;
-    const write = async (): Promise<void> => {
-      try {
-        await engine.host.files.replace(engine.paths.taskFile(this.#task.id), renderTaskFile(file()));
-      } catch (error) {
-        engine.log.error('cannot write a task down', { task: this.#task.id, error });
-      }
-    };
-    this.#writing = this.#writing.then(write);
-    return this.#writing;
   }
 
   async #release(): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import type { Task } from '../gen/types.js';
 import type { Lifetime } from '../lifetime.js';
+import { askAwake } from './cgroup/freezer.js';
 import type { Engine } from './engine.js';
 import { type ExecPlace, planExec, runInside } from './exec.js';
 import { findHealthcheck, type HealthCheck, type HealthState, runHealth, startHealth } from './health.js';
@@ -96,7 +97,10 @@ function makeAsk(
       engine.host.files.writeSync(processFile, renderConfig(await planExec(engine, place, start)));
       written = true;
     }
-    const result = await runInside(engine, place, { processFile, timeoutMs: check.timeoutMs, signal });
+    const ask = (): ReturnType<typeof runInside> =>
+      runInside(engine, place, { processFile, timeoutMs: check.timeoutMs, signal });
+    const awake = { freezer: engine.cgroups.freezer, clock: engine.host.clock };
+    const result = await askAwake(awake, place.taskId, { ask, signal });
     if (result.timedOut) return { ok: false, output: `no answer within ${check.timeoutMs} ms` };
     const output = result.output.trim() || `exit code ${result.exitCode ?? 'unknown'}`;
     return { ok: result.exitCode === 0, output };

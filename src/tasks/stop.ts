@@ -15,15 +15,20 @@ const SIGKILL = 9;
 const SIGTERM = 15;
 
 /** The time to wait before the rest is killed; 0 when nobody was given any. */
-export function stopContainers(engine: Engine, task: Task, containers: readonly ContainerSeen[]): number {
+export function stopContainers(
+  engine: Engine,
+  task: Task,
+  stop: { readonly containers: readonly ContainerSeen[]; readonly graceMs: number | undefined },
+): number {
   let graceMs = 0;
-  for (const [index, container] of containers.entries()) {
+  for (const [index, container] of stop.containers.entries()) {
     if (container.phase !== 'running' || !isAlive(engine, container)) continue;
     const signal = stopSignalOf(engine, task, index);
     const deaf = signal === SIGKILL || isDeaf(engine, container, signal);
     engine.host.processes.kill(container.pid, deaf ? SIGKILL : signal);
-    if (!deaf) graceMs = Math.max(graceMs, task.spec.containers[index]?.stopGraceMs ?? graceDefaultMs);
+    if (!deaf) graceMs = Math.max(graceMs, stop.graceMs ?? task.spec.containers[index]?.stopGraceMs ?? graceDefaultMs);
   }
+  engine.cgroups.freezer.thaw(task.id); // what stands still cannot act upon the signal
   return graceMs;
 }
 

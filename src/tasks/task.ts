@@ -36,6 +36,8 @@ export interface TaskView {
   readonly desired: DesiredState;
   /** The managers do not name the task any more. */
   readonly unwanted: boolean;
+  /** People asked it to end (task stop). */
+  readonly asked: boolean;
   /** As last written down. */
   readonly state: TaskState;
   /** The main container. */
@@ -94,7 +96,7 @@ export function laterDesired(first: DesiredState, second: DesiredState): Desired
 }
 
 function isEnding(view: TaskView): boolean {
-  const asked = view.unwanted || view.desired === 'shutdown' || view.desired === 'remove';
+  const asked = view.asked || view.unwanted || view.desired === 'shutdown' || view.desired === 'remove';
   return asked || view.failed || view.main === 'ended' || view.health === 'unhealthy';
 }
 
@@ -143,6 +145,8 @@ export interface TaskEnd {
   readonly exitCode: number | undefined;
   /** It was told to stop before it ended. */
   readonly stopped: boolean;
+  /** People told it to: whatever its exit code, it has completed, and its restart policy decides on from there. */
+  readonly asked: boolean;
   /** The kernel killed a process of it at the memory limit. */
   readonly outOfMemory: boolean;
   readonly memoryLimitBytes: number;
@@ -165,6 +169,7 @@ export function judge(end: TaskEnd): Verdict {
     return { state, error: end.failure.message, errorCode: end.failure.code, outOfMemory };
   }
   if (end.unhealthy !== undefined) return failed('unhealthy', `Cannot keep the task: unhealthy: ${end.unhealthy}`);
+  if (end.asked && end.stopped) return { state: 'complete', error: '', errorCode: '', outOfMemory };
   if (end.stopped || end.exitCode === undefined) return { state: 'shutdown', error: '', errorCode: '', outOfMemory };
   if (end.exitCode === 0) return { state: 'complete', error: '', errorCode: '', outOfMemory };
   if (outOfMemory) return failed('out-of-memory', `exit code 137: killed for memory${limitText(end.memoryLimitBytes)}`);

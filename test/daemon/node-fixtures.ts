@@ -4,12 +4,10 @@
  *
  * Not here: managers and nodes on sockets (node-rig.ts), tests.
  */
-import type { SessionTables } from '../../src/daemon/session/index.js';
+import type { BulkAgent, SessionAgent, SessionTables } from '../../src/daemon/session/types.js';
 import type {
   Assignments,
-  BulkFrame,
   ContainerSpec,
-  LogsStart,
   NodeDescription,
   ServiceSpec,
   TableItem,
@@ -25,6 +23,7 @@ import { type Lifetime, openLifetime } from '../../src/lifetime.js';
 import { type OpenStore, openStore, type Store, type Write } from '../../src/raft/store.js';
 import type { Logger } from '../../src/telemetry.js';
 import { openWire, type Wire } from '../../src/wire.js';
+import { status } from './object-fixtures.js';
 
 export const wire: Wire = openWire();
 
@@ -199,13 +198,7 @@ export interface FakeAgent {
   readonly tables: ReadonlyMap<string, TableItem>[];
   readonly report: (reports: readonly TaskReport[]) => void;
   readonly current: TaskReport[];
-  readonly agent: {
-    assign: (update: Assignments) => Promise<void>;
-    reports: () => readonly TaskReport[];
-    onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
-    exec: (frames: AsyncIterable<BulkFrame>, start: unknown, signal: AbortSignal) => AsyncIterable<BulkFrame>;
-    logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
-  };
+  readonly agent: SessionAgent & BulkAgent;
   readonly networkTables: SessionTables;
 }
 
@@ -234,6 +227,7 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
       logs: async function* () {
         yield { body: { kind: 'end' } };
       },
+      verb: async () => ({ status: status('running'), processes: [] }),
       ...parts,
     },
     networkTables: { applyTables: async items => void tables.push(items) },

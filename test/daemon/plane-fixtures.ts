@@ -140,7 +140,11 @@ export async function openPlane(
     random,
     leaderId: () => undefined,
     tokens: { createJoinToken: refused, listJoinTokens: refused, removeJoinToken: refused },
-    bulk: { exec: () => emptyStream(), logs: () => emptyStream() },
+    bulk: {
+      exec: () => emptyStream(),
+      runTaskVerb: () => Promise.reject(new Error('no relay')),
+      logs: () => emptyStream(),
+    },
   };
   const report = async (taskId: string, change: Partial<TaskStatus>): Promise<void> => {
     await store.update(

@@ -138,6 +138,7 @@ t.test('while the daemon is away', { skip }, async t => {
       user: '',
       tty: false,
       stdin: false,
+      detach: false,
     };
     const never = new AbortController();
     const output = rig.agent.exec(openChannel<BulkFrame>(1), start, never.signal)[Symbol.asyncIterator]();

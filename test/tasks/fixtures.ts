@@ -230,7 +230,14 @@ async function readAll(
   id: TaskId,
   more: { readonly tail?: number; readonly container?: string },
 ): Promise<string> {
-  const start = { taskId: id, container: more.container ?? '', follow: false, tail: more.tail ?? -1, sinceMs: 0 };
+  const start = {
+    taskId: id,
+    container: more.container ?? '',
+    follow: false,
+    tail: more.tail ?? -1,
+    sinceMs: 0,
+    untilMs: 0,
+  };
   return textOf(await collect(rig.agent.logs(start, AbortSignal.timeout(waitMaxMs))));
 }
 

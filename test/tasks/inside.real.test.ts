@@ -27,6 +27,7 @@ function execOf(task: Task, start: Partial<ExecStart>): ExecStart {
     user: '',
     tty: false,
     stdin: false,
+    detach: false,
     ...start,
   };
 }
@@ -158,7 +159,7 @@ t.test('logs', { skip }, async t => {
       },
     });
     await rig.run(task);
-    const start = { taskId: task.id, container: '', follow: true, tail: -1, sinceMs: 0 };
+    const start = { taskId: task.id, container: '', follow: true, tail: -1, sinceMs: 0, untilMs: 0 };
     const frames = await collect(rig.agent.logs(start, limit()));
     t.equal(textOf(frames, 'stdout'), 'out 1\nout 2\nout 3\nout 4\nout 5\nlast\n');
     t.equal(textOf(frames, 'stderr'), 'err 1\nerr 2\nerr 3\nerr 4\nerr 5\n');
@@ -179,7 +180,7 @@ t.test('logs', { skip }, async t => {
     let seen = 0;
     let text = '';
     for await (const { body } of rig.agent.logs(
-      { taskId: task.id, container: '', follow: true, tail: -1, sinceMs: 0 },
+      { taskId: task.id, container: '', follow: true, tail: -1, sinceMs: 0, untilMs: 0 },
       limit(),
     )) {
       if (body.kind !== 'data') continue;

@@ -17,6 +17,7 @@ import { assignedStatus } from './fixtures.js';
 const fresh: TaskView = {
   desired: 'running',
   unwanted: false,
+  asked: false,
   state: 'accepted',
   main: 'none',
   alive: false,
@@ -37,7 +38,7 @@ function* allViews(): Generator<TaskView> {
       for (const main of ['none', 'created', 'running', 'ended'] as const)
         for (const health of ['none', 'starting', 'healthy', 'unhealthy'] as const)
           for (const stopping of ['no', 'asked', 'killed'] as const)
-            for (const bits of Array.from({ length: 64 }, (_, at) => at))
+            for (const bits of Array.from({ length: 128 }, (_, at) => at))
               yield {
                 state,
                 desired,
@@ -49,6 +50,7 @@ function* allViews(): Generator<TaskView> {
                 failed: (bits & 4) !== 0,
                 graceOver: (bits & 8) !== 0,
                 held: (bits & 16) !== 0,
+                asked: (bits & 64) !== 0,
                 waitsFor: (bits & 32) === 0 ? undefined : 'a secret',
               };
 }
@@ -79,7 +81,7 @@ t.test('over all views', async t => {
     if (ending && seen.alive && !isFinal(seen.state) && seen.graceOver)
       law('after the grace comes the end', seen.stopping !== 'asked' || action.kind === 'kill', seen);
   }
-  t.equal(count, 13 * 4 * 4 * 4 * 3 * 64);
+  t.equal(count, 13 * 4 * 4 * 4 * 3 * 128);
   t.strictSame(broken, []);
 });
 
@@ -137,6 +139,7 @@ const end: TaskEnd = {
   failure: undefined,
   exitCode: 0,
   stopped: false,
+  asked: false,
   outOfMemory: false,
   memoryLimitBytes: 0,
   unhealthy: undefined,

@@ -94,6 +94,7 @@ async function exec({ args, flags }: Invocation, context: CliContext): Promise<n
     tty,
     stdin,
     size: tty ? sizeOf(console) : undefined,
+    detach: false,
   };
   const { control } = await context.connect();
   const ended = new AbortController();

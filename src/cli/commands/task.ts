@@ -1,7 +1,7 @@
 /**
  * Tasks: listed and inspected. The list shows each slot with its newest task first and its history below.
  *
- * Not here: exec (exec.ts), logs (service/logs.ts).
+ * Not here: exec (exec.ts), logs (service/logs.ts), pause, stop and the like (task-verbs.ts).
  */
 import { CoveyError } from '../../errors.js';
 import type { ListTasksRequest, Task } from '../../gen/types.js';
@@ -100,7 +100,8 @@ export function taskView(nowMs: number): ListView<NamedTask> {
 }
 
 function stateText(task: Task): string {
-  const { state, health } = task.status;
+  const { state, health, paused } = task.status;
+  if (paused === true) return 'paused';
   return state === 'running' && health !== '' && health !== 'healthy' ? `running, ${health}` : state;
 }
 

@@ -11,7 +11,8 @@ import { CoveyError, toProblem } from '../../errors.js';
 import type { BulkFrame, LogsLine, LogsRequest, Service, Task } from '../../gen/types.js';
 import { isEnded, type Store, stateRank, type View } from '../../raft/store.js';
 import { pushTo } from './node.js';
-import { getTask, type OpenTaskStream } from './relay.js';
+import type { OpenTaskStream } from './relay.js';
+import { getTask } from './target.js';
 
 export interface MergeOptions {
   readonly store: Store;
@@ -116,11 +117,13 @@ function endWhenDone(merge: Merge): void {
 async function copyTask(merge: Merge, task: Task): Promise<void> {
   const nodeName = merge.store.view().find('node', task.nodeId)?.spec.name ?? task.nodeId;
   const head = { taskId: task.id, taskName: nameOf(task, nodeName), nodeName };
-  const { follow: following, tail, sinceMs } = merge.request;
+  const { follow: following, tail, sinceMs, untilMs, container } = merge.request;
   // The caller sends nothing; an empty stream downwards.
   const down = openChannel<BulkFrame>(1);
   try {
-    const start = { body: { kind: 'logs', taskId: task.id, container: '', follow: following, tail, sinceMs } } as const;
+    const start: BulkFrame = {
+      body: { kind: 'logs', taskId: task.id, container, follow: following, tail, sinceMs, untilMs },
+    };
     for await (const { body } of merge.open(task, start, { down, signal: merge.signal })) {
       if (body.kind === 'data' && body.data.length > 0) await pushTo(merge.lines, { ...head, data: body });
       if (body.kind === 'end' && body.problem !== undefined)

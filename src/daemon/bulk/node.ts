@@ -28,6 +28,7 @@ export async function serveBulk(options: {
   readonly ticket: string;
   readonly open: (options: { readonly signal: AbortSignal }) => Promise<BulkLink>;
   readonly agent: BulkAgent;
+  readonly term: () => number;
   readonly signal: AbortSignal;
 }): Promise<void> {
   const controller = new AbortController();
@@ -45,7 +46,7 @@ export async function serveBulk(options: {
     const reading = readAll(frames, input).finally(() => controller.abort(callerGone()));
     await sendAll(
       stream,
-      carryOut(options.agent, first.value, { input, signal: controller.signal }),
+      carryOut(options.agent, first.value, { input, term: options.term(), signal: controller.signal }),
       controller.signal,
     );
     stream.end();
@@ -78,15 +79,31 @@ export async function pushTo<Item>(channel: Channel<Item>, item: Item): Promise<
   }
 }
 
-async function* carryOut(
-  agent: BulkAgent,
-  first: BulkFrame,
-  run: { readonly input: AsyncIterable<BulkFrame>; readonly signal: AbortSignal },
-): AsyncGenerator<BulkFrame> {
+interface BulkRun {
+  readonly input: AsyncIterable<BulkFrame>;
+  /** Of the newest leader that this node has heard of. */
+  readonly term: number;
+  readonly signal: AbortSignal;
+}
+
+/** A stream outlives the session in which it was asked for: an old leader may still hold one. */
+function refuseStale(asked: number, known: number): void {
+  if (asked >= known) return;
+  throw new CoveyError('command-stale', 'Cannot carry out the command: another manager leads by now', {
+    state: `asked in term ${asked}, the node has heard of term ${known}`,
+    hint: 'ask again',
+  });
+}
+
+/** What the first frame asks for; also for tasks of the manager's own node. */
+export async function* carryOut(agent: BulkAgent, first: BulkFrame, run: BulkRun): AsyncGenerator<BulkFrame> {
   const { body } = first;
   if (body.kind === 'exec') yield* agent.exec(run.input, body, run.signal);
   else if (body.kind === 'logs') yield* agent.logs(body, run.signal);
-  else throw new CoveyError('bad-argument', `Cannot begin a bulk stream with a frame of kind "${body.kind}"`);
+  else if (body.kind === 'verb') {
+    refuseStale(body.term, run.term);
+    yield { body: { kind: 'answer', ...(await agent.verb(body, run.signal)) } };
+  } else throw new CoveyError('bad-argument', `Cannot begin a bulk stream with a frame of kind "${body.kind}"`);
 }
 
 /** An error becomes the last frame. */

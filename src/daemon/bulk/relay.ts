@@ -25,13 +25,17 @@ import type { Store, View } from '../../raft/store.js';
 import type { BulkRelay, Dispatcher } from '../dispatcher/types.js';
 import type { BulkAgent } from '../session/types.js';
 import { mergeLogs } from './logs.js';
-import { framesMax, pushTo } from './node.js';
+import { carryOut, framesMax, pushTo } from './node.js';
+import { taskFor } from './target.js';
+import { runTaskVerb } from './verbs.js';
 
 export interface RelayOptions {
   readonly store: Store;
   readonly clock: Clock;
   /** Reaches the nodes; undefined while this manager does not lead. */
   readonly dispatcher: () => Pick<Dispatcher, 'openBulk' | 'closeBulk'> | undefined;
+  /** The term in which this manager leads. */
+  readonly term: () => number;
   readonly own: { readonly nodeId: NodeId; readonly agent: BulkAgent };
 }
 
@@ -76,7 +80,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
       if (first.done === true || first.value.body.kind !== 'exec') {
         throw new CoveyError('bad-argument', 'Cannot run anything: the first frame has to say what');
       }
-      const task = runningTask(options.store.view(), first.value.body.taskId);
+      const task = taskFor(options.store.view(), 'exec', first.value.body.taskId);
       const down = openChannel<BulkFrame>(framesMax);
       // Not waited for: it ends with the caller's stream, or with the next frame after `down` has ended.
       void pump(input, down);
@@ -86,6 +90,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
         down.close();
       }
     },
+    runTaskVerb: (request, context) => runTaskVerb({ ...options, open: counted }, request, context.signal),
     logs: (request, context) => mergeLogs({ store: options.store, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
       const up = requests[Symbol.asyncIterator]();
@@ -122,7 +127,7 @@ async function pump(input: AsyncIterator<BulkFrame>, down: Channel<BulkFrame>): 
 function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): OpenTaskStream {
   return async function* (task, start, stream) {
     if (task.nodeId === options.own.nodeId) {
-      yield* onOwnNode(options.own.agent, start, stream);
+      yield* carryOut(options.own.agent, start, { input: stream.down, term: 0, signal: stream.signal });
       return;
     }
     const id = randomBytes(16).toString('hex');
@@ -150,15 +155,6 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
       stream.down.close();
     }
   };
-}
-
-async function* onOwnNode(
-  agent: BulkAgent,
-  start: BulkFrame,
-  stream: { readonly down: Channel<BulkFrame>; readonly signal: AbortSignal },
-): AsyncGenerator<BulkFrame> {
-  if (start.body.kind === 'exec') yield* agent.exec(stream.down, start.body, stream.signal);
-  else if (start.body.kind === 'logs') yield* agent.logs(start.body, stream.signal);
 }
 
 async function arrivalOf(
@@ -205,27 +201,6 @@ async function takeTicket(
   }
   asked.tickets.delete(id);
   return ticket;
-}
-
-/** The task of that id, or beginning of an id, with a container to enter. */
-function runningTask(view: View, text: string): Task {
-  const task = getTask(view, text);
-  if (task.status.state === 'running') return task;
-  throw new CoveyError('task-not-running', `Cannot run anything in task "${text}"`, {
-    state: `it is ${task.status.state}${task.status.error === '' ? '' : `: ${task.status.error}`}`,
-    hint: `covey service ps ${task.serviceName}`,
-  });
-}
-
-export function getTask(view: View, text: string): Task {
-  const exact = view.find('task', text);
-  if (exact !== undefined) return exact;
-  const found = text === '' ? [] : [...view.list('task')].filter(task => task.id.startsWith(text));
-  const [first, second] = found;
-  if (first === undefined) throw new CoveyError('not-found', `Cannot find task "${text}"`);
-  if (second !== undefined)
-    throw new CoveyError('ambiguous', `Cannot tell which task "${text}" is`, { state: `${found.length} begin so` });
-  return first;
 }
 
 function unreachableNode(view: View, task: Task): CoveyError {

@@ -24,9 +24,10 @@ export interface Dispatcher {
   readonly managersChanged: () => void;
 }
 
-/** Exec and Logs of Control, and Bulk of Dispatcher. */
+/** Exec, Logs and verbs of Control, and Bulk of Dispatcher. */
 export interface BulkRelay {
   readonly exec: Handlers<Services['Control']>['exec'];
   readonly logs: Handlers<Services['Control']>['logs'];
+  readonly runTaskVerb: Handlers<Services['Control']>['runTaskVerb'];
   readonly bulk: Handlers<Services['Dispatcher']>['bulk'];
 }

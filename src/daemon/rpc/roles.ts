@@ -63,6 +63,8 @@ export const roleTable: RoleTable = {
     watch: local,
     exec: local,
     logs: local,
+    runTaskVerb: local,
+    restartTasks: local,
   },
 };
 

@@ -291,7 +291,8 @@ function openBulk({ inside, connection }: Link, ticket: string): void {
     const stop = (): void => controller.abort(stopping.reason);
     stopping.addEventListener('abort', stop, { once: true });
     try {
-      await serveBulk({ ticket, open: connection.bulk, agent: inside.agent, signal: controller.signal });
+      const term = (): number => inside.seen.assignments.term;
+      await serveBulk({ ticket, open: connection.bulk, agent: inside.agent, term, signal: controller.signal });
     } catch (error) {
       // Whoever asked is told by the manager.
       inside.log.debug('bulk stream ended', { error });

@@ -13,7 +13,9 @@ import type {
   ManagerMessage,
   NodeDescription,
   TableItem,
+  TaskAnswer,
   TaskReport,
+  VerbStart,
 } from '../../gen/types.js';
 import type { CallOptions, Duplex } from '../../grpc.js';
 
@@ -29,6 +31,7 @@ export interface SessionAgent {
 export interface BulkAgent {
   readonly exec: (frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+  readonly verb: (start: VerbStart, signal: AbortSignal) => Promise<TaskAnswer>;
 }
 
 /** The data plane and resolver of the node. */

@@ -11,6 +11,7 @@
 import { CoveyError } from '../../errors.js';
 import type { Host } from '../../host.js';
 import type { TaskLimits } from '../runtime/resources.js';
+import { type Freezer, openFreezer } from './freezer.js';
 import { makeV1 } from './v1.js';
 import { makeV2 } from './v2.js';
 
@@ -63,6 +64,8 @@ export interface Cgroups {
   readonly monitors: () => ReadonlySet<number>;
   /** Task ids that have a group. */
   readonly tasks: () => readonly string[];
+  /** Holds the processes of a task still. */
+  readonly freezer: Freezer;
   /** For leave: the parent too. What could not be removed is named. */
   readonly removeAll: () => readonly string[];
 }
@@ -74,6 +77,8 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
   const parent = `/${prefix}`;
   const monitorPath = `${parent}/${monitorName}`;
   const taskPath = (taskId: string): string => `${parent}/${taskId}`;
+  const mounts = host.files.findTextSync('/proc/self/mounts') ?? '';
+  const freezer = openFreezer(host, { mounts, parent });
   let monitorsMade = false;
 
   return {
@@ -85,7 +90,11 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
     readLimits: taskId => driver.readLimits(taskPath(taskId)),
     countOomKills: taskId => countOomKills(host, driver, taskPath(taskId)),
     members: taskId => membersBelow(host, driver, taskPath(taskId)),
-    killAll: taskId => killAll(host, driver, taskPath(taskId)),
+    killAll: taskId => {
+      freezer.thaw(taskId); // what stands still does not die on version 1
+      return killAll(host, driver, taskPath(taskId));
+    },
+    freezer,
     remove: taskId => removeEverywhere(host, driver, taskPath(taskId)),
     adoptMonitor: pid => {
       if (!monitorsMade) driver.make(monitorPath, undefined);

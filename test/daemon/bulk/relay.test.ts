@@ -1,8 +1,17 @@
 import t from 'tap';
+import { carryOut } from '../../../src/daemon/bulk/node.js';
 import { openBulkRelay } from '../../../src/daemon/bulk/relay.js';
 import type { BulkRelay } from '../../../src/daemon/dispatcher/types.js';
 import { CoveyError } from '../../../src/errors.js';
-import type { BulkFrame, LogsLine, LogsRequest, LogsStart, Task } from '../../../src/gen/types.js';
+import type {
+  BulkFrame,
+  LogsLine,
+  LogsRequest,
+  LogsStart,
+  Task,
+  TaskAnswer,
+  VerbStart,
+} from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import { asId, type NodeId, type ServiceId } from '../../../src/ids.js';
 import {
@@ -18,6 +27,7 @@ import {
   standsStill,
 } from '../node-fixtures.js';
 import { startManager, startWorker, type TestManager } from '../node-rig.js';
+import { status } from '../object-fixtures.js';
 
 const own = asId<NodeId>('own');
 
@@ -36,6 +46,7 @@ async function startBulk(
         store,
         clock: linuxHost.clock,
         dispatcher: () => dispatcher,
+        term: () => 1,
         own: { nodeId: own, agent: ownAgent.agent },
       });
       return relay;
@@ -57,6 +68,7 @@ function start(taskId: Task['id']): BulkFrame {
       user: '',
       tty: false,
       stdin: true,
+      detach: false,
     },
   };
 }
@@ -133,6 +145,42 @@ t.test('what cannot be run says why', async t => {
   t.match(end?.body, { kind: 'end', problem: { code: 'exec-failed', message: 'Cannot start "nope"' } });
 });
 
+t.test('a verb is carried out by the node of its task, in the term of this manager', async t => {
+  const asked: VerbStart[] = [];
+  const fake = fakeAgent({
+    verb: async start => {
+      asked.push(start);
+      if (start.verb === 'unpause') throw new CoveyError('task-not-paused', 'Cannot unpause');
+      return { status: status('running', { paused: true }), processes: [] };
+    },
+  });
+  const { manager, relay } = await startBulk(t, fake);
+  const worker = await startWorker(t, manager, { name: 'w1', fake });
+  const verb = (task: string, name: VerbStart['verb']): Promise<TaskAnswer> =>
+    relay.runTaskVerb({ task, container: '', verb: name, signal: '' }, adminContext());
+  for (const nodeId of [worker.member.membership.nodeId, own]) {
+    const task = await runningOn(manager, nodeId);
+    t.match(await verb(task.id, 'pause'), { status: { paused: true } });
+    t.match(asked.at(-1), { taskId: task.id, verb: 'pause', term: 1 });
+    await t.rejects(verb(task.id, 'unpause'), { code: 'task-not-paused' });
+  }
+  const idle = await putTask(manager.store, { nodeId: own });
+  const away = await runningOn(manager, asId('elsewhere'));
+  const count = asked.length;
+  await t.rejects(verb(idle.id, 'kill'), { code: 'task-not-running' }, 'known state is enough to refuse');
+  await t.rejects(verb(away.id, 'kill'), { code: 'node-unreachable' });
+  t.equal(asked.length, count);
+});
+
+t.test('a node refuses the verb of a manager that led before', async t => {
+  const answers = carryOut(
+    fakeAgent().agent,
+    { body: { kind: 'verb', taskId: asId('a'), container: '', verb: 'kill', signal: '', term: 3 } },
+    { input: say(), term: 4, signal: AbortSignal.timeout(5_000) },
+  );
+  await t.rejects(collect(answers), { code: 'command-stale' });
+});
+
 // biome-ignore lint/correctness/useYield: a program that does not start says nothing.
 async function* failing(): AsyncGenerator<BulkFrame> {
   throw new CoveyError('exec-failed', 'Cannot start "nope"');
@@ -203,6 +251,7 @@ t.test('a ticket is good for the node it was made for, once', async t => {
       openBulk: (_nodeId, ticket) => tickets.push(ticket) > 0,
       closeBulk: (_nodeId, ticket) => void closed.push(ticket),
     }),
+    term: () => 1,
     own: { nodeId: own, agent: fakeAgent().agent },
   });
   const task = await putTask(store, { nodeId: asId('a') });
@@ -251,7 +300,7 @@ async function putWeb(manager: TestManager): Promise<ServiceId> {
 }
 
 function logsRequest(change: Partial<LogsRequest> = {}): LogsRequest {
-  return { service: 'web', tasks: [], follow: false, tail: -1, sinceMs: 0, ...change };
+  return { service: 'web', tasks: [], follow: false, tail: -1, sinceMs: 0, untilMs: 0, container: '', ...change };
 }
 
 function textOf(line: LogsLine): string {

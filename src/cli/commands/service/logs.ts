@@ -45,6 +45,8 @@ export function logsRequest(args: readonly string[], flags: Flags, nowMs: number
     follow: flags.isOn('follow'),
     tail: tail === 'all' ? -1 : orBadValue('--tail', tail, parseInteger(tail, { min: -1, max: 10_000_000 })),
     sinceMs: since === undefined ? 0 : parseSince(since, nowMs),
+    untilMs: 0,
+    container: '',
   };
 }
 
