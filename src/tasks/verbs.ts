@@ -34,7 +34,7 @@ export interface VerbView {
   readonly paused: boolean;
 }
 
-export type VerbPhase =
+type VerbPhase =
   /** No node has it yet. */
   | 'unplaced'
   /** Its node has it, and makes its containers. */
@@ -52,7 +52,7 @@ export type VerbPhase =
   /** Its node is gone for good. */
   | 'orphaned';
 
-export type VerbAnswer = 'do' | 'done' | ErrorCode;
+type VerbAnswer = 'do' | 'done' | ErrorCode;
 
 const NR = 'task-not-running';
 const END = 'task-ended';
@@ -108,7 +108,7 @@ const phasesOf: Readonly<Record<TaskState, readonly [wanted: VerbPhase, unwanted
   orphaned: ['orphaned', 'orphaned'],
 };
 
-export function phaseOf({ state, desired, paused }: VerbView): VerbPhase {
+function phaseOf({ state, desired, paused }: VerbView): VerbPhase {
   const [wanted, unwanted] = phasesOf[state];
   const phase = desired === 'ready' || desired === 'running' ? wanted : unwanted;
   return phase === 'running' && paused ? 'paused' : phase;

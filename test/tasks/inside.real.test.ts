@@ -308,7 +308,7 @@ t.test('exec', { skip }, async t => {
   await t.test('a task that does not run refuses', async t => {
     const ended = makeTask({ container: { command: ['true'] } });
     await rig.run(ended, 'complete');
-    await t.rejects(exec(rig, execOf(ended, { args: ['true'] })), { code: 'task-not-running' });
+    await t.rejects(exec(rig, execOf(ended, { args: ['true'] })), { code: 'task-ended' });
   });
 });
 
