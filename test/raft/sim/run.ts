@@ -272,10 +272,12 @@ function strike(
   }
 }
 
-/** One member's disk may lose a bit; two could be a majority. */
+/**
+ * One member's disk may lose a bit; two could be a majority. A group that began with fewer than three voters may have a change
+ * under way that makes it two again (`votersMin`), of which one is a half.
+ */
 function flipBit(cluster: Cluster, member: Member, fault: Fault & { readonly kind: 'flip' }): void {
-  const voters = [...cluster.members.values()].map(one => one.node?.status().confState.voters.length ?? 0);
-  if (cluster.flipped || Math.max(...voters) < 3) return;
+  if (cluster.flipped || cluster.setting.voters < 3) return;
   const files = [
     ...member.disk.list('/raft/wal').map(name => `/raft/wal/${name}`),
     ...member.disk.list('/raft/snap').map(name => `/raft/snap/${name}`),
@@ -297,7 +299,7 @@ function changeMembers(cluster: Cluster, random: Random, times: number): void {
     member.start();
     return member.id;
   };
-  const votersMin = cluster.flipped || cluster.setting.voters > 2 ? 3 : 2;
+  const votersMin = cluster.setting.voters > 2 ? 3 : 2;
   for (let time = 0; time < times; time += 1) {
     const change = chooseChange(leader.node!.status().confState, random, { fresh, votersMin });
     if (change) leader.node!.changeMembers(change, () => undefined);
