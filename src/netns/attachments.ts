@@ -16,7 +16,7 @@ export interface Attachments {
   /** The task that has the address, as the resolver knows it. */
   readonly findAsker: (address: string) => Asker | undefined;
   readonly add: (attachment: Attachment) => void;
-  readonly remove: (taskId: TaskId) => Promise<void>;
+  readonly remove: (taskId: TaskId) => void;
   /** Where the task's namespace is pinned. */
   readonly pinOf: (taskId: TaskId) => string;
   /** Reads what an earlier daemon left. Pins without a record are of no use to anybody: they are named, and removed. */
@@ -56,13 +56,14 @@ export function openAttachments({
       files.writeSync(`${recordDir}/${attachment.taskId}`, renderAttachment(attachment));
       keep(attachment);
     },
-    remove: async taskId => {
+    remove: taskId => {
+      // First of all: a record that cannot be removed has to be known, so that it is tried again.
+      files.removeFileSync(`${recordDir}/${taskId}`);
       const gone = records.get(taskId);
       records.delete(taskId);
       for (const address of gone === undefined ? [] : addressesOf(gone)) {
         if (owners.get(address)?.taskId === taskId) owners.delete(address);
       }
-      await files.remove(`${recordDir}/${taskId}`);
     },
     recover: async () => {
       for (const name of await files.list(recordDir)) {

@@ -291,7 +291,7 @@ async function make(state: State, attachment: Attachment): Promise<void> {
   try {
     plane.attach(attachment);
   } catch (error) {
-    await attachments.remove(attachment.taskId);
+    attachments.remove(attachment.taskId);
     throw new CoveyError('network-attach', `Cannot attach task ${attachment.taskId} to its networks`, { cause: error });
   }
   // The set of its own addresses (hairpin) may follow a moment later: nothing leads back to it before it serves.
@@ -316,7 +316,7 @@ async function detach(state: State, taskId: TaskId): Promise<void> {
   const attachment = attachments.find(taskId);
   if (attachment === undefined) return;
   plane.detach(attachment);
-  await attachments.remove(taskId);
+  attachments.remove(taskId);
   follow(state);
 }
 
@@ -326,7 +326,7 @@ async function removeEverything(state: State): Promise<readonly string[]> {
   state.resolver = undefined;
   for (const attachment of attachments.list()) {
     plane.detach(attachment);
-    await attachments.remove(attachment.taskId);
+    attachments.remove(attachment.taskId);
   }
   state.identity = undefined;
   state.remembered = undefined;

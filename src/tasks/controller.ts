@@ -310,9 +310,9 @@ export class TaskController {
   #stop(): void {
     const { engine } = this.#parts;
     this.#healthWatch?.end();
+    const graceMs = stopContainers(engine, this.#task, { containers: this.#containers, graceMs: this.#asked?.graceMs });
     this.#stopping = 'asked';
     this.#stoppedMain = this.#containers[0]?.phase !== 'ended';
-    const graceMs = stopContainers(engine, this.#task, { containers: this.#containers, graceMs: this.#asked?.graceMs });
     this.notePaused(false);
     this.#after(graceMs === 0 ? killedLookMs : graceMs, () => {
       this.#graceOver = true;

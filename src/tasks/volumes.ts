@@ -102,10 +102,10 @@ async function findOrMake(state: State, name: string, request: Request): Promise
   }
   const making = join(state.directory, `${makingPrefix}${name}`);
   // Volumes hold what containers wrote, setuid programs too: only root may look in.
-  await files.makeDirectory(making, { mode: 0o700 });
-  await files.makeDirectory(join(making, '_data'), { mode: 0o755 });
-  await files.changeMode(join(making, '_data'), 0o755);
   try {
+    await files.makeDirectory(making, { mode: 0o700 });
+    await files.makeDirectory(join(making, '_data'), { mode: 0o755 });
+    await files.changeMode(join(making, '_data'), 0o755);
     if (!request.noCopy) await copyFromImage(state, request, join(making, '_data'));
     await files.rename(making, join(state.directory, name));
   } catch (error) {
@@ -165,7 +165,7 @@ async function release(state: State, taskId: TaskId): Promise<void> {
   const { files } = state.host;
   const prefix = anonymousPrefix(taskId);
   for (const name of await files.list(state.directory)) {
-    if (!name.startsWith(prefix) && !name.startsWith(`${removingPrefix}${prefix}`)) continue;
+    if (![prefix, makingPrefix + prefix, removingPrefix + prefix].some(start => name.startsWith(start))) continue;
     const away = name.startsWith(prefix) ? `${removingPrefix}${name}` : name;
     // Out of its name at once: what is half removed is never taken for a volume.
     if (away !== name) await files.rename(join(state.directory, name), join(state.directory, away));

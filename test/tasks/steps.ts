@@ -3,8 +3,8 @@
  * and where the machine refuses. And what must be so after the next daemon has recovered.
  */
 import * as fs from 'node:fs';
-import type { Task } from '../../src/gen/types.js';
-import { dataDirOf, fullSet, processesOf } from './whole.js';
+import type { ContainerSpec, Task } from '../../src/gen/types.js';
+import { dataDirOf, fullSet, processesOf, wholeTask } from './whole.js';
 import type { Stage } from './whole-stage.js';
 
 export const makeSteps: Readonly<Record<string, RegExp>> = {
@@ -35,7 +35,7 @@ export const removeSteps: Readonly<Record<string, RegExp>> = {
   'the exit code': /^see .*exit/,
   'the cgroup': /^removeDirectory \/sys\/fs\/cgroup\/.*<task>$/,
   'the namespace': /^removeNamespace /,
-  'the record of the network': /^remove run\/network\/tasks\//,
+  'the record of the network': /^removeFile run\/network\/tasks\//,
   'the mount of the image': /^unmount /,
   'the upper directory': /^removeTree .*\/upper$/,
   'the state of the runtime': /^removeDirectory run\/runtime\//,
@@ -73,4 +73,24 @@ export async function recoverMade(stage: Stage, task: Task): Promise<readonly st
   if (monitors.length !== 1) problems.push(`${monitors.length} monitors`);
   const swept = await whole.agent.sweep();
   return [...problems, ...swept, ...whole.failures.map(String)];
+}
+
+/** Tasks whose containers the runtime does not make, for as many reasons. */
+export function doomedTasks(): readonly { readonly name: string; readonly task: Task; readonly errorCode: string }[] {
+  const container = (more: Partial<ContainerSpec>): Task => wholeTask({ container: more });
+  return [
+    {
+      name: 'an unknown switch',
+      task: container({ sysctls: { 'net.ipv4.no_such_switch': '1' } }),
+      errorCode: 'container-create',
+    },
+    {
+      name: 'a command that is no program',
+      task: container({ command: ['/etc/passwd'] }),
+      errorCode: 'command-not-found',
+    },
+    { name: 'an unknown user', task: container({ user: 'nobody-here' }), errorCode: 'user-not-found' },
+    { name: 'an unknown image', task: container({ image: 'nope:1' }), errorCode: 'image-not-found' },
+    { name: 'a directory in /proc', task: container({ workingDir: '/proc/self/fd/7' }), errorCode: 'bad-bundle' },
+  ];
 }

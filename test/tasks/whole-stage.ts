@@ -88,7 +88,8 @@ export async function openStage(t: Test, prefix: string): Promise<Stage> {
       const endMs = Date.now() + waitMaxMs;
       while (agent.reports().length > 0 && Date.now() < endMs) await new Promise(resolve => setTimeout(resolve, 2));
       // The kernel takes links down a moment after the namespace that held them.
-      while (remainsOf(place).length > 0 && Date.now() < endMs) await new Promise(resolve => setTimeout(resolve, 10));
+      const gone = Math.min(endMs, Date.now() + 3_000);
+      while (remainsOf(place).length > 0 && Date.now() < gone) await new Promise(resolve => setTimeout(resolve, 10));
       return [
         ...agent.reports().map(({ taskId }) => `report of ${taskId}`),
         ...remainsOf(place),
