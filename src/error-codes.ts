@@ -19,6 +19,15 @@ export const errorCodes = {
   ambiguous: 'The beginning of an id fits more than one object. Give more characters.',
   'already-exists': 'There is an object of that name already.',
   'stale-version': 'The object was changed by somebody else since it was read. Read it again and repeat the change.',
+  'no-revision':
+    'The service has no such earlier spec. The present one and the last ten are kept; `covey service history NAME` lists them.',
+  'no-update': 'The service has no update that could be paused or resumed. The message says how the last one ended.',
+  'update-paused':
+    'An update has stopped before its end: too many of its new tasks failed, nothing went on for its deadline, or a person paused it. What was replaced stays, the other tasks run on. `covey service update --resume NAME` goes on, `covey service rollback NAME` goes back.',
+  'update-incomplete':
+    'An update went to its end although tasks failed, as its failure action or its ratio allows; those still do not run as asked. The message counts them.',
+  'update-rolled-back':
+    'Too many new tasks of an update failed, and its failure action took the service back to its earlier spec. The message names the failure.',
   'no-permission':
     'The kernel refused for want of rights. coveyd has to run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN.',
   'no-space': 'The file system is full (bytes or inodes). Nothing was lost; running tasks go on. Make room and repeat.',

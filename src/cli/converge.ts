@@ -1,8 +1,8 @@
 /**
  * Whether what was asked is so: a pure look at a service, its tasks and the nodes, as the watch has shown them.
  *
- * A service has converged when as many tasks of its present spec run as are wanted and nothing else of it is alive. It has
- * failed when waiting cannot help: a slot ended and its policy starts no other, or a slot was refused twice in a row for
+ * A service has converged when as many tasks of its present spec run as are wanted, nothing else of it is alive, and its update
+ * is over. It has failed when that was paused or rolled back, or when waiting cannot help: a slot ended and its policy starts no other, or a slot was refused twice in a row for
  * something that only a person can mend (no such image, no such command …).
  *
  * Not here: the watch and the clock (wait.ts), how it looks (output/progress.ts).
@@ -61,10 +61,13 @@ export interface ServiceProgress {
   readonly running: number;
   readonly wanted: number;
   readonly lines: readonly TaskLine[];
+  /** How far its update is; empty when none is under way. */
+  readonly note: string;
   readonly outcome:
     | { readonly kind: 'waiting' }
     | { readonly kind: 'done' }
-    | { readonly kind: 'failed'; readonly task: string; readonly why: string; readonly code: ErrorCode };
+    | { readonly kind: 'failed'; readonly task: string; readonly why: string; readonly code: ErrorCode }
+    | { readonly kind: 'not-updated'; readonly why: string; readonly code: ErrorCode };
 }
 
 export interface ProgressInput {
@@ -73,6 +76,8 @@ export interface ProgressInput {
   readonly nodes: NodeNames;
   /** How many tasks there should be; for a global service as the managers count it. */
   readonly wanted: number;
+  /** As the change answered. */
+  readonly asked?: Service;
 }
 
 /** What nobody but a person mends. */
@@ -91,20 +96,25 @@ const lastingCodes: ReadonlySet<string> = new Set([
 ]);
 
 export function progressOf(input: ProgressInput): ServiceProgress {
-  const { service, tasks, nodes, wanted } = input;
+  const { service, tasks, nodes, wanted, asked } = input;
   const slots = slotsOf(tasks, service);
   const alive = tasks.filter(isLive);
-  const running = alive.filter(task => isCurrent(task, service) && task.status.state === 'running').length;
+  // A paused update stays as it is: what somebody asks for meanwhile is so without it.
+  const isOld = isPaused(asked) && isPaused(service);
+  const isCounted = (task: Task): boolean => (isOld ? isWanted(task) : isCurrent(task, service));
+  const running = alive.filter(task => isCounted(task) && task.status.state === 'running').length;
   const finished = slots.filter(slot => isFinished(slot, service)).length;
   const failure = slots.flatMap(slot => findFailure(slot, service) ?? [])[0];
-  const others = alive.filter(task => !(isCurrent(task, service) && task.status.state === 'running')).length;
-  const base = { id: service.id, name: service.spec.name, running, wanted };
+  const others = alive.filter(task => !(isCounted(task) && task.status.state === 'running')).length;
+  const base = { id: service.id, name: service.spec.name, running, wanted, note: noteOf(service) };
   const lines = slots
     .map(slot => lineOf(slot[0] as Task, nodes))
     .concat(alive.filter(task => !slots.some(slot => slot[0] === task)).map(task => lineOf(task, nodes)))
     .sort((a, b) => compareNames(a.name, b.name));
-  if (running + finished >= wanted && running <= wanted && others === 0)
-    return { ...base, lines, outcome: { kind: 'done' } };
+  const isThere = running + finished >= wanted && running <= wanted && others === 0;
+  const update = isOld ? undefined : outcomeOfUpdate(service, asked, isThere);
+  if (update !== undefined) return { ...base, lines, outcome: update };
+  if (isThere) return { ...base, lines, outcome: { kind: 'done' } };
   if (failure === undefined) return { ...base, lines, outcome: { kind: 'waiting' } };
   const { status } = failure;
   const why = status.error || status.message || `the task is ${status.state}`;
@@ -120,15 +130,63 @@ export function progressOf(input: ProgressInput): ServiceProgress {
   };
 }
 
+/** What the update alone decides; undefined: the tasks do. */
+function outcomeOfUpdate(
+  { rollout, specVersion, spec }: Service,
+  asked: Service | undefined,
+  isThere: boolean,
+): ServiceProgress['outcome'] | undefined {
+  if (rollout === undefined || rollout.specVersion < specVersion) return undefined;
+  const ended = (code: ErrorCode, why: string) => ({ kind: 'not-updated', code, why }) as const;
+  const isUndone = rollout.because !== '' && asked !== undefined && rollout.specVersion > asked.specVersion;
+  switch (rollout.state) {
+    case 'updating':
+    case 'rolling-back':
+      return { kind: 'waiting' };
+    case 'paused':
+    case 'rollback-paused':
+      return ended(
+        'update-paused',
+        `the ${rollout.state === 'paused' ? 'update' : 'rollback'} of "${spec.name}" has stopped: ${rollout.message}`,
+      );
+    case 'completed':
+    case 'rolled-back':
+      if (isUndone) return isThere ? ended('update-rolled-back', rollout.because) : { kind: 'waiting' };
+      return isThere || rollout.failed.length === 0 ? undefined : ended('update-incomplete', rollout.message);
+  }
+}
+
+function isPaused(service: Service | undefined): boolean {
+  const state = service?.rollout?.state;
+  return state === 'paused' || state === 'rollback-paused';
+}
+
+function noteOf({ rollout }: Service): string {
+  if (rollout === undefined || rollout.startedAtMs === 0) return '';
+  if (rollout.state !== 'updating' && rollout.state !== 'rolling-back') return '';
+  const failed = rollout.failed.length === 0 ? '' : `, ${rollout.failed.length} failed`;
+  const verb = rollout.state === 'updating' ? 'replaced' : 'taken back';
+  const watched = rollout.done + rollout.failed.length >= rollout.total ? ', watching' : '';
+  return `${rollout.done} of ${rollout.total} ${verb}${failed}${watched}`;
+}
+
+function isWanted({ desired }: Task): boolean {
+  return desired === 'running' || desired === 'ready';
+}
+
+function isMade({ specVersion }: Task, service: Service): boolean {
+  return specVersion >= service.specVersion || service.rollout?.sameVersions.includes(specVersion) === true;
+}
+
 function isCurrent(task: Task, service: Service): boolean {
-  return task.specVersion >= service.specVersion && (task.desired === 'running' || task.desired === 'ready');
+  return isMade(task, service) && isWanted(task);
 }
 
 /** Tasks of the present spec by slot (or node), the newest of each first. */
 function slotsOf(tasks: readonly Task[], service: Service): readonly (readonly Task[])[] {
   const slots = new Map<string, Task[]>();
   for (const task of tasks) {
-    if (task.specVersion < service.specVersion) continue;
+    if (!isMade(task, service)) continue;
     const key = task.slot > 0 ? String(task.slot) : task.nodeId;
     slots.set(key, [...(slots.get(key) ?? []), task]);
   }

@@ -80,10 +80,30 @@ export function serviceRecord({ service, running, wanted }: CountedService): Jso
     labels: spec.labels,
     vips: service.vips.flatMap(vip => vip.addresses),
     removing: service.removing,
+    revision: service.revision ?? 1,
+    update: updateRecord(service),
     version: meta.version,
     owner: meta.owner,
     createdAt: renderTime(meta.createdAtMs),
     updatedAt: renderTime(meta.updatedAtMs),
+  };
+}
+
+/** How far the last change of its tasks is; null when there was none. */
+function updateRecord({ rollout }: Service): JsonRecord | null {
+  if (rollout === undefined) return null;
+  const { state, message, because, total, done, failed } = rollout;
+  const time = (ms: number): string | null => (ms === 0 ? null : renderTime(ms));
+  return {
+    state,
+    message,
+    because,
+    total,
+    replaced: done,
+    failed: [...failed],
+    startedAt: time(rollout.startedAtMs),
+    endedAt: time(rollout.endedAtMs),
+    deadlineAt: time(rollout.deadlineAtMs),
   };
 }
 

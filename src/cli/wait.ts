@@ -121,7 +121,7 @@ export async function waitForServices(context: CliContext, options: WaitForServi
       const { rows, columns } = stdout.size();
       live?.show(renderProgress(latest, { rows: rows - 2, columns: columns - 1, colours: context.colours }));
       if (live === undefined) for (const line of plainProgress(latest, said)) await context.print(line);
-      const failed = latest.find(one => one.outcome.kind === 'failed');
+      const failed = latest.find(one => one.outcome.kind === 'failed' || one.outcome.kind === 'not-updated');
       if (failed !== undefined) throw startError(failed, options.look);
       return latest.length === options.services.length && latest.every(one => one.outcome.kind === 'done')
         ? latest
@@ -145,6 +145,12 @@ export async function waitForServices(context: CliContext, options: WaitForServi
 
 function startError(progress: ServiceProgress, look: string): CoveyError {
   const { outcome } = progress;
+  if (outcome.kind === 'not-updated') {
+    return new CoveyError(outcome.code, `Cannot update "${progress.name}": ${outcome.why}`, {
+      state: `${progress.running} of ${progress.wanted} of "${progress.name}" running`,
+      hint: look,
+    });
+  }
   if (outcome.kind !== 'failed') return new CoveyError('bug', 'Cannot make an error of a service that did not fail');
   return new CoveyError(outcome.code, `Cannot start ${outcome.task}: ${outcome.why}`, {
     state: `${progress.running} of ${progress.wanted} of "${progress.name}" running`,
@@ -174,7 +180,7 @@ async function progressOfAll(
     if (service === undefined || service.meta.version < asked.meta.version) continue;
     const tasks = [...seen.tasks.values()].filter(task => task.serviceId === service.id);
     const wanted = await wantedOf(context, service, tasks.filter(isLive).length);
-    all.push(progressOf({ service, tasks, nodes: seen.nodes, wanted }));
+    all.push(progressOf({ service, tasks, nodes: seen.nodes, wanted, asked }));
   }
   return all;
 }

@@ -184,7 +184,10 @@ function freed({ services, tidy, waiting }: Loops): void {
 function isNews(task: Task, old: Task | undefined): boolean {
   if (old === undefined) return false;
   const { state, attempt } = task.status;
-  return attempt !== old.status.attempt || (state !== old.status.state && (state === 'running' || isEnded(state)));
+  if (attempt !== old.status.attempt) return true;
+  // One that is prepared and held: the old task of its slot may stop now.
+  const decides = state === 'running' || isEnded(state) || (state === 'ready' && task.desired === 'ready');
+  return state !== old.status.state && decides;
 }
 
 function isOther(node: Node, old: Node): boolean {

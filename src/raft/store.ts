@@ -7,7 +7,7 @@
  *
  * The front page of store/. Not here: the log (log.ts, solo-log.ts, node.ts), what is decided (daemon/).
  */
-import type { Cluster, Config, JoinToken, Network, Node, Secret, Service, Task } from '../gen/types.js';
+import type { Cluster, Config, JoinToken, Network, Node, Revision, Secret, Service, Task } from '../gen/types.js';
 import type { ProposeOutcome } from './log.js';
 import type { Once } from './store/clients.js';
 
@@ -36,6 +36,7 @@ export interface Tables {
   readonly network: Network;
   readonly secret: Secret;
   readonly config: Config;
+  readonly revision: Revision;
 }
 
 export type TableName = keyof Tables;

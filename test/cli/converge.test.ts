@@ -1,7 +1,7 @@
 import t from 'tap';
 import { applyEvent, emptySeen, progressOf } from '../../src/cli/converge.js';
 import { plainProgress, renderBar, renderDone, renderProgress } from '../../src/cli/output/progress.js';
-import type { Service, Task } from '../../src/gen/types.js';
+import type { Rollout, Service, Task } from '../../src/gen/types.js';
 import { service, task } from './objects.js';
 
 const nodes = { n1: 'rack1', n2: 'rack2' };
@@ -148,4 +148,72 @@ t.test('the last line says what runs, how long it took and where it answers', as
     renderDone({ ...done, running: 0, wanted: 0 }, { tookMs: 50, url: undefined }),
     'web has no tasks, as asked, after 50 ms',
   );
+});
+
+/** A service whose spec 2 is rolled out, or was. */
+function updated(rollout: Partial<Rollout>, over: Partial<Service> = {}): Service {
+  const base: Rollout = {
+    state: 'updating',
+    specVersion: 2,
+    startedAtMs: 1,
+    endedAtMs: 0,
+    message: '',
+    total: 2,
+    done: 0,
+    progressedAtMs: 1,
+    failed: [],
+    deadlineAtMs: 0,
+    because: '',
+    sameVersions: [],
+  };
+  return { ...service({ replicas: 2, specVersion: 2 }), rollout: { ...base, ...rollout }, ...over };
+}
+
+t.test('an update is over when the managers say so', async t => {
+  const all = [task({ slot: 1, specVersion: 2 }), task({ slot: 2, specVersion: 2 })];
+  const half = [task({ slot: 1, specVersion: 2 }), task({ slot: 2, specVersion: 1 })];
+  const outcome = (asked: Service, seen: Service, tasks: readonly Task[]) =>
+    progressOf({ service: seen, tasks, nodes, wanted: 2, asked });
+  const asked = updated({});
+  t.match(outcome(asked, updated({ done: 2 }), all), {
+    outcome: { kind: 'waiting' },
+    note: '2 of 2 replaced, watching',
+  });
+  t.match(outcome(asked, updated({ done: 1, failed: ['2'] }), half).note, '1 of 2 replaced, 1 failed');
+  t.match(outcome(asked, updated({ state: 'completed' }), all).outcome, { kind: 'done' });
+  t.match(
+    outcome(asked, updated({ state: 'completed' }), half).outcome,
+    { kind: 'waiting' },
+    'the old one still stops',
+  );
+  t.match(outcome(asked, updated({ state: 'completed', failed: ['2'], message: '1 failed' }), half).outcome, {
+    kind: 'not-updated',
+    code: 'update-incomplete',
+  });
+  const stopped = updated({ state: 'paused', message: 'by order' });
+  t.match(outcome(asked, stopped, half).outcome, {
+    kind: 'not-updated',
+    code: 'update-paused',
+    why: 'the update of "web" has stopped: by order',
+  });
+  t.match(
+    outcome(stopped, stopped, half).outcome,
+    { kind: 'done' },
+    'it was paused before something else was asked for',
+  );
+});
+
+t.test('an update that was rolled back is a failure, a rollback that was asked for is none', async t => {
+  const back = { specVersion: 3, sameVersions: [1], because: 'back to revision 1: 1 failed' };
+  const tasks = [task({ slot: 1, specVersion: 3 }), task({ slot: 2, specVersion: 1 })];
+  const outcome = (asked: Service, rollout: Partial<Rollout>) =>
+    progressOf({ service: updated(rollout, { specVersion: 3 }), tasks, nodes, wanted: 2, asked }).outcome;
+  t.match(outcome(updated({}), { ...back, state: 'rolling-back' }), { kind: 'waiting' });
+  t.match(outcome(updated({}), { ...back, state: 'rolled-back' }), {
+    kind: 'not-updated',
+    code: 'update-rolled-back',
+    why: 'back to revision 1: 1 failed',
+  });
+  const ordered = updated({ ...back, because: '' }, { specVersion: 3 });
+  t.match(outcome(ordered, { ...back, because: '', state: 'rolled-back' }), { kind: 'done' });
 });

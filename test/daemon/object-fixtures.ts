@@ -17,6 +17,9 @@ import type {
 } from '../../src/gen/types.js';
 import { asId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
 
+/** Of a service whose tasks were never changed. */
+export const noUpdate = { rollout: undefined, update: undefined, rollback: undefined };
+
 export const meta = { version: 1, createdAtMs: 1_000, updatedAtMs: 1_000, owner: 'uid:0' };
 
 export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {

@@ -27,7 +27,7 @@ export function renderProgress(services: readonly ServiceProgress[], screen: Pro
   const nodeWidth = Math.max(0, ...services.flatMap(one => one.lines.map(line => widthOf(line.node))));
   const heads = services.map(
     one =>
-      `${padText(one.name, nameWidth, 'left')}  ${renderBar(one.running, one.wanted)}  ${one.running} of ${one.wanted} running`,
+      `${padText(one.name, nameWidth, 'left')}  ${renderBar(one.running, one.wanted)}  ${one.running} of ${one.wanted} running${one.note === '' ? '' : ` · ${one.note}`}`,
   );
   const open = services.map(one => (one.outcome.kind === 'done' && services.length > 1 ? [] : one.lines));
   let room = Math.max(1, screen.rows - heads.length);
@@ -80,8 +80,13 @@ export function taskText(line: TaskLine): string {
 
 /** For a pipe: lines for what differs from what was said before. `said` is updated. */
 export function plainProgress(services: readonly ServiceProgress[], said: Map<string, string>): readonly string[] {
+  const notes = services.flatMap(one => {
+    if (one.note === '' || said.get(one.id) === one.note) return [];
+    said.set(one.id, one.note);
+    return [`${one.name}  ${one.note}`];
+  });
   const telling = new Set(['pending', 'running', 'complete', 'failed', 'rejected', 'orphaned']);
-  return services.flatMap(one =>
+  const tasks = services.flatMap(one =>
     one.lines.flatMap(line => {
       if (!telling.has(line.state) || (line.state === 'pending' && line.why === '')) return [];
       const text = taskText(line);
@@ -90,6 +95,7 @@ export function plainProgress(services: readonly ServiceProgress[], said: Map<st
       return [`${line.name}  ${line.node || '-'}  ${text}`];
     }),
   );
+  return [...tasks, ...notes];
 }
 
 /** "web is running: 3 of 3 after 4.2 s · http://10.0.0.11:8080 and every other node". */

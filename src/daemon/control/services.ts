@@ -9,18 +9,27 @@ import type { ListServicesResponse, ListTasksResponse, Service, ServiceSpec, Tas
 import { newId, type ServiceId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
 
+import { isCurrent, type Revised, reviseService, writesOfRevised } from '../orchestrate/revisions.js';
 import { isWanted } from '../orchestrate/slot.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { refuseAt } from './check.js';
 import { getObject, getTasks, selectObjects } from './find.js';
 import { type Change, type ControlHandlers, change, type Parts } from './parts.js';
 import { checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
-import { isSame } from './same.js';
+import { updateHandlers } from './updates.js';
 import { checkServiceSpec } from './validate.js';
+import { describeSpecChange } from './words.js';
 
 type ServiceHandlers = Pick<
   ControlHandlers,
-  'listServices' | 'createService' | 'updateService' | 'removeService' | 'listTasks'
+  | 'listServices'
+  | 'createService'
+  | 'updateService'
+  | 'removeService'
+  | 'listTasks'
+  | 'rollbackService'
+  | 'holdUpdate'
+  | 'listRevisions'
 >;
 
 export function serviceHandlers(parts: Parts): ServiceHandlers {
@@ -39,7 +48,7 @@ export function serviceHandlers(parts: Parts): ServiceHandlers {
       await change(parts, context, view => {
         const old = getObject(view, 'service', id);
         checkVersion(old, version);
-        return [putService(planUpdate(view, old, spec))];
+        return writesOfRevised(planUpdate(view, old, spec));
       });
       return getObject(store.view(), 'service', id);
     },
@@ -49,6 +58,7 @@ export function serviceHandlers(parts: Parts): ServiceHandlers {
       return { id };
     },
     listTasks: async request => listTasks(store.view(), request),
+    ...updateHandlers(parts),
   };
 }
 
@@ -66,14 +76,14 @@ function planService(view: View, spec: ServiceSpec, id: ServiceId): Change<'serv
   return newService(id, resolveSpec(view, spec, nothingUpcoming));
 }
 
-function planUpdate(view: View, old: Service, spec: ServiceSpec): Change<'service'> {
+function planUpdate(view: View, old: Service, spec: ServiceSpec): Revised {
   if (old.removing) throw new CoveyError('not-found', `Cannot update service "${old.spec.name}": it is being removed`);
   checkPortsFree(
     view,
     spec,
     [...view.list('service')].filter(other => other.id !== old.id),
   );
-  return changedService(old, resolveSpec(view, spec, nothingUpcoming));
+  return changedService(view, old, resolveSpec(view, spec, nothingUpcoming));
 }
 
 function checkVersion(old: Service, version: number): void {
@@ -89,17 +99,12 @@ export function newService(id: ServiceId, spec: ServiceSpec): Change<'service'> 
 }
 
 /** The service with another spec; tasks are replaced when what they are made from has changed. */
-export function changedService(old: Service, spec: ServiceSpec): Change<'service'> {
+export function changedService(view: View, old: Service, spec: ServiceSpec): Revised {
   const refuse = refuseAt(`service "${old.spec.name}"`);
   if (spec.name !== old.spec.name) refuse(`its name can't become "${spec.name}"; create another service`);
   if (spec.mode.kind !== old.spec.mode.kind) refuse(`its mode can't become ${spec.mode.kind}; create another service`);
   if (spec.stack !== old.spec.stack) refuse("it can't move to another stack");
-  const isOther = !isSame(spec.task, old.spec.task) || !isSame(hostPorts(spec), hostPorts(old.spec));
-  return { ...old, spec, specVersion: old.specVersion + (isOther ? 1 : 0), removing: false };
-}
-
-function hostPorts(spec: ServiceSpec): readonly unknown[] {
-  return spec.ports.filter(port => port.mode === 'host');
+  return reviseService(view, old, spec, { kind: 'update', changes: describeSpecChange(old.spec, spec) });
 }
 
 /** Marks services as removed; their ports are taken back at once, their tasks are stopped, then they go. */
@@ -125,12 +130,7 @@ function listServices(
 
 /** Runs, is meant to, and is made from the present spec. */
 function isCounted(task: Task, service: Service): boolean {
-  return (
-    task.status.state === 'running' &&
-    isWanted(task.desired) &&
-    task.specVersion === service.specVersion &&
-    !task.superseded
-  );
+  return task.status.state === 'running' && isWanted(task.desired) && isCurrent(task, service) && !task.superseded;
 }
 
 function wantedCount(view: View, { spec, removing }: Service): number {

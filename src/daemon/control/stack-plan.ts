@@ -13,6 +13,7 @@ import type { Random } from '../../host.js';
 import { type NetworkId, newId, type ServiceId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
 import { findOverlap } from '../allocate/subnets.js';
+import { writesOfRevised } from '../orchestrate/revisions.js';
 import { fixedNetworkSpec } from '../tables.js';
 import { checkName, findDuplicate, refuseAt } from './check.js';
 import { planNetwork } from './networks.js';
@@ -175,13 +176,17 @@ function planServices(
     const change = (kind: StackChange['kind'], details: readonly string[]) =>
       changes.push({ kind, object: 'service', name: spec.name, details });
     if (old !== undefined && old.spec.stack !== stack) throw takenError('service', spec.name, old.spec.stack);
-    const next = old === undefined ? newService(newId<ServiceId>(random.bytes), spec) : changedService(old, spec);
+    const revised =
+      old === undefined
+        ? { service: newService(newId<ServiceId>(random.bytes), spec), revisions: [], forgotten: [] }
+        : changedService(view, old, spec);
+    const next = revised.service;
     ids.push(next.id);
     if (old === undefined) change('create', describeService(spec));
     else if (old.removing) change('create', [...describeService(spec), 'in place of the one that is being removed']);
     else change(isSame(old.spec, spec) ? 'unchanged' : 'update', describeChange(old.spec, spec));
     if (old !== undefined && !old.removing && isSame(old.spec, spec)) continue;
-    writes.push({ kind: 'put', table: 'service', object: next });
+    writes.push(...writesOfRevised(revised));
     if (old !== undefined && next.specVersion > old.specVersion) rolled.push(spec);
   }
   for (const service of surplus) {

@@ -3,7 +3,15 @@
  *
  * Called by services.ts, networks.ts and stacks.ts. Not here: what depends on other objects (resolve.ts).
  */
-import type { NetworkSpec, PortSpec, Resources, RestartPolicy, ServiceSpec, TaskSpec } from '../../gen/types.js';
+import type {
+  NetworkSpec,
+  PortSpec,
+  Resources,
+  RestartPolicy,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from '../../gen/types.js';
 import { portKey } from '../allocate/ports.js';
 import { parsePrefix } from '../allocate/prefix.js';
 import { parseConstraint } from '../schedule/constraints.js';
@@ -14,6 +22,8 @@ import { checkContainers } from './containers.js';
 const replicasMax = 10_000;
 const memoryMin = 4 << 20;
 const cpuMin = 1_000_000;
+/** An update needs some time for each task. */
+const deadlineMinMs = 1_000;
 
 export function checkServiceSpec(spec: ServiceSpec, path: string): void {
   checkName(spec.name, `${path}.name`);
@@ -24,6 +34,20 @@ export function checkServiceSpec(spec: ServiceSpec, path: string): void {
   }
   checkTask(spec.task, `${path}.task`);
   checkPorts(spec, path);
+  checkUpdate(spec.update, `${path}.update`);
+  checkUpdate(spec.rollback, `${path}.rollback`);
+  if (spec.rollback?.failureAction === 'rollback') {
+    refuseAt(`${path}.rollback.failureAction`)('a rollback is not rolled back; use pause or continue');
+  }
+}
+
+function checkUpdate(config: UpdateConfig | undefined, path: string): void {
+  if (config === undefined) return;
+  const { maxFailureRatio: ratio, deadlineMs } = config;
+  if (!(ratio >= 0 && ratio <= 1)) refuseAt(`${path}.maxFailureRatio`)(`${ratio} is not within 0 and 1`);
+  if (deadlineMs !== undefined && deadlineMs < deadlineMinMs) {
+    refuseAt(`${path}.deadlineMs`)(`${deadlineMs} ms is less than ${deadlineMinMs} ms`);
+  }
 }
 
 function checkTask(task: TaskSpec, path: string): void {

@@ -3,7 +3,8 @@
  *
  * Pure. Called by stack-plan.ts. Not here: what follows from a change (services.ts).
  */
-import type { ContainerSpec, PortSpec, ServiceSpec, TaskSpec } from '../../gen/types.js';
+import type { ContainerSpec, PortSpec, ServiceSpec, TaskSpec, UpdateConfig } from '../../gen/types.js';
+import { replacesTasks } from '../orchestrate/spec-change.js';
 import { isSame } from './same.js';
 
 export function describeService({ mode, task }: ServiceSpec): readonly string[] {
@@ -12,15 +13,28 @@ export function describeService({ mode, task }: ServiceSpec): readonly string[] 
 }
 
 export function describeChange(old: ServiceSpec, spec: ServiceSpec): readonly string[] {
-  const rolls = !isSame(old.task, spec.task);
+  const rolls = replacesTasks(old, spec);
+  return [...describeSpecChange(old, spec), ...(rolls ? [describeUpdate(spec.update)] : [])];
+}
+
+/** The same without what follows from it. */
+export function describeSpecChange(old: ServiceSpec, spec: ServiceSpec): readonly string[] {
   return [
     ...describeMode(old, spec),
     ...describeTask(old.task, spec.task),
     ...describeList('port', old.ports.map(renderPort), spec.ports.map(renderPort)),
     ...(isSame(old.labels, spec.labels) ? [] : ['labels changed']),
     ...(old.endpointMode === spec.endpointMode ? [] : [`endpoint mode ${old.endpointMode} -> ${spec.endpointMode}`]),
-    ...(rolls ? ['update 1 at a time, stop first'] : []),
+    ...(['update', 'rollback'] as const).flatMap(key => (isSame(old[key], spec[key]) ? [] : [`${key} config changed`])),
   ];
+}
+
+function describeUpdate(config: UpdateConfig | undefined): string {
+  const { parallelism = 1, order = 'stop-first', failureAction = 'pause' } = config ?? {};
+  const words = [parallelism === 0 ? 'all at once' : `${parallelism} at a time`, order.replace('-', ' ')];
+  if (failureAction === 'rollback') words.push('back after too many failures');
+  if (failureAction === 'continue') words.push('whatever fails');
+  return `update ${words.join(', ')}`;
 }
 
 function describeMode({ mode: old }: ServiceSpec, { mode }: ServiceSpec): readonly string[] {

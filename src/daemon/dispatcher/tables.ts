@@ -82,12 +82,15 @@ export function concernsTables(event: StoreEvent): boolean {
       return after !== (event.old === undefined ? '' : nodeMark(event.old));
     }
     case 'service':
+      // How far an update is concerns nobody's tables.
+      return event.kind === 'delete' || event.old === undefined || serviceMark(event.object) !== serviceMark(event.old);
     case 'network':
       return true;
     case 'cluster':
     case 'joinToken':
     case 'secret':
     case 'config':
+    case 'revision':
       return false;
   }
 }
@@ -184,6 +187,10 @@ function serviceItem(service: Service): TableItem {
       networks: namesByNetwork(service),
     },
   };
+}
+
+function serviceMark(service: Service): string {
+  return JSON.stringify(serviceItem(service));
 }
 
 /** Each network of the service with all names it is known by there: its own, the one without the stack, its aliases. */

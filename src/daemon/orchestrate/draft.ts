@@ -16,7 +16,7 @@ export interface Draft {
   readonly writes: () => readonly Write[];
 }
 
-type DraftTable = 'service' | 'task' | 'network';
+type DraftTable = 'service' | 'task' | 'network' | 'revision';
 /** New content by id; undefined: deleted. */
 type Changed = { readonly [Name in DraftTable]: Map<string, Tables[Name] | undefined> };
 
@@ -30,6 +30,7 @@ export function openDraft(base: View): Draft {
     service: new Map(),
     task: new Map(),
     network: new Map(),
+    revision: new Map(),
   };
   const overlay = <Name extends TableName>(table: Name): ReadonlyMap<string, Tables[Name] | undefined> => {
     const all: Partial<Record<TableName, ReadonlyMap<string, unknown>>> = changed;
@@ -80,6 +81,10 @@ function writesOf(base: View, changed: Changed): readonly Write[] {
   const deleted: Write[] = [];
   for (const object of changed.network.values())
     if (object !== undefined) puts.push({ kind: 'put', table: 'network', object });
+  for (const [id, object] of changed.revision) {
+    if (object !== undefined) puts.push({ kind: 'put', table: 'revision', object });
+    else deleted.push({ kind: 'delete', table: 'revision', id });
+  }
   for (const [id, object] of changed.service) {
     if (object !== undefined) puts.push({ kind: 'put', table: 'service', object });
     else deleted.push({ kind: 'delete', table: 'service', id });

@@ -8,8 +8,8 @@
  */
 import type { Node, Task } from '../../gen/types.js';
 import type { NodeId } from '../../ids.js';
-import { planRollout } from './rollout.js';
 import { byAge, type Circumstances, type Footing, isLive, planSlot, type Slot, type Step } from './slot.js';
+import { planUpdate } from './update.js';
 
 export function planGlobal(
   { nodes, admits }: { readonly nodes: readonly Node[]; readonly admits: (node: Node) => boolean },
@@ -31,12 +31,12 @@ export function planGlobal(
   const patient: Circumstances = { ...circumstances, footing: task => patience(circumstances.footing(task)) };
   const planned = slots.map(slot => ({ slot, plan: planSlot(slot, patient) }));
   const reachable = planned.filter(
-    ({ plan }) => plan.keep === undefined || circumstances.footing(plan.keep) !== 'lost',
+    ({ slot, plan }) => slot.mayCreate && (plan.keep === undefined || circumstances.footing(plan.keep) !== 'lost'),
   );
   return [
     ...planned.flatMap(({ plan }) => plan.steps),
     ...steps,
-    ...planRollout(reachable, patient),
+    ...planUpdate(reachable, patient),
     ...wanted.filter(task => !present.has(task.nodeId)).map(removed),
   ];
 }

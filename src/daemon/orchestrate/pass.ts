@@ -8,7 +8,7 @@
  * schedule/).
  */
 
-import type { Node, Service, Task, TaskStatus } from '../../gen/types.js';
+import type { Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.js';
 import type { Random } from '../../host.js';
 import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
@@ -28,9 +28,11 @@ import { failuresByNode, type Placement, planPlacement } from '../schedule/place
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
+import { paused } from './progress.js';
 import { planReap } from './reap.js';
 import { planReplicas } from './replicated.js';
-import { type Circumstances, type Footing, isWanted, type Step } from './slot.js';
+import { findTarget, isCurrent, revisionsOf, rolledBack } from './revisions.js';
+import { type Circumstances, type Footing, isWanted, type Room, type Step } from './slot.js';
 
 /** In whose name a pass writes: the owners of all edges that it may take. */
 export const passPrincipal = 'system:orchestrate+allocate+schedule+reconcile+reap';
@@ -84,10 +86,8 @@ export function planPass(
     passing,
     planOrphans(tasksOf(passing), task => footingOf(draft.view, task)),
   );
-  takeSteps(
-    passing,
-    service === undefined || service.removing ? planRemoval(tasksOf(passing)) : planWanted(passing, service),
-  );
+  if (service === undefined || service.removing) takeSteps(passing, planRemoval(tasksOf(passing)));
+  else takeWanted(passing, service);
   if (service !== undefined && !service.removing) {
     allocate(passing);
     schedule(passing);
@@ -141,13 +141,15 @@ function planRemoval(tasks: readonly Task[]): readonly Step[] {
 
 function planWanted(passing: Passing, service: Service): readonly Step[] {
   const { view } = passing.draft;
+  const { spec, rollout } = service;
   const circumstances: Circumstances = {
-    specVersion: service.specVersion,
+    isCurrent: task => isCurrent(task, service),
     nowMs: passing.nowMs,
     footing: task => footingOf(view, task),
-    obstacle: obstacleOf(view, service),
+    room: roomOf(view, service),
+    update: { rollout, update: spec.update, rollback: spec.rollback },
   };
-  const { mode } = service.spec;
+  const { mode } = spec;
   if (mode.kind === 'replicated') {
     const footing = (task: Task): Footing => (isOutOfPlace(view, task) ? 'draining' : footingOf(view, task));
     return planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing });
@@ -158,6 +160,31 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
   return planGlobal({ nodes, admits }, tasksOf(passing), circumstances);
 }
 
+/** All steps, or, when the update has failed and that is to be undone, only that: the next pass begins with the earlier spec. */
+function takeWanted(passing: Passing, service: Service): void {
+  const steps = planWanted(passing, service);
+  const failed = steps.find(step => step.kind === 'roll-back');
+  if (failed === undefined) {
+    takeSteps(passing, steps);
+    return;
+  }
+  const { draft } = passing;
+  const target = findTarget(draft.view, service);
+  const { rollout } = service;
+  if (target === undefined) {
+    const message = `${failed.because}; there is no earlier revision to go back to`;
+    if (rollout !== undefined) draft.put('service', { ...service, rollout: paused(rollout, message, passing.nowMs) });
+  } else {
+    const { service: next, revisions, forgotten } = rolledBack(draft.view, service, target);
+    const because = `back to revision ${target.number}: ${failed.because}`;
+    const { meta } = service;
+    draft.put('service', { ...next, meta, rollout: next.rollout && { ...next.rollout, because } });
+    for (const revision of revisions) draft.put('revision', { ...revision, meta: freshMeta(passing.nowMs) });
+    for (const id of forgotten) draft.remove('revision', id);
+  }
+  passing.isMore = true;
+}
+
 /** Its node has changed and does not meet the constraints any more that the task was placed by. */
 function isOutOfPlace(view: View, task: Task): boolean {
   const { constraints } = task.spec.placement;
@@ -165,8 +192,8 @@ function isOutOfPlace(view: View, task: Task): boolean {
   return node !== undefined && node.status.state === 'ready' && findUnmet(constraints, node) !== undefined;
 }
 
-/** Whether a task of the present spec would find a place once a given old one is gone; looked up when first asked. */
-function obstacleOf(view: View, service: Service): (task: Task) => string | undefined {
+/** Where a task of the present spec would find a place, beside a given old one or once that is gone; looked up when asked. */
+function roomOf(view: View, service: Service): (task: Task) => Room {
   let look: { readonly usages: ReadonlyMap<string, NodeUsage>; readonly anywhere: Placement } | undefined;
   const { task: spec, mode } = service.spec;
   const demand: Demand = {
@@ -179,12 +206,12 @@ function obstacleOf(view: View, service: Service): (task: Task) => string | unde
       const usages = surveyNodes(view.list('node'), view.list('task'));
       look = { usages, anywhere: planPlacement(mode.kind === 'global' ? [] : usages.values(), demand, preferences) };
     }
-    if (look.anywhere.kind === 'node') return undefined;
     const usage = look.usages.get(task.nodeId);
-    const instead = usage === undefined ? [] : [withoutTask(usage, task)];
-    const placement = planPlacement(instead, demand, preferences);
-    if (placement.kind === 'node') return undefined;
-    return mode.kind === 'global' ? placement.message : look.anywhere.message;
+    const beside =
+      mode.kind === 'global' ? planPlacement(usage === undefined ? [] : [usage], demand, preferences) : look.anywhere;
+    if (beside.kind === 'node') return { kind: 'beside' };
+    const instead = planPlacement(usage === undefined ? [] : [withoutTask(usage, task)], demand, preferences);
+    return { kind: instead.kind === 'node' ? 'instead' : 'nowhere', message: beside.message };
   };
 }
 
@@ -194,6 +221,8 @@ function takeSteps(passing: Passing, steps: readonly Step[]): void {
 
 function takeStep(passing: Passing, step: Step): void {
   const { draft, wakeAtMs } = passing;
+  if (step.kind === 'rollout') storeRollout(passing, step.rollout);
+  if (step.kind === 'roll-back' || step.kind === 'rollout') return;
   if (step.kind === 'say') passing.isWaiting = true;
   if (step.kind !== 'wake' && passing.stepsLeft === 0) {
     passing.isMore = true;
@@ -205,7 +234,14 @@ function takeStep(passing: Passing, step: Step): void {
   else changeTask(passing, step);
 }
 
-function changeTask({ draft, nowMs, freed }: Passing, step: Exclude<Step, { kind: 'wake' | 'create' }>): void {
+function storeRollout({ draft, serviceId }: Passing, rollout: Rollout): void {
+  const service = draft.view.find('service', serviceId);
+  if (service !== undefined) draft.put('service', { ...service, rollout });
+}
+
+type TaskStep = Exclude<Step, { kind: 'wake' | 'create' | 'rollout' | 'roll-back' }>;
+
+function changeTask({ draft, nowMs, freed }: Passing, step: TaskStep): void {
   const task = draft.view.find('task', step.task);
   if (task === undefined) return;
   if (step.kind === 'delete') {
@@ -217,7 +253,7 @@ function changeTask({ draft, nowMs, freed }: Passing, step: Exclude<Step, { kind
   if (step.kind !== 'say' || next.status !== task.status) draft.put('task', next);
 }
 
-function changed(task: Task, step: Exclude<Step, { kind: 'wake' | 'create' | 'delete' }>, nowMs: number): Task {
+function changed(task: Task, step: Exclude<TaskStep, { kind: 'delete' }>, nowMs: number): Task {
   switch (step.kind) {
     case 'retire':
       return { ...task, desired: step.desired, superseded: false };
@@ -249,7 +285,7 @@ function newTask(
     nodeId: step.nodeId ?? asId<NodeId>(''),
     spec: service.spec.task,
     specVersion: service.specVersion,
-    desired: mustWait ? 'ready' : 'running',
+    desired: mustWait || step.isHeld === true ? 'ready' : 'running',
     status: {
       state: 'new',
       sinceMs: nowMs,
@@ -343,4 +379,5 @@ function candidateOf(usages: ReadonlyMap<string, NodeUsage>, nodeId: string): re
 function removeService({ draft, nowMs, freed }: Passing, service: Service): void {
   freed.push(...service.vips.map(vip => ({ ...vip, atMs: nowMs })));
   draft.remove('service', service.id);
+  for (const { id } of revisionsOf(draft.view, service)) draft.remove('revision', id);
 }

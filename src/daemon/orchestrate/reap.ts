@@ -43,6 +43,8 @@ function usedIds(view: View): ReadonlySet<string> {
   const used = new Set<string>();
   const specs = [
     ...[...view.list('service')].map(service => service.spec.task),
+    // What a rollback needs is kept as long as one may lead there.
+    ...[...view.list('revision')].map(revision => revision.spec.task),
     ...[...view.list('task')].filter(task => !isEnded(task.status.state)).map(task => task.spec),
   ];
   for (const spec of new Set(specs)) {

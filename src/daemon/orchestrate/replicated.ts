@@ -7,8 +7,8 @@
  * Called by pass.ts. Not here: what happens within a slot (slot.ts), choosing nodes (schedule/place.ts), deletion (reap.ts).
  */
 import type { Task } from '../../gen/types.js';
-import { planRollout } from './rollout.js';
 import { byAge, type Circumstances, isLive, planSlot, type Slot, type Step } from './slot.js';
+import { planUpdate } from './update.js';
 
 export function planReplicas(replicas: number, tasks: readonly Task[], circumstances: Circumstances): readonly Step[] {
   const slots = slotsOf(tasks);
@@ -19,7 +19,7 @@ export function planReplicas(replicas: number, tasks: readonly Task[], circumsta
   return [
     ...freeNumbers(slots, -surplus).map(created),
     ...planned.flatMap(({ plan }) => plan.steps),
-    ...planRollout(planned, circumstances),
+    ...planUpdate(planned, circumstances),
     ...retired.flatMap(slot => slot.tasks).map(removed),
   ];
 }

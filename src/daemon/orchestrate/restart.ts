@@ -29,7 +29,7 @@ export function planRestart(task: Task): Restart {
   if (state === 'orphaned' || state === 'shutdown') return { kind: 'restart', startAfterMs: 0, failures: 0, restarts };
   if (policy.condition === 'none') return { kind: 'stay', because: 'its restart condition is none' };
   if (policy.condition === 'on-failure' && state === 'complete') return { kind: 'stay', because: 'it completed' };
-  const endedAtMs = task.meta.updatedAtMs;
+  const endedAtMs = task.endedAtMs ?? task.meta.updatedAtMs;
   const used = attemptsUsed(restarts, policy, endedAtMs);
   if (policy.attemptsMax > 0 && used >= policy.attemptsMax) {
     return { kind: 'stay', because: `${used} of ${policy.attemptsMax} attempts are used up` };

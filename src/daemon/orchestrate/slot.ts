@@ -7,7 +7,7 @@
  *
  * Called by replicated.ts and global.ts. Not here: how many places there are, old specs (rollout.ts), deletion (reap.ts).
  */
-import type { DesiredState, RestartHistory, Task } from '../../gen/types.js';
+import type { DesiredState, RestartHistory, Rollout, Task, UpdateConfig } from '../../gen/types.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
 import { planRestart } from './restart.js';
@@ -23,6 +23,8 @@ export type Step =
       readonly startAfterMs: number;
       readonly failures: number;
       readonly restarts: RestartHistory | undefined;
+      /** Prepared only, until it is told to start. */
+      readonly isHeld?: boolean;
     }
   /** Desired rises to that. */
   | { readonly kind: 'retire'; readonly task: TaskId; readonly desired: 'shutdown' | 'remove' }
@@ -34,7 +36,11 @@ export type Step =
   /** Why nothing happens to it. */
   | { readonly kind: 'say'; readonly task: TaskId; readonly message: string }
   /** Look at the service again at that time. */
-  | { readonly kind: 'wake'; readonly atMs: number };
+  | { readonly kind: 'wake'; readonly atMs: number }
+  /** How far the update is. */
+  | { readonly kind: 'rollout'; readonly rollout: Rollout }
+  /** The update failed: an earlier spec again, and nothing else in this pass. */
+  | { readonly kind: 'roll-back'; readonly because: string };
 
 export interface Slot {
   readonly number: number;
@@ -47,17 +53,33 @@ export interface Slot {
 }
 
 export interface Circumstances {
-  readonly specVersion: number;
+  /** Made from what the service asks for now. */
+  readonly isCurrent: (task: Task) => boolean;
   readonly nowMs: number;
   readonly footing: (task: Task) => Footing;
-  /** Why a successor of a running task would find no place if it went. */
-  readonly obstacle: (task: Task) => string | undefined;
+  readonly room: (task: Task) => Room;
+  readonly update: Updating;
+}
+
+/** Where the successor of a running task would find a place: while that still runs, only when it has gone, or nowhere. */
+export type Room =
+  | { readonly kind: 'beside' }
+  | { readonly kind: 'instead'; readonly message: string }
+  | { readonly kind: 'nowhere'; readonly message: string };
+
+/** What the service says about replacing its tasks. */
+export interface Updating {
+  readonly rollout: Rollout | undefined;
+  readonly update: UpdateConfig | undefined;
+  readonly rollback: UpdateConfig | undefined;
 }
 
 export interface SlotPlan {
   readonly steps: readonly Step[];
   /** The task that fills the slot. */
   readonly keep: Task | undefined;
+  /** The task that is to take the place of the kept one when that is of another spec. */
+  readonly successor: Task | undefined;
 }
 
 /** Wanted to live and not ended. */
@@ -73,13 +95,17 @@ export function planSlot(slot: Slot, circumstances: Circumstances): SlotPlan {
   const { footing } = circumstances;
   const [only] = slot.tasks;
   // Nearly all slots, nearly always.
-  if (only !== undefined && slot.tasks.length === 1 && isSettled(only, circumstances)) return { keep: only, steps: [] };
+  if (only !== undefined && slot.tasks.length === 1 && isSettled(only, circumstances)) {
+    return { keep: only, successor: undefined, steps: [] };
+  }
   const live = slot.tasks.filter(isLive);
   const good = live.filter(task => ['unplaced', 'fine'].includes(footing(task)));
   const displaced = live.filter(task => !good.includes(task));
-  const keep = [...good].sort(byMerit)[0];
-  if (keep !== undefined) return { keep, steps: planKept(keep, { slot, good, displaced, circumstances }) };
-  return { keep, steps: planEmpty(slot, displaced, circumstances) };
+  const keep = [...good].sort(byMerit(circumstances))[0];
+  if (keep === undefined) return { keep, successor: undefined, steps: planEmpty(slot, displaced, circumstances) };
+  const rivals = circumstances.isCurrent(keep) ? [] : good.filter(circumstances.isCurrent);
+  const successor = rivals.sort(byAge).at(-1);
+  return { keep, successor, steps: planKept(keep, { slot, good, successor, displaced, circumstances }) };
 }
 
 function isSettled(task: Task, { footing }: Circumstances): boolean {
@@ -87,14 +113,14 @@ function isSettled(task: Task, { footing }: Circumstances): boolean {
   return ['unplaced', 'fine'].includes(footing(task));
 }
 
-/** Running before not, the newer spec, the replacement before what it replaced, the newer task. */
-function byMerit(a: Task, b: Task): number {
-  return (
+/** Running before not, the present spec, the newer one, the replacement before what it replaced, the newer task. */
+function byMerit({ isCurrent }: Circumstances): (a: Task, b: Task) => number {
+  return (a, b) =>
     Number(b.status.state === 'running') - Number(a.status.state === 'running') ||
+    Number(isCurrent(b)) - Number(isCurrent(a)) ||
     b.specVersion - a.specVersion ||
     Number(a.superseded) - Number(b.superseded) ||
-    byAge(b, a)
-  );
+    byAge(b, a);
 }
 
 /** Oldest first. */
@@ -105,17 +131,19 @@ export function byAge(a: Task, b: Task): number {
 interface Kept {
   readonly slot: Slot;
   readonly good: readonly Task[];
+  readonly successor: Task | undefined;
   readonly displaced: readonly Task[];
   readonly circumstances: Circumstances;
 }
 
-function planKept(keep: Task, { slot, good, displaced, circumstances }: Kept): readonly Step[] {
+function planKept(keep: Task, { slot, good, successor, displaced, circumstances }: Kept): readonly Step[] {
   const { nowMs, footing } = circumstances;
   const steps: Step[] = good
-    .filter(task => task !== keep)
+    .filter(task => task !== keep && task !== successor)
     .map(task => ({ kind: 'retire', task: task.id, desired: 'shutdown' }));
   if (keep.superseded) steps.push({ kind: 'supersede', task: keep.id, superseded: false });
-  if (keep.desired === 'ready') {
+  // One that was prepared beside an old one starts when that has ended, which is then the next thing to happen here.
+  if (keep.desired === 'ready' && !slot.tasks.some(isStopping)) {
     if (keep.startAfterMs <= nowMs) steps.push({ kind: 'start', task: keep.id });
     else steps.push({ kind: 'wake', atMs: keep.startAfterMs });
   }
@@ -127,33 +155,37 @@ function planKept(keep: Task, { slot, good, displaced, circumstances }: Kept): r
   return steps;
 }
 
-function planEmpty(
-  slot: Slot,
-  displaced: readonly Task[],
-  { specVersion, nowMs, footing }: Circumstances,
-): readonly Step[] {
-  const { number, nodeId } = slot;
+function planEmpty(slot: Slot, displaced: readonly Task[], circumstances: Circumstances): readonly Step[] {
+  const { footing, isCurrent } = circumstances;
   const steps: Step[] = displaced.filter(task => footing(task) === 'lost').flatMap(supersede);
   const newest = slot.tasks.filter(task => task.desired !== 'remove' && isEnded(task.status.state)).at(-1);
-  const isStopping = slot.tasks.some(
-    task =>
-      task.desired === 'shutdown' && !isEnded(task.status.state) && stateRank(task.status.state) > stateRank('pending'),
-  );
-  const atOnce: Step = { kind: 'create', slot: number, nodeId, startAfterMs: 0, failures: 0, restarts: undefined };
-  if (isStopping || !slot.mayCreate) return [...steps, ...settle(slot, newest)];
-  if (displaced.length > 0 || newest === undefined || !isWanted(newest.desired) || newest.specVersion < specVersion) {
-    return [atOnce, ...steps, ...settle(slot, undefined)];
+  if (slot.tasks.some(isStopping) || !slot.mayCreate) return [...steps, ...settle(slot, newest)];
+  if (displaced.length > 0 || newest === undefined || !isWanted(newest.desired) || !isCurrent(newest)) {
+    return [createdAtOnce(slot), ...steps, ...settle(slot, undefined)];
   }
+  const next = planAgain(slot, newest, circumstances.nowMs);
+  return [...next, ...steps, ...settle(slot, next[0]?.kind === 'create' ? undefined : newest)];
+}
+
+export function isStopping(task: Task): boolean {
+  if (task.desired !== 'shutdown' || isEnded(task.status.state)) return false;
+  return stateRank(task.status.state) > stateRank('pending');
+}
+
+export function createdAtOnce({ number, nodeId }: Slot): Extract<Step, { kind: 'create' }> {
+  return { kind: 'create', slot: number, nodeId, startAfterMs: 0, failures: 0, restarts: undefined };
+}
+
+/** What follows in the slot on a task of the present spec that ended by itself: another one, one later, or none. */
+export function planAgain(slot: Slot, newest: Task, nowMs: number): readonly Step[] {
   const restart = planRestart(newest);
-  if (restart.kind === 'stay') return [...steps, ...settle(slot, newest)];
+  if (restart.kind === 'stay') return [];
   const isEarly = restart.startAfterMs > nowMs;
   // What failed in its preparation is not prepared again before its time: nothing would slow the next failure down.
   if (isEarly && (newest.status.state === 'rejected' || newest.desired === 'ready')) {
-    return [{ kind: 'wake', atMs: restart.startAfterMs }, ...steps, ...settle(slot, newest)];
+    return [{ kind: 'wake', atMs: restart.startAfterMs }];
   }
-  const startAfterMs = isEarly ? restart.startAfterMs : 0;
-  const create: Step = { ...restart, kind: 'create', slot: number, nodeId, startAfterMs };
-  return [create, ...steps, ...settle(slot, undefined)];
+  return [{ ...createdAtOnce(slot), ...restart, kind: 'create', startAfterMs: isEarly ? restart.startAfterMs : 0 }];
 }
 
 function supersede(task: Task): readonly Step[] {

@@ -13,7 +13,7 @@ import type { TableName, Tables, View } from '../store.js';
 export const namedTables = ['node', 'service', 'network', 'secret', 'config'] as const;
 type NamedTable = (typeof namedTables)[number];
 
-export const tableNames: readonly TableName[] = ['cluster', 'joinToken', 'task', ...namedTables];
+export const tableNames: readonly TableName[] = ['cluster', 'joinToken', 'task', 'revision', ...namedTables];
 
 export function isTableName(text: string): text is TableName {
   return tableNames.some(name => name === text);
@@ -118,6 +118,7 @@ function emptyMaps(): Maps {
     network: new Map(),
     secret: new Map(),
     config: new Map(),
+    revision: new Map(),
   };
 }
 
@@ -139,6 +140,7 @@ function indexersOf(names: Names, groups: { readonly byService: Groups; readonly
   return {
     cluster: unindexed,
     joinToken: unindexed,
+    revision: unindexed,
     node: byName('node'),
     service: byName('service'),
     network: byName('network'),

@@ -10,7 +10,7 @@ import { CoveyError, type ErrorCode } from '../../errors.js';
 import type { Change, Meta, Task, TaskSpec, Transaction } from '../../gen/types.js';
 import type { StoreEvent, TableName, Tables, Write } from '../store.js';
 import type { Once } from './clients.js';
-import { actorsOf, refuseTaskDeletion, refuseTaskWrite } from './edges.js';
+import { actorsOf, isEnded, refuseTaskDeletion, refuseTaskWrite } from './edges.js';
 import { isTableName, namedTables, type State } from './tables.js';
 
 export const schemaVersion = 1;
@@ -66,6 +66,8 @@ function applyChange(applying: Applying, { baseVersion, action }: Change): Store
       return put(applying, 'secret', { baseVersion, object: action });
     case 'config':
       return put(applying, 'config', { baseVersion, object: action });
+    case 'revision':
+      return put(applying, 'revision', { baseVersion, object: action });
     case 'deletion':
       if (!isTableName(action.table)) throw newerSchema(`a change of table "${action.table}"`);
       return remove(applying, action.table, { baseVersion, id: action.id });
@@ -128,7 +130,25 @@ function checkedTask({ state, transaction }: Applying, task: Task): Task {
   if (refusal !== undefined) {
     throw new Void('illegal-transition', `Cannot change task "${task.id}" as ${transaction.principal}`, refusal);
   }
-  return old === undefined ? task : { ...task, spec: old.spec };
+  const timed = timedTask(old, task, transaction.atMs);
+  return old === undefined ? timed : { ...timed, spec: old.spec };
+}
+
+/** With the times at which it began to run and ended, by the clock of the log. */
+function timedTask(
+  old: Task | undefined,
+  { runningAtMs: _running, endedAtMs: _ended, ...task }: Task,
+  atMs: number,
+): Task {
+  const { state, attempt } = task.status;
+  const isOther = old?.status.state !== state || old.status.attempt !== attempt;
+  const runningAtMs = isOther && state === 'running' ? atMs : isOther && !isEnded(state) ? undefined : old?.runningAtMs;
+  const endedAtMs = !isOther ? old?.endedAtMs : isEnded(state) ? atMs : undefined;
+  return {
+    ...task,
+    ...(runningAtMs === undefined ? {} : { runningAtMs }),
+    ...(endedAtMs === undefined ? {} : { endedAtMs }),
+  };
 }
 
 function metaAfter(old: Meta | undefined, transaction: Transaction, index: number): Meta {

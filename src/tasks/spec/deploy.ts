@@ -1,9 +1,9 @@
 /**
- * The key `deploy` of a service: mode and number, resources, restart policy, placement.
+ * The key `deploy` of a service: mode and number, resources, restart policy, placement, how it is updated.
  *
  * Not here: the key `restart` (service.ts).
  */
-import type { RestartCondition } from '../../gen/types.js';
+import type { RestartCondition, UpdateFailureAction, UpdateOrder } from '../../gen/types.js';
 import {
   type Field,
   type FindField,
@@ -16,15 +16,25 @@ import {
   readText,
   readTexts,
 } from './fields.js';
-import type { DeployModel, ResourcesModel, RestartModel } from './model.js';
-import { parseBytes, parseCpuNanos, parseDurationMs } from './values.js';
+import type { DeployModel, ResourcesModel, RestartModel, UpdateModel } from './model.js';
+import { parseBytes, parseCpuNanos, parseDurationMs, parseRatio } from './values.js';
 
 const countMax = 100_000;
 
 export function readDeploy(field: Field | undefined): DeployModel {
   const find = keysOf(field, 'deploy', {
-    known: ['mode', 'replicas', 'labels', 'endpoint_mode', 'resources', 'restart_policy', 'placement'],
-    notHonoured: ['rollback_config', 'update_config'],
+    known: [
+      'mode',
+      'replicas',
+      'labels',
+      'endpoint_mode',
+      'resources',
+      'restart_policy',
+      'placement',
+      'update_config',
+      'rollback_config',
+    ],
+    notHonoured: [],
   });
   const resources = keysOf(find('resources'), 'resources', { known: ['limits', 'reservations'], notHonoured: [] });
   const placement = keysOf(find('placement'), 'placement', {
@@ -46,6 +56,8 @@ export function readDeploy(field: Field | undefined): DeployModel {
     restart: readRestart(find('restart_policy')),
     constraints: readTexts(placement('constraints')) ?? [],
     perNodeMax: readInteger(placement('max_replicas_per_node'), { min: 0, max: countMax }),
+    update: readUpdate(find('update_config'), 'update_config'),
+    rollback: readUpdate(find('rollback_config'), 'rollback_config'),
   };
 }
 
@@ -74,6 +86,28 @@ function readResources(field: Field | undefined, what: 'limits' | 'reservations'
     cpuNanos: readParsed(find('cpus'), parseCpuNanos),
     memoryBytes: readParsed(find('memory'), parseBytes),
     pids: readInteger(find('pids'), { min: -1, max: 4_194_304 }),
+  };
+}
+
+const failureActions: readonly UpdateFailureAction[] = ['pause', 'continue', 'rollback'];
+const orders: readonly UpdateOrder[] = ['stop-first', 'start-first'];
+
+function readUpdate(field: Field | undefined, what: 'update_config' | 'rollback_config'): UpdateModel {
+  const find = keysOf(field, what, {
+    known: ['parallelism', 'delay', 'failure_action', 'monitor', 'max_failure_ratio', 'order', 'x-deadline'],
+    notHonoured: [],
+  });
+  return {
+    parallelism: readInteger(find('parallelism'), { min: 0, max: countMax }),
+    delayMs: readParsed(find('delay'), parseDurationMs),
+    failureAction: readChoice(
+      find('failure_action'),
+      failureActions.filter(action => what === 'update_config' || action !== 'rollback'),
+    ),
+    monitorMs: readParsed(find('monitor'), parseDurationMs),
+    maxFailureRatio: readParsed(find('max_failure_ratio'), parseRatio),
+    order: readChoice(find('order'), orders),
+    deadlineMs: readParsed(find('x-deadline'), parseDurationMs),
   };
 }
 

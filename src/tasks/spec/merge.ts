@@ -62,6 +62,8 @@ function mergeDeploy(base: DeployModel, later: DeployModel): DeployModel {
     limits: override(base.limits, later.limits),
     reservations: override(base.reservations, later.reservations),
     restart: override(base.restart, later.restart),
+    update: override(base.update, later.update),
+    rollback: override(base.rollback, later.rollback),
     constraints: [...base.constraints, ...later.constraints],
   };
 }

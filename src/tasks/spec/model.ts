@@ -12,6 +12,7 @@ import type {
   PortSpec,
   RestartCondition,
   Ulimit,
+  UpdateConfig,
 } from '../../gen/types.js';
 import type { Place } from './problems.js';
 
@@ -66,7 +67,11 @@ export interface DeployModel {
   readonly restart: RestartModel;
   readonly constraints: readonly string[];
   readonly perNodeMax: number | undefined;
+  readonly update: UpdateModel;
+  readonly rollback: UpdateModel;
 }
+
+export type UpdateModel = { readonly [Key in keyof UpdateConfig]-?: UpdateConfig[Key] | undefined };
 
 /** As in the file: a text for the shell, a list, or disabled. */
 export type HealthcheckModel = Partial<Healthcheck>;

@@ -15,6 +15,7 @@ import type {
   ServiceSpec,
   StackFile,
   TaskSpec,
+  UpdateConfig,
 } from '../../gen/types.js';
 import type {
   Environment,
@@ -26,6 +27,7 @@ import type {
   RestartModel,
   ServiceModel,
   StackModel,
+  UpdateModel,
 } from './model.js';
 import type { Report } from './problems.js';
 
@@ -77,7 +79,16 @@ function serviceSpec(naming: Naming, name: string, service: ServiceModel): Servi
     ports: service.ports,
     endpointMode: deploy.endpointMode ?? 'vip',
     mode: deploy.mode === 'global' ? { kind: 'global' } : { kind: 'replicated', replicas: deploy.replicas?.count ?? 1 },
+    update: updateOf(deploy.update),
+    rollback: updateOf(deploy.rollback),
   };
+}
+
+function updateOf(model: UpdateModel): UpdateConfig | undefined {
+  if (Object.values(model).every(value => value === undefined)) return undefined;
+  const { parallelism, delayMs = 0, monitorMs, failureAction = 'pause', maxFailureRatio = 0 } = model;
+  const { order = 'stop-first', deadlineMs } = model;
+  return { parallelism, delayMs, monitorMs, failureAction, maxFailureRatio, order, deadlineMs };
 }
 
 function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec {

@@ -49,6 +49,12 @@ export function parseDurationMs(text: string): Parsed<number> {
   return ok(total > 0 ? Math.max(1, Math.round(total)) : 0);
 }
 
+/** A share, from 0 to 1. */
+export function parseRatio(text: string): Parsed<number> {
+  const ratio = /^(?:\d+(?:\.\d*)?|\.\d+)$/u.test(text) ? Number(text) : Number.NaN;
+  return ratio >= 0 && ratio <= 1 ? ok(ratio) : bad('a number from 0 to 1, such as 0.25');
+}
+
 const byteUnits = ['', 'k', 'm', 'g', 't', 'p'];
 
 /** Docker's sizes: "50M", "1.5gb", "512 KiB", "1024"; every unit is binary. */

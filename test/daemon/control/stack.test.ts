@@ -125,7 +125,10 @@ t.test('a secret whose content changed is a new object, its users follow, and th
   ]);
   t.not(used()[0], first);
   t.match(plane.store.view().findByName('secret', 'shop_key'), { id: used()[0], data: Buffer.from('two') });
-  t.equal(plane.store.view().count('secret'), 1, 'nothing used the old one any more');
+  t.equal(plane.store.view().count('secret'), 2, 'the old one is kept for a rollback');
+  await plane.control.removeStack({ name: 'shop' }, callerOf());
+  await plane.settle();
+  t.equal(plane.store.view().count('secret'), 0, 'and goes with the service');
 });
 
 t.test('going back to old content while it is still there takes the old object', async t => {
@@ -140,7 +143,7 @@ t.test('going back to old content while it is still there takes the old object',
   t.equal(plane.store.view().findByName('secret', 'shop_key')?.id, first);
   plane.mute.clear();
   await plane.settle();
-  t.equal(plane.store.view().count('secret'), 1);
+  t.equal(plane.store.view().count('secret'), 2);
 });
 
 t.test('prune removes services that are not named any more', async t => {

@@ -2,7 +2,7 @@ import t from 'tap';
 import { planGlobal } from '../../../src/daemon/orchestrate/global.js';
 import type { Circumstances, Footing, Step } from '../../../src/daemon/orchestrate/slot.js';
 import type { Node, Task } from '../../../src/gen/types.js';
-import { node, task } from '../object-fixtures.js';
+import { node, noUpdate, task } from '../object-fixtures.js';
 
 const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>
   task(`on-${nodeId}`, { nodeId: nodeId as Task['nodeId'], slot: 0, ...over });
@@ -13,9 +13,12 @@ const available = (name: string, availability: Node['spec']['availability']): No
 function plan(
   nodes: readonly Node[],
   tasks: readonly Task[],
-  over: Partial<Circumstances> & { readonly admits?: (node: Node) => boolean } = {},
+  over: Partial<Circumstances> & {
+    readonly specVersion?: number;
+    readonly admits?: (node: Node) => boolean;
+  } = {},
 ): readonly string[] {
-  const { admits = () => true, ...rest } = over;
+  const { admits = () => true, specVersion = 1, ...rest } = over;
   const footing = (each: Task): Footing => {
     const found = nodes.find(({ id }) => id === each.nodeId);
     return found === undefined
@@ -27,10 +30,11 @@ function plan(
           : 'fine';
   };
   return planGlobal({ nodes, admits }, tasks, {
-    specVersion: 1,
+    isCurrent: each => each.specVersion >= specVersion,
     nowMs: 0,
     footing,
-    obstacle: () => undefined,
+    room: () => ({ kind: 'instead', message: '' }),
+    update: noUpdate,
     ...rest,
   }).map(say);
 }

@@ -2,12 +2,13 @@ import t from 'tap';
 import { planReplicas } from '../../../src/daemon/orchestrate/replicated.js';
 import type { Circumstances, Step } from '../../../src/daemon/orchestrate/slot.js';
 import type { Task } from '../../../src/gen/types.js';
-import { task, taskSpec } from '../object-fixtures.js';
+import { noUpdate, task, taskSpec } from '../object-fixtures.js';
 
 const calm: Circumstances = {
-  specVersion: 1,
+  isCurrent: () => true,
   nowMs: 0,
-  obstacle: () => undefined,
+  room: () => ({ kind: 'instead', message: '' }),
+  update: noUpdate,
   footing: each => (each.nodeId === '' ? 'unplaced' : 'fine'),
 };
 const on = (nodeId: string, slot: number, over: Parameters<typeof task>[1] = {}): Task =>
@@ -49,7 +50,7 @@ t.test('a slot goes with its history', async t => {
 });
 
 t.test('old specs: those that do not run at once, those that run one at a time', async t => {
-  const next = { ...calm, specVersion: 2 };
+  const next = { ...calm, isCurrent: (each: Task) => each.specVersion === 2 };
   t.same(retired(planReplicas(3, [on('a', 1), on('b', 2), on('c', 3)], next), 'shutdown'), ['a1']);
   t.same(
     retired(
@@ -75,7 +76,7 @@ t.test('old specs: those that do not run at once, those that run one at a time',
 });
 
 t.test('a new spec that failed holds the others back, restarted or not; one that completed does not', async t => {
-  const next = { ...calm, specVersion: 2 };
+  const next = { ...calm, isCurrent: (each: Task) => each.specVersion === 2 };
   const ended = (state: 'failed' | 'rejected' | 'complete', condition: 'any' | 'none') =>
     on('a', 1, { state, specVersion: 2, spec: taskSpec({ restart: { condition, attemptsMax: 0, windowMs: 0 } }) });
   for (const state of ['failed', 'rejected'] as const) {

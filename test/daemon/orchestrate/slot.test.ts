@@ -9,22 +9,29 @@ import {
   type Step,
 } from '../../../src/daemon/orchestrate/slot.js';
 import type { Task } from '../../../src/gen/types.js';
-import { meta, status, task, taskSpec } from '../object-fixtures.js';
+import { meta, noUpdate, status, task, taskSpec } from '../object-fixtures.js';
 
 const nowMs = 100_000;
 
 /** Tasks by age; the footing of each by its node's name. */
 function plan(
   tasks: readonly Task[],
-  over: Partial<Circumstances> & { readonly mayCreate?: boolean } = {},
+  over: Partial<Circumstances> & { readonly mayCreate?: boolean; readonly specVersion?: number } = {},
 ): readonly Step[] {
-  const { mayCreate = true, ...rest } = over;
+  const { mayCreate = true, specVersion = 1, ...rest } = over;
   const footing = (each: Task): Footing =>
     each.nodeId === ''
       ? 'unplaced'
       : ((['draining', 'lost', 'gone'] as const).find(name => name === each.nodeId) ?? 'fine');
   const slot: Slot = { number: 1, nodeId: undefined, tasks: [...tasks].sort(byAge), mayCreate };
-  return planSlot(slot, { specVersion: 1, nowMs, footing, obstacle: () => undefined, ...rest }).steps;
+  return planSlot(slot, {
+    isCurrent: each => each.specVersion === specVersion,
+    nowMs,
+    footing,
+    room: () => ({ kind: 'instead', message: '' }),
+    update: noUpdate,
+    ...rest,
+  }).steps;
 }
 
 const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>

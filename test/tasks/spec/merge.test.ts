@@ -13,7 +13,7 @@ const base = `services:
     healthcheck: {test: [CMD, a], interval: 5s}
     networks: {front: {aliases: [x]}}
     secrets: [{source: s, target: t}]
-    deploy: {replicas: 2, placement: {constraints: [a==b]}, restart_policy: {condition: none, delay: 1s}, resources: {limits: {memory: 1M}}}
+    deploy: {replicas: 2, placement: {constraints: [a==b]}, restart_policy: {condition: none, delay: 1s}, resources: {limits: {memory: 1M}}, update_config: {parallelism: 2, order: start-first, delay: 5s}}
 networks: {front: {attachable: true}}
 volumes: {data: , other: }
 secrets: {s: {external: true}}
@@ -31,7 +31,7 @@ const later = `services:
     healthcheck: {test: [CMD, b]}
     networks: {front: {aliases: [y]}, back: }
     secrets: [{source: s, target: u}]
-    deploy: {placement: {constraints: [c==d]}, restart_policy: {delay: 2s}, resources: {limits: {cpus: "1"}}}
+    deploy: {placement: {constraints: [c==d]}, restart_policy: {delay: 2s}, resources: {limits: {cpus: "1"}}, update_config: {order: stop-first, failure_action: rollback, x-deadline: 2m}, rollback_config: {parallelism: 0, monitor: 1s, max_failure_ratio: 0.5}}
   extra: {image: c}
 networks: {front: {internal: true}, back: }
 volumes: {new: }
@@ -71,6 +71,17 @@ t.test('a later file goes over an earlier one: maps by key, lists appended, valu
     restart: { condition: 'none', delayMs: 2_000 },
     limits: { memoryBytes: 1_048_576, cpuNanos: 1_000_000_000 },
   });
+  t.same(web?.update, {
+    parallelism: 2,
+    delayMs: 5_000,
+    monitorMs: undefined,
+    failureAction: 'rollback',
+    maxFailureRatio: 0,
+    order: 'stop-first',
+    deadlineMs: 120_000,
+  });
+  t.match(web?.rollback, { parallelism: 0, monitorMs: 1_000, failureAction: 'pause', maxFailureRatio: 0.5 });
+  t.equal(extra?.update, undefined);
   t.match(web?.mode, { kind: 'replicated', replicas: 2 });
   t.match(
     stack.networks.find(network => network.name === 'shop_front'),

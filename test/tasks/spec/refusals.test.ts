@@ -37,9 +37,14 @@ const rows: readonly Row[] = [
     expected: /^stack-not-honoured: .*:4:5: services\.web\.privileged/,
   },
   {
-    title: 'updates',
-    text: `${web}    deploy:\n      update_config: {parallelism: 2}`,
-    expected: /^stack-not-honoured: .*:5:7: /,
+    title: 'a rollback of rollbacks',
+    text: `${web}    deploy:\n      rollback_config: {failure_action: rollback}`,
+    expected: /^stack-type: .*:5:41: services\.web\.deploy\.rollback_config\.failure_action/,
+  },
+  {
+    title: 'a share above one',
+    text: `${web}    deploy:\n      update_config: {max_failure_ratio: 1.5}`,
+    expected: /^stack-type: .*:5:42: .*max_failure_ratio .*from 0 to 1/,
   },
   {
     title: 'a port on an address',

@@ -12,10 +12,12 @@ import { type Flags, orBadValue } from '../../flags.js';
 import { exitCodes } from '../../output/errors.js';
 import { compareNames, printInspection, printList } from '../../output/list.js';
 import { type CountedService, portRecord, serviceRecord } from '../../records.js';
-import { waitForRemoval, waitForServices } from '../../wait.js';
+import { waitForRemoval } from '../../wait.js';
 import { listTasks, taskView } from '../task.js';
+import { finish } from './finish.js';
 import type { FlagWorld } from './list-flags.js';
 import { changedSpec, createdSpec } from './spec-flags.js';
+import { findSteering, runSteering } from './steering.js';
 import { serviceView } from './view.js';
 
 /** A change is told relative to what is, so it may be told again when somebody else was faster. */
@@ -85,34 +87,6 @@ export async function runCreate({ args, flags }: Invocation, context: CliContext
   return await finish(context, { flags, services: [service], startedMs });
 }
 
-interface Finish {
-  readonly flags: Flags;
-  readonly services: readonly Service[];
-  readonly startedMs: number;
-}
-
-/** Prints the ids, or waits. */
-async function finish(context: CliContext, { flags, services, startedMs }: Finish): Promise<number> {
-  if (flags.isOn('quiet') || flags.isOn('detach')) for (const service of services) await context.print(service.id);
-  if (flags.isOn('detach')) return exitCodes.done;
-  const names = services.map(service => service.spec.name);
-  const quiet: CliContext = flags.isOn('quiet')
-    ? { ...context, isInteractive: false, print: async () => undefined }
-    : context;
-  return await waitForServices(quiet, {
-    request: {
-      tables: ['task', 'service', 'node'],
-      service: services.length === 1 ? (services[0]?.id ?? '') : '',
-      stack: '',
-    },
-    what: `service "${names.join('", "')}"`,
-    look: `covey service ps ${names.join(' ')}`,
-    flags,
-    startedMs,
-    services,
-  });
-}
-
 /** Reads, changes and writes; again when the service was changed in between. */
 async function updateService(
   context: CliContext,
@@ -137,6 +111,8 @@ async function updateService(
 
 export async function runUpdate({ args, flags }: Invocation, context: CliContext): Promise<number> {
   const startedMs = context.console.clock.monotonicMs();
+  const steering = findSteering(flags);
+  if (steering !== undefined) return await runSteering(context, { name: args[0] ?? '', steering, flags, startedMs });
   const world = await flagWorld(context, flags);
   const service = await updateService(context, args[0] ?? '', spec => changedSpec(spec, flags, world));
   return await finish(context, { flags, services: [service], startedMs });

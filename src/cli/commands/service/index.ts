@@ -8,6 +8,7 @@ import { type CommandDefinition, formatOption, listOptions, waitOptions } from '
 import { runCreate, runInspect, runList, runRemove, runScale, runTasks, runUpdate } from './actions.js';
 import { logsOptions, runLogs } from './logs.js';
 import { createOptions, updateOptions } from './options.js';
+import { runHistory, runRollback } from './steering.js';
 
 export const serviceCommands: readonly CommandDefinition[] = [
   {
@@ -72,14 +73,46 @@ export const serviceCommands: readonly CommandDefinition[] = [
   {
     path: ['service', 'update'],
     says: 'Change a service and wait until the change runs',
-    about: 'Only what is named changes. Lists change by …-add and …-rm.',
+    about:
+      'Only what is named changes. Lists change by …-add and …-rm. A paused update goes on with any update of the service.',
     args: [{ name: 'SERVICE', needed: true, completes: 'service' }],
     options: updateOptions,
     examples: [
       { says: 'roll a new image out', line: 'covey service update --image hello:2 web' },
+      {
+        says: 'three at a time, each new one first, and back when one fails',
+        line: 'covey service update --image hello:2 --update-parallelism 3 --update-order start-first --update-failure-action rollback web',
+      },
       { says: 'a variable more, a port less', line: 'covey service update --env-add LEVEL=debug --publish-rm 80 web' },
     ],
     run: runUpdate,
+  },
+  {
+    path: ['service', 'rollback'],
+    says: 'Give a service an earlier spec again and wait until it runs',
+    about: 'Without --to that is the last one that was rolled out wholly. The number of replicas stays.',
+    args: [{ name: 'SERVICE', needed: true, completes: 'service' }],
+    options: [
+      { flags: '--to <revision>', says: 'Number of a revision (covey service history)' },
+      { flags: '-q, --quiet', says: 'Print only the id' },
+      ...waitOptions,
+    ],
+    examples: [
+      { says: 'undo the last update', line: 'covey service rollback web' },
+      { says: 'a certain revision, without waiting', line: 'covey service rollback -d --to 3 web' },
+    ],
+    run: runRollback,
+  },
+  {
+    path: ['service', 'history'],
+    says: 'List the revisions of a service, the newest first',
+    args: [{ name: 'SERVICE', needed: true, completes: 'service' }],
+    options: listOptions,
+    examples: [
+      { says: 'who changed what, and when', line: 'covey service history web' },
+      { says: 'the stable ones, for a script', line: 'covey service history -f stable=true --format json web' },
+    ],
+    run: runHistory,
   },
   {
     path: ['service', 'scale'],

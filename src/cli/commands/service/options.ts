@@ -6,6 +6,7 @@
  * Not here: what they do to a spec (spec-flags.ts).
  */
 import { type OptionDefinition, waitOptions } from '../../definition.js';
+import { updateConfigOptions } from './update-flags.js';
 
 /** Single values: they set a field of the spec. */
 const valueOptions: readonly OptionDefinition[] = [
@@ -124,6 +125,7 @@ export const createOptions: readonly OptionDefinition[] = [
   { flags: '--env-file <file>', says: 'File of NAME=value lines', many: true, completes: 'file' },
   ...valueOptions,
   ...capabilityOptions,
+  ...updateConfigOptions,
   { flags: '-q, --quiet', says: 'Print only the id' },
   ...waitOptions,
 ];
@@ -137,7 +139,11 @@ export const updateOptions: readonly OptionDefinition[] = [
   ]),
   ...valueOptions,
   ...capabilityOptions,
+  ...updateConfigOptions,
   { flags: '--force', says: 'Replace all tasks even when nothing changes' },
+  { flags: '--rollback', says: 'Go back to the earlier spec, as `service rollback` does' },
+  { flags: '--pause', says: 'Pause the update under way' },
+  { flags: '--resume', says: 'Let a paused update go on' },
   { flags: '-q, --quiet', says: 'Print only the id' },
   ...waitOptions,
 ];

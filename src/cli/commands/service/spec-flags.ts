@@ -14,10 +14,12 @@ import type {
   RestartPolicy,
   ServiceSpec,
 } from '../../../gen/types.js';
-import { bad, ok, type Parsed, parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/values.js';
+import { parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/values.js';
 import type { Flags } from '../../flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
+import { oneOf } from './one-of.js';
 import { emptyContainer, withContainer, withTask } from './spec-edit.js';
+import { changedUpdate } from './update-flags.js';
 
 const countMax = 100_000;
 const anyCount = { min: 0, max: countMax };
@@ -52,7 +54,7 @@ export function createdSpec(flags: Flags, args: CreateArguments, world: FlagWorl
     endpointMode: 'vip',
     mode: isGlobal ? { kind: 'global' } : { kind: 'replicated', replicas: 1 },
   };
-  return changedLists(changedValues(spec, flags), flags, { ...world, adds: '' });
+  return changedLists(changedUpdate(changedValues(spec, flags), flags), flags, { ...world, adds: '' });
 }
 
 /** "registry.site:5000/team/web:2" is called web. */
@@ -62,7 +64,7 @@ export function nameFromImage(image: string): string {
 }
 
 export function changedSpec(spec: ServiceSpec, flags: Flags, world: FlagWorld): ServiceSpec {
-  const values = changedValues(spec, flags);
+  const values = changedUpdate(changedValues(spec, flags), flags);
   const image = flags.text('image');
   const args = flags.parsed('args', parseWords);
   const changed = withContainer(values, container => ({
@@ -72,13 +74,6 @@ export function changedSpec(spec: ServiceSpec, flags: Flags, world: FlagWorld): 
   }));
   const listed = changedLists(changed, flags, { ...world, adds: '-add' });
   return flags.isOn('force') ? withTask(listed, task => ({ ...task, force: task.force + 1 })) : listed;
-}
-
-function oneOf<Choice extends string>(...choices: readonly Choice[]): (text: string) => Parsed<Choice> {
-  return text => {
-    const found = choices.find(choice => choice === text);
-    return found === undefined ? bad(choices.join(' or ')) : ok(found);
-  };
 }
 
 /** Every flag that sets one field. */

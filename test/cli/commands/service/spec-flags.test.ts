@@ -164,9 +164,20 @@ t.test('update changes only what is named', async t => {
     ['--mount-rm /v', main({ mounts: [] })],
     ['--cap-add ALL', main({ capAdd: ['ALL'], capDrop: [] })],
     ['--init=false', main({ init: false })],
+    [
+      '--update-parallelism 0 --update-order start-first',
+      { update: { parallelism: 0, order: 'start-first', delayMs: 0 } },
+    ],
+    [
+      '--update-failure-action rollback --update-max-failure-ratio .25 --update-deadline 2m',
+      { update: { failureAction: 'rollback', maxFailureRatio: 0.25, deadlineMs: 120_000 } },
+    ],
+    ['--rollback-delay 3s --rollback-monitor 0', { rollback: { delayMs: 3_000, monitorMs: 0 } }],
     ['--limit-memory 1m', { task: { limits: { memoryBytes: 1_048_576 } } }],
   ];
   for (const [line, expected] of rows) t.match(await change(before, line), expected, line);
+  await t.rejects(change(before, '--rollback-failure-action rollback'), { message: /rollback/ });
+  await t.rejects(change(before, '--update-max-failure-ratio 2'), { message: /max-failure-ratio/ });
   const [port] = (await change(before, '--publish-add 8080:81')).ports;
   t.match(port, { published: 8080, target: 81 }, 'the same published port is replaced');
   await t.rejects(change({ ...before, mode: { kind: 'global' } }, '--replicas 2'), { message: /--replicas/ });
