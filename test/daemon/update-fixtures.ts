@@ -28,7 +28,7 @@ export const image =
     task: { ...spec.task, containers: spec.task.containers.map(each => ({ ...each, image: name })) },
   });
 
-export const imageOf = (task: Task): string => task.spec.containers[0]?.image ?? '';
+const imageOf = (task: Task): string => task.spec.containers[0]?.image ?? '';
 export const images = (plane: Plane): readonly string[] => plane.running('web').map(imageOf).sort();
 
 export async function pass(plane: Plane, ms: number, stepMs = 1_000): Promise<void> {

@@ -177,7 +177,7 @@ export function createdAtOnce({ number, nodeId }: Slot): Extract<Step, { kind: '
 }
 
 /** What follows in the slot on a task of the present spec that ended by itself: another one, one later, or none. */
-export function planAgain(slot: Slot, newest: Task, nowMs: number): readonly Step[] {
+function planAgain(slot: Slot, newest: Task, nowMs: number): readonly Step[] {
   const restart = planRestart(newest);
   if (restart.kind === 'stay') return [];
   const isEarly = restart.startAfterMs > nowMs;
