@@ -55,7 +55,7 @@ const running: ContainerSeen = {
   phase: 'running',
 };
 
-t.test('a process that got the pid of a dead one is not taken for it', async t => {
+t.test('F7: a process that got the pid of a dead one is not taken for it', async t => {
   t.ok(isAlive(engineOf({ processes: both }), running));
   t.notOk(isAlive(engineOf({ processes: { 10: { startTicks: 8 } } }), running), 'started at another time');
   t.notOk(isAlive(engineOf({ processes: { 10: { startTicks: 7, state: 'Z' } } }), running), 'a zombie is dead');
@@ -99,6 +99,8 @@ t.test('how a container that was made is seen again', async t => {
 
 t.test('what an earlier daemon left is adopted, or known for what it is', async t => {
   const fifo = { [`${paths.runtimeRoot('crun')}/${containerId}/exec.fifo`]: '' };
+  const waiting = { ...fifo, '/proc/10/cmdline': '/usr/bin/crun\0create\0' };
+  const begun = { ...fifo, '/proc/10/cmdline': '/bin/sh\0' };
   const rows: readonly (readonly [string, Machine, string])[] = [
     ['nothing', {}, 'none'],
     ['a bundle without a container', { files: { [`${bundle}/config.json`]: '{}' } }, 'stray'],
@@ -110,12 +112,17 @@ t.test('what an earlier daemon left is adopted, or known for what it is', async 
     ],
     [
       'made, with its monitor',
-      { files: { ...made, ...monitor, ...fifo }, processes: both, members: [10] },
+      { files: { ...made, ...monitor, ...waiting }, processes: both, members: [10] },
       'found created',
     ],
     [
+      'let go just before the daemon died',
+      { files: { ...made, ...monitor, ...begun }, processes: both, members: [10] },
+      'found running',
+    ],
+    [
       'made, without a monitor',
-      { files: { ...made, ...fifo }, processes: { 10: { startTicks: 7 } }, members: [10] },
+      { files: { ...made, ...waiting }, processes: { 10: { startTicks: 7 } }, members: [10] },
       'stray',
     ],
     ['ended', { files: { ...made, [paths.exit(containerId)]: '3' } }, 'found ended'],
