@@ -153,6 +153,11 @@ export const errorCodes = {
   'container-exit': 'The main process ended by itself. The exit code is in the message; 128+n means signal n.',
   'out-of-memory': 'The kernel killed the main process because the task was at its memory limit.',
   unhealthy: 'The health check failed as often in a row as it may.',
+  'hook-failed':
+    'A post-start hook of the container failed or took too long, so the task was ended. The message has its exit code and its last words. A pre-stop hook that fails is only logged.',
+  'init-failed':
+    'An init container did not end with 0, so the containers that need its work were not started. The task is ended and replaced by policy.',
+  'sidecar-ended': 'A sidecar with restart "never" ended, and with it the task.',
   'monitor-lost':
     'The monitor (conmon) of the container died, so its exit code and log are lost. The task is ended and replaced by policy.',
   'bad-bundle': 'The spec of the task cannot be turned into a container: contradictory or impossible values.',

@@ -6,6 +6,7 @@
  *
  * Not here: the real implementation (host-linux/), the fake for tests (test/fake-host.ts).
  */
+import type { Duplex } from 'node:stream';
 import type { RandomBytes } from './ids.js';
 
 export interface Host {
@@ -269,6 +270,13 @@ export interface Kernel {
     namespace: NamespaceHandle | undefined,
     socket: { readonly kind: 'udp' | 'tcp'; readonly address: string; readonly port: number },
   ) => number;
+  /** A TCP connection that begins in a network namespace given by its path. Rejects with no-connection, or when aborted. */
+  readonly connect: (to: {
+    readonly namespacePath: string;
+    readonly address: string;
+    readonly port: number;
+    readonly signal: AbortSignal;
+  }) => Promise<Duplex>;
   /** Writes a file as seen from inside a network namespace: /proc/sys/net. */
   readonly writeSysctl: (namespace: NamespaceHandle | undefined, name: string, value: string) => void;
   readonly readSysctl: (namespace: NamespaceHandle | undefined, name: string) => string | undefined;

@@ -1,14 +1,16 @@
 /**
  * Whether what was asked is so: a pure look at a service, its tasks and the nodes, as the watch has shown them.
  *
- * A service has converged when as many tasks of its present spec run as are wanted, nothing else of it is alive, and its update
- * is over. It has failed when that was paused or rolled back, or when waiting cannot help: a slot ended and its policy starts no other, or a slot was refused twice in a row for
+ * A service has converged when as many tasks of its present spec run (and are ready) as are wanted, nothing else of it is alive,
+ * and its update is over. It has failed when that was paused or rolled back, or when waiting cannot help: a slot ended and its
+ * policy starts no other, or a slot was refused twice in a row for
  * something that only a person can mend (no such image, no such command …).
  *
  * Not here: the watch and the clock (wait.ts), how it looks (output/progress.ts).
  */
 import type { ErrorCode } from '../errors.js';
 import type { Service, Task, WatchEvent } from '../gen/types.js';
+import { isServing } from '../serving.js';
 import { compareNames } from './output/list.js';
 import { isLive, type NodeNames, taskName } from './records.js';
 
@@ -102,10 +104,10 @@ export function progressOf(input: ProgressInput): ServiceProgress {
   // A paused update stays as it is: what somebody asks for meanwhile is so without it.
   const isOld = isPaused(asked) && isPaused(service);
   const isCounted = (task: Task): boolean => (isOld ? isWanted(task) : isCurrent(task, service));
-  const running = alive.filter(task => isCounted(task) && task.status.state === 'running').length;
+  const running = alive.filter(task => isCounted(task) && isServing(task.status)).length;
   const finished = slots.filter(slot => isFinished(slot, service)).length;
   const failure = slots.flatMap(slot => findFailure(slot, service) ?? [])[0];
-  const others = alive.filter(task => !(isCounted(task) && task.status.state === 'running')).length;
+  const others = alive.filter(task => !(isCounted(task) && isServing(task.status))).length;
   const base = { id: service.id, name: service.spec.name, running, wanted, note: noteOf(service) };
   const lines = slots
     .map(slot => lineOf(slot[0] as Task, nodes))
@@ -227,7 +229,11 @@ function lineOf(task: Task, nodes: NodeNames): TaskLine {
     name: taskName(task, nodes),
     node: nodes[task.nodeId] ?? '',
     // What is to end is not shown as something that was waited for.
-    state: isLive(task) && (task.desired === 'shutdown' || task.desired === 'remove') ? 'stopping' : status.state,
+    state: isLive(task) && (task.desired === 'shutdown' || task.desired === 'remove') ? 'stopping' : stateOf(status),
     why: status.error || status.message,
   };
+}
+
+function stateOf({ state, ready }: Task['status']): string {
+  return state === 'running' && ready !== '' && ready !== 'ready' ? 'running, not ready' : state;
 }

@@ -6,7 +6,7 @@
  *
  * Not here: how people see them (the views in commands/).
  */
-import type { Image, Network, Node, PortSpec, Service, Task } from '../gen/types.js';
+import type { ContainerStatus, Image, Network, Node, PortSpec, Service, Task } from '../gen/types.js';
 import type { JsonRecord } from './output/format.js';
 import { renderTime } from './output/values.js';
 
@@ -42,6 +42,8 @@ export function taskRecord(task: Task, nodes: NodeNames): JsonRecord {
     message: status.message,
     health: status.health,
     paused: status.paused ?? false,
+    ready: status.ready,
+    containers: status.containers.map(containerRecord),
     outOfMemory: status.outOfMemory,
     attempt: status.attempt,
     pid: status.pid ?? null,
@@ -53,6 +55,10 @@ export function taskRecord(task: Task, nodes: NodeNames): JsonRecord {
     updatedAt: renderTime(task.meta.updatedAtMs),
     since: renderTime(status.sinceMs),
   };
+}
+
+function containerRecord(container: ContainerStatus): JsonRecord {
+  return { ...container, exitCode: container.exitCode ?? null };
 }
 
 export function portRecord(port: PortSpec): JsonRecord {

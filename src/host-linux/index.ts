@@ -8,6 +8,7 @@
  */
 import type { Host } from '../host.js';
 import { linuxClock, linuxRandom } from './clock.js';
+import { linuxConnections } from './connect.js';
 import { linuxFiles } from './files.js';
 import { linuxMachine } from './machine.js';
 import { linuxMounts } from './mounts.js';
@@ -26,6 +27,7 @@ export const linuxHost: Host = {
   processes: linuxProcesses,
   machine: linuxMachine,
   kernel: {
+    ...linuxConnections,
     ...linuxMounts,
     ...linuxNamespaces,
     ...linuxNetlink,

@@ -177,7 +177,7 @@ function openBoundSocket(wanted: Parameters<Kernel['openSocket']>[1]): number {
 }
 
 /** struct sockaddr_in or sockaddr_in6. */
-function socketAddress(family: number, text: string, port: number): Buffer {
+export function socketAddress(family: number, text: string, port: number): Buffer {
   const v6 = family === AF_INET6;
   const bytes = Buffer.alloc(16);
   if (inetPton(family, text, bytes) !== 1) throw new CoveyError('bad-argument', `Cannot use "${text}" as an address`);

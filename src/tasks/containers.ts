@@ -139,8 +139,11 @@ export async function killHelpers(engine: Engine, containerId: string): Promise<
 const endWaitMs = 5;
 const endWaitMaxMs = 2_000;
 
-/** Kills all processes of a task and waits until they are gone and its groups with them; the killed need a moment to die. */
-export async function endProcesses(engine: Engine, taskId: Task['id']): Promise<void> {
+/**
+ * Kills all processes of a task and waits until they are gone and its groups with them; the killed need a moment to die.
+ * "<task id>/<index>" is one container of several.
+ */
+export async function endProcesses(engine: Engine, taskId: string): Promise<void> {
   const { cgroups, host } = engine;
   const untilMs = host.clock.monotonicMs() + endWaitMaxMs;
   while (!cgroups.killAll(taskId) || !cgroups.remove(taskId)) {

@@ -18,16 +18,12 @@ import {
   type Found,
   killHelpers,
   noContainer,
-  refreshContainer,
   writeTold,
 } from './containers.js';
+import { Crew } from './crew.js';
 import type { Engine } from './engine.js';
 import type { Gate } from './gate.js';
-import type { HealthState } from './health.js';
-import { type HealthWatch, watchHealth } from './health-watch.js';
 import { forgetTask, prepareTask, releaseTask } from './prepare.js';
-import { startContainer } from './runtime/crun.js';
-import { stopContainers } from './stop.js';
 import { isFinal, judge, rankOf, step, type TaskAction, type TaskView } from './task.js';
 import type { TaskFile } from './task-file.js';
 import { openTaskWriter, type WriteTask } from './task-writer.js';
@@ -56,14 +52,11 @@ export class TaskController {
   /** How it ended: written down, but not told before everything was given back. */
   #ending: TaskStatus | undefined;
   #unwanted: boolean;
-  #containers: readonly ContainerSeen[];
+  readonly #crew: Crew;
   #failure: Failure | undefined;
-  #health: HealthState | undefined;
-  #healthWatch: HealthWatch | undefined;
   #stopping: TaskView['stopping'] = 'no';
   /** The main container lived when the first stop or kill was sent: its exit code is our doing. */
   #stoppedMain = false;
-  #graceOver = false;
   #held = true;
   #gone = false;
   /** Asked to end by people, with that grace. */
@@ -80,15 +73,25 @@ export class TaskController {
     this.#unwanted = file.unwanted;
     this.#failure = found?.failure;
     this.#status = found?.told === undefined ? file.status : { ...file.status, state: found.told };
-    this.#containers =
-      found?.containers ??
-      file.task.spec.containers.map((_container, index) =>
-        noContainer(parts.engine.paths.containerId(file.task.id, index)),
-      );
-    const main = this.#containers[0];
-    if (main?.phase !== 'running') return;
-    this.#status = { ...this.#status, pid: main.pid, paused: parts.engine.cgroups.freezer.isFrozen(file.task.id) };
-    this.#watchHealth();
+    const { engine, lifetime } = parts;
+    const blank = file.task.spec.containers.map((_container, index) =>
+      noContainer(engine.paths.containerId(file.task.id, index)),
+    );
+    const onChange = (): void => {
+      this.#tellChecks();
+      parts.touch();
+    };
+    this.#crew = new Crew({ engine, lifetime, task: file.task, onChange }, found?.containers ?? blank);
+    const { main } = this.#crew;
+    if (main?.phase === 'running') {
+      const checked = this.#checked(this.#status.state, this.#status.message);
+      this.#status = {
+        ...this.#status,
+        ...checked,
+        pid: main.pid,
+        paused: engine.cgroups.freezer.isFrozen(file.task.id),
+      };
+    }
   }
 
   get task(): Task {
@@ -114,7 +117,7 @@ export class TaskController {
   }
 
   get containers(): readonly ContainerSeen[] {
-    return this.#containers;
+    return this.#crew.seen;
   }
 
   get ended(): boolean {
@@ -153,7 +156,7 @@ export class TaskController {
 
   /** Looks at the monitors; `alive` are the processes in their group. */
   checkMonitors(alive: ReadonlySet<number>): void {
-    const lost = this.#containers.some(
+    const lost = this.#crew.seen.some(
       ({ phase, monitorPid }) => (phase === 'created' || phase === 'running') && !alive.has(monitorPid),
     );
     if (!lost || this.ended) return;
@@ -175,12 +178,11 @@ export class TaskController {
   }
 
   #refresh(): void {
-    this.#containers = this.#containers.map((container, index) =>
-      refreshContainer(this.#parts.engine, container, { task: this.#task, index }),
-    );
+    this.#crew.refresh();
+    const containers = this.#crew.seen;
     // A monitor that ends because its container did has left the exit code: only then is it lost when there is none.
-    const orphaned = this.#containers.some(({ phase }) => phase === 'created' || phase === 'running');
-    const unseen = this.#containers.some(({ phase, exitCode }) => phase === 'ended' && exitCode === undefined);
+    const orphaned = containers.some(({ phase }) => phase === 'created' || phase === 'running');
+    const unseen = containers.some(({ phase, exitCode }) => phase === 'ended' && exitCode === undefined);
     if (((this.#monitorLost && orphaned) || unseen) && this.#stopping === 'no') {
       this.#failure ??= { code: 'monitor-lost', message: 'Cannot watch the task: its monitor (conmon) died' };
     }
@@ -195,12 +197,10 @@ export class TaskController {
       unwanted: this.#unwanted,
       asked: this.#asked !== undefined,
       state: this.#status.state,
-      main: this.#containers[0]?.phase ?? 'none',
-      alive: this.#containers.some(({ phase }) => phase === 'created' || phase === 'running'),
-      failed: this.#failure !== undefined,
-      health: this.#health?.health ?? 'none',
+      ...this.#crew.view,
+      failed: this.#failure !== undefined || this.#crew.failure !== undefined,
+      gentle: this.#failure === undefined,
       stopping: this.#stopping,
-      graceOver: this.#graceOver,
       held: this.#held,
       waitsFor: missing === undefined ? undefined : `waits for secret or config ${missing} from the managers`,
     };
@@ -220,6 +220,7 @@ export class TaskController {
       case 'prepare':
         return await this.#prepare(signal);
       case 'start':
+      case 'mend':
         return await this.#start(signal);
       case 'stop':
         return this.#stop();
@@ -236,13 +237,12 @@ export class TaskController {
 
   #tell(state: TaskState): void {
     const { engine } = this.#parts;
-    const main = this.#containers[0];
+    const { main } = this.#crew;
     this.#status = {
       ...this.#status,
       state,
       sinceMs: engine.host.clock.wallMs(),
-      message: '',
-      health: this.#health === undefined ? '' : this.#health.health,
+      ...this.#checked(state, ''),
       pid: main === undefined || main.phase === 'none' ? undefined : main.pid,
     };
     if (rankOf(state) >= rankOf('ready')) writeTold(engine, this.#task.id, state);
@@ -256,12 +256,12 @@ export class TaskController {
     const either = AbortSignal.any([signal, preparing.signal]);
     try {
       const monitored = await creations.pass(either, () => prepareTask(engine, this.#task, either));
-      this.#containers = monitored.map((one, index) =>
-        createdContainer(engine, engine.paths.containerId(this.#task.id, index), one),
+      this.#crew.set(
+        monitored.map((one, index) => createdContainer(engine, engine.paths.containerId(this.#task.id, index), one)),
       );
     } catch (error) {
       if (signal.aborted) throw error; // the daemon ends: the next one finds what is there
-      for (const { containerId } of this.#containers) await killHelpers(engine, containerId);
+      for (const { containerId } of this.#crew.seen) await killHelpers(engine, containerId);
       engine.cgroups.killAll(this.#task.id);
       if (!(preparing.signal.aborted && isCancellation(error))) this.#fail(error);
     } finally {
@@ -270,20 +270,13 @@ export class TaskController {
   }
 
   async #start(signal: AbortSignal): Promise<void> {
-    const { engine } = this.#parts;
     try {
-      for (const [index, container] of this.#containers.entries()) {
-        if (container.phase !== 'created') continue;
-        const { containerId } = container;
-        await startContainer(engine.host, engine.placeOf(containerId), { containerId, signal });
-        this.#containers = this.#containers.with(index, { ...container, phase: 'running' });
-      }
+      await this.#crew.advance(signal);
+      this.#tellChecks();
     } catch (error) {
       if (signal.aborted) throw error;
       this.#fail(error);
-      return;
     }
-    this.#watchHealth();
   }
 
   #fail(error: unknown): void {
@@ -291,38 +284,30 @@ export class TaskController {
     this.#parts.engine.log.warn('a task failed', { task: this.#task.id, error });
   }
 
-  #watchHealth(): void {
-    const { engine, lifetime, touch, onStatus } = this.#parts;
-    this.#healthWatch = watchHealth(engine, {
-      task: this.#task,
-      lifetime,
-      onChange: state => {
-        this.#health = state;
-        if (!isFinal(this.#status.state)) this.#status = { ...this.#status, health: state.health };
-        onStatus();
-        touch();
-      },
-    });
-    this.#health = this.#healthWatch?.first;
-    if (this.#health !== undefined) this.#status = { ...this.#status, health: this.#health.health };
+  /** What the checks and the other containers say; `message` stands unless a task that runs is not ready. */
+  #checked(state: TaskState, message: string): Pick<TaskStatus, 'health' | 'ready' | 'containers' | 'message'> {
+    const { unready, ...told } = this.#crew.told;
+    if (state !== 'running') return { ...told, message };
+    return { ...told, message: unready === '' ? '' : `not ready: ${unready}` };
+  }
+
+  #tellChecks(): void {
+    if (isFinal(this.#status.state)) return;
+    this.#status = { ...this.#status, ...this.#checked(this.#status.state, this.#status.message) };
+    this.#parts.onStatus();
   }
 
   #stop(): void {
-    const { engine } = this.#parts;
-    this.#healthWatch?.end();
-    const graceMs = stopContainers(engine, this.#task, { containers: this.#containers, graceMs: this.#asked?.graceMs });
     this.#stopping = 'asked';
-    this.#stoppedMain = this.#containers[0]?.phase !== 'ended';
+    this.#stoppedMain = this.#crew.main?.phase !== 'ended';
     this.notePaused(false);
-    this.#after(graceMs === 0 ? killedLookMs : graceMs, () => {
-      this.#graceOver = true;
-    });
+    this.#crew.stop(this.#asked?.graceMs);
   }
 
   #kill(): void {
     const { engine } = this.#parts;
-    this.#healthWatch?.end();
-    this.#stoppedMain ||= this.#stopping === 'no' && this.#containers[0]?.phase !== 'ended';
+    this.#crew.close();
+    this.#stoppedMain ||= this.#stopping === 'no' && this.#crew.main?.phase !== 'ended';
     this.#stopping = 'killed';
     engine.cgroups.killAll(this.#task.id);
     this.#lookAgain();
@@ -353,28 +338,27 @@ export class TaskController {
 
   async #finish(): Promise<void> {
     const { engine } = this.#parts;
-    this.#healthWatch?.end();
-    const main = this.#containers[0];
+    this.#crew.close();
+    const { main } = this.#crew;
     const counted = engine.cgroups.countOomKills(this.#task.id) > 0;
     const verdict = judge({
       state: this.#status.state,
-      failure: this.#failure,
+      failure: this.#failure ?? this.#crew.failure,
       exitCode: main?.exitCode,
       stopped: this.#stoppedMain,
       asked: this.#asked !== undefined,
       outOfMemory: counted || main?.outOfMemory === true,
       memoryLimitBytes: this.#task.spec.limits?.memoryBytes ?? 0,
-      unhealthy: this.#health?.health === 'unhealthy' ? this.#health.output || 'its check failed' : undefined,
+      unhealthy: this.#crew.unhealthy,
     });
     const ending: TaskStatus = {
       ...this.#status,
       ...verdict,
+      ...this.#checked(verdict.state, ''),
       sinceMs: engine.host.clock.wallMs(),
-      message: '',
       exitCode: main?.exitCode,
       pid: undefined,
       paused: false,
-      health: this.#health?.health ?? '',
     };
     this.#ending = ending;
     this.#clearTimers();

@@ -139,7 +139,7 @@ function findExecPid(engine: Engine, pidFile: string): number | undefined {
 /** Ends the programs that an earlier daemon ran inside a container: nobody listens to them any more. */
 export function endStrayExecs(engine: Engine, place: Pick<ExecPlace, 'taskId' | 'bundle'>): void {
   for (const name of engine.host.files.listSync(place.bundle)) {
-    if (!/^(?:exec-[0-9a-f]+|health-process)\.json(?:\.pid)?$/.test(name)) continue;
+    if (!/^(?:exec-[0-9a-f]+|health-process|ready-process|hook-[a-z-]+-\d+)\.json(?:\.pid)?$/.test(name)) continue;
     const path = `${place.bundle}/${name}`;
     const pid = name.endsWith('.pid') ? findExecPid(engine, path) : undefined;
     if (pid !== undefined) killFamily(engine, place.taskId, pid);

@@ -230,7 +230,7 @@ interface CreateRequest {
   readonly signal: AbortSignal;
 }
 
-async function createContainer(engine: Engine, request: CreateRequest): Promise<Monitored> {
+export async function createContainer(engine: Engine, request: CreateRequest): Promise<Monitored> {
   try {
     return await createOnce(engine, request);
   } catch (error) {

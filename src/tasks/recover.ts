@@ -25,6 +25,7 @@ import type { Engine } from './engine.js';
 import { endStrayExecs } from './exec.js';
 import { findTaskOf } from './paths.js';
 import { releaseTask } from './prepare.js';
+import { clearStray, type RemakePlace } from './remake.js';
 import { isFinal, rankOf } from './task.js';
 import { parseTaskFile, type TaskFile } from './task-file.js';
 
@@ -118,10 +119,23 @@ function withoutDoubt(adoption: Adoption, told: Found['told']): Adoption {
   return made && told === undefined ? { kind: 'stray' } : adoption;
 }
 
+/** A sidecar that was just being made anew is ended, and is made anew again: the rest of the task goes on. */
+async function adoptMember(engine: Engine, place: RemakePlace): Promise<Adoption> {
+  const adoption = adoptContainer(engine, place);
+  const { role, restart } = place.task.spec.containers[place.index] ?? {};
+  const made = adoption.kind === 'found' && adoption.container.phase === 'created';
+  const isHalf = made || adoption.kind === 'stray';
+  if (!isHalf || place.index === 0 || role !== 'sidecar' || restart === 'never') return adoption;
+  const main = adoptContainer(engine, { ...place, index: 0 });
+  if (main.kind !== 'found' || main.container.phase !== 'running') return adoption;
+  return { kind: 'found', container: await clearStray(engine, place) };
+}
+
 async function findAlive(engine: Engine, file: TaskFile, blank: readonly ContainerSeen[]): Promise<Found> {
   const { task } = file;
   const told = readTold(engine, task.id);
-  const adoptions = blank.map((_container, index) => withoutDoubt(adoptContainer(engine, { task, index }), told));
+  const adoptions: Adoption[] = [];
+  for (const index of blank.keys()) adoptions.push(withoutDoubt(await adoptMember(engine, { task, index }), told));
   if (adoptions.some(({ kind }) => kind === 'orphan')) {
     const containers = adoptions.map((adoption, index) =>
       'container' in adoption ? adoption.container : blank[index]!,

@@ -1,8 +1,8 @@
 /**
- * Asks the containers of a task to end: each gets its stop signal, and as long as it asked for to act on it. A process 1 that
- * would surely not notice the signal is killed at once: waiting for it would be in vain.
+ * Asks one container to end: its stop signal, and as long as it asked for to act on it. A process 1 that would surely not
+ * notice the signal is killed at once: waiting for it would be in vain.
  *
- * Called by controller.ts. Not here: SIGKILL to what is left after the grace (cgroup/), when to stop (task.ts).
+ * Called by stop-order.ts. Not here: SIGKILL to what is left after the grace (cgroup/), when to stop (task.ts).
  */
 import { messageOf } from '../errors.js';
 import type { Task } from '../gen/types.js';
@@ -14,22 +14,28 @@ const graceDefaultMs = 10_000;
 const SIGKILL = 9;
 const SIGTERM = 15;
 
-/** The time to wait before the rest is killed; 0 when nobody was given any. */
-export function stopContainers(
+/** The time that a container has between the word to stop and SIGKILL. */
+export function graceOf(task: Task, index: number): number {
+  return task.spec.containers[index]?.stopGraceMs ?? graceDefaultMs;
+}
+
+/** True when it was asked and may take its time; false when it is dead or dying. */
+export function stopContainer(
   engine: Engine,
-  task: Task,
-  stop: { readonly containers: readonly ContainerSeen[]; readonly graceMs: number | undefined },
-): number {
-  let graceMs = 0;
-  for (const [index, container] of stop.containers.entries()) {
-    if (container.phase !== 'running' || !isAlive(engine, container)) continue;
-    const signal = stopSignalOf(engine, task, index);
-    const deaf = signal === SIGKILL || isDeaf(engine, container, signal);
-    engine.host.processes.kill(container.pid, deaf ? SIGKILL : signal);
-    if (!deaf) graceMs = Math.max(graceMs, stop.graceMs ?? task.spec.containers[index]?.stopGraceMs ?? graceDefaultMs);
-  }
-  engine.cgroups.freezer.thaw(task.id); // what stands still cannot act upon the signal
-  return graceMs;
+  container: ContainerSeen,
+  { task, index }: { readonly task: Task; readonly index: number },
+): boolean {
+  if ((container.phase !== 'running' && container.phase !== 'created') || !isAlive(engine, container)) return false;
+  const signal = container.phase === 'created' ? SIGKILL : stopSignalOf(engine, task, index);
+  const deaf = signal === SIGKILL || isDeaf(engine, container, signal);
+  engine.host.processes.kill(container.pid, deaf ? SIGKILL : signal);
+  return !deaf;
+}
+
+/** SIGKILL to its process 1, and with it to all in its pid namespace. */
+export function killContainer(engine: Engine, container: ContainerSeen): void {
+  const lives = container.phase === 'running' || container.phase === 'created';
+  if (lives && isAlive(engine, container)) engine.host.processes.kill(container.pid, SIGKILL);
 }
 
 function stopSignalOf(engine: Engine, task: Task, index: number): number {

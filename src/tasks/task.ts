@@ -46,6 +46,15 @@ export interface TaskView {
   readonly alive: boolean;
   /** Something went wrong so that the task has to end: an action that failed, a lost monitor, a reboot. */
   readonly failed: boolean;
+  /** That something lies in the containers themselves: they can be asked to end, and are. */
+  readonly gentle: boolean;
+  /** Some container was let go and has not ended. */
+  readonly begun: boolean;
+  /** Of the containers beside the main one: something to be done, or what they (or hooks) make the task wait for. */
+  readonly others:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'mend' }
+    | { readonly kind: 'wait'; readonly because: string };
   readonly health: Health;
   readonly stopping: 'no' | 'asked' | 'killed';
   /** The time between the stop signal and SIGKILL is over. */
@@ -64,6 +73,8 @@ export type TaskAction =
   /** Image, root file system, network, bundle, monitor and container: everything but the start. */
   | { readonly kind: 'prepare' }
   | { readonly kind: 'start' }
+  /** Start, or start again, the next container beside the main one. */
+  | { readonly kind: 'mend' }
   /** Stop signal, and the clock of the grace. */
   | { readonly kind: 'stop' }
   /** SIGKILL to every process of the task. */
@@ -113,7 +124,10 @@ function stepEnded(view: TaskView): TaskAction {
 function stepDown(view: TaskView): TaskAction {
   if (!view.alive) return { kind: 'finish' };
   // A container that was never started has nothing to say to a stop signal, and one without a monitor nobody to hear it.
-  if (view.stopping === 'no') return view.main === 'created' || view.failed ? { kind: 'kill' } : { kind: 'stop' };
+  if (view.stopping === 'no') {
+    const deaf = (view.main === 'created' && !view.begun) || (view.failed && !view.gentle);
+    return deaf ? { kind: 'kill' } : { kind: 'stop' };
+  }
   if (view.stopping === 'asked' && view.graceOver) return { kind: 'kill' };
   return { kind: 'wait', because: view.stopping === 'asked' ? 'stopping' : 'killed; waits for its end' };
 }
@@ -130,8 +144,10 @@ function stepUp(view: TaskView): TaskAction {
   if (view.state === 'preparing') return { kind: 'tell', state: 'ready' };
   if (view.main === 'created' && view.desired === 'ready') return { kind: 'wait', because: 'ready' };
   if (view.state === 'ready') return { kind: 'tell', state: 'starting' };
-  if (view.main === 'created') return { kind: 'start' };
+  if (view.others.kind === 'mend') return view.others;
+  if (view.main === 'created') return view.others.kind === 'wait' ? view.others : { kind: 'start' };
   if (view.state === 'running') return { kind: 'wait', because: 'running' };
+  if (view.others.kind === 'wait') return view.others;
   return view.health === 'starting' ? { kind: 'wait', because: 'health check' } : { kind: 'tell', state: 'running' };
 }
 

@@ -109,6 +109,8 @@ export function task(fields: TaskFields): Task {
       outOfMemory: false,
       attempt: 0,
       health: '',
+      ready: '',
+      containers: [],
     },
     endpoints: state === 'pending' ? [] : [{ networkId: asId<NetworkId>('net'), addresses: [`10.1.0.${slot + 4}`] }],
     ports: [],

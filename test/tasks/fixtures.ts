@@ -258,7 +258,7 @@ export function textOf(frames: readonly BulkFrame[], stream?: 'stdout' | 'stderr
 }
 
 const applets =
-  'sh sleep cat true false echo ps id env ls mkdir touch kill stty dd head seq tail stat ulimit hostname trap wc yes mount unshare ip test pwd grep usleep'.split(
+  'sh sleep cat true false echo ps id env ls mkdir touch kill stty dd head seq tail stat ulimit hostname trap wc yes mount unshare ip test pwd grep usleep nc readlink printf'.split(
     ' ',
   );
 
@@ -304,7 +304,10 @@ function fakeNetwork(directory: string): TaskNetwork {
   return {
     attach: async task => {
       const path = join(folder, task.id);
-      if (!isPinned(path)) linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
+      if (!isPinned(path)) {
+        linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
+        execFileSync('nsenter', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up']);
+      }
       return { namespacePath: path, nameservers: ['169.254.1.1'], searchDomains: ['shop.covey'] };
     },
     detach: async id => {

@@ -100,8 +100,9 @@ export function taskView(nowMs: number): ListView<NamedTask> {
 }
 
 function stateText(task: Task): string {
-  const { state, health, paused } = task.status;
+  const { state, health, paused, ready } = task.status;
   if (paused === true) return 'paused';
+  if (state === 'running' && ready !== '' && ready !== 'ready') return 'running, not ready';
   return state === 'running' && health !== '' && health !== 'healthy' ? `running, ${health}` : state;
 }
 

@@ -8,6 +8,7 @@ import { CoveyError } from '../../errors.js';
 import type { ListServicesResponse, ListTasksResponse, Service, ServiceSpec, Task } from '../../gen/types.js';
 import { newId, type ServiceId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
+import { isServing } from '../../serving.js';
 
 import { isCurrent, type Revised, reviseService, writesOfRevised } from '../orchestrate/revisions.js';
 import { isWanted } from '../orchestrate/slot.js';
@@ -130,7 +131,7 @@ function listServices(
 
 /** Runs, is meant to, and is made from the present spec. */
 function isCounted(task: Task, service: Service): boolean {
-  return task.status.state === 'running' && isWanted(task.desired) && isCurrent(task, service) && !task.superseded;
+  return isServing(task.status) && isWanted(task.desired) && isCurrent(task, service) && !task.superseded;
 }
 
 function wantedCount(view: View, { spec, removing }: Service): number {

@@ -18,6 +18,7 @@ import type {
   TaskState,
 } from '../../gen/types.js';
 import type { StoreEvent, View } from '../../raft/store.js';
+import { isServing } from '../../serving.js';
 
 /** Items of objects that did not change since they were last looked at. */
 export interface TableItemCache {
@@ -102,9 +103,9 @@ export function isPlaced(task: Task): boolean {
   return placedStates.includes(task.status.state);
 }
 
-/** Started (healthy, when it has a check), and not told to stop. Its node's state comes on top. */
+/** Started (healthy and ready, when it has such checks), and not told to stop. Its node's state comes on top. */
 function isUp(task: Task): boolean {
-  return task.status.state === 'running' && isWanted(task) && !task.superseded;
+  return isServing(task.status) && isWanted(task) && !task.superseded;
 }
 
 export function isWanted(task: Task): boolean {

@@ -9,6 +9,7 @@
  */
 import type { Rollout, Task, UpdateConfig } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
+import { isServing } from '../../serving.js';
 import { type Circumstances, isStopping, type Slot, type Updating } from './slot.js';
 import type { PlannedSlot } from './update.js';
 
@@ -81,7 +82,7 @@ function phaseOf(slot: Slot, { keep, successor, steps }: PlannedSlot['plan'], { 
     return keep.status.state === 'running' ? 'old' : 'idle';
   }
   if (keep !== undefined) {
-    if (keep.status.state === 'running') return 'done';
+    if (isServing(keep.status)) return 'done';
     // One that only waits for a place is not counted: it may wait for the very place that an old task holds.
     return keep.status.state === 'pending' ? 'waiting' : 'moving';
   }

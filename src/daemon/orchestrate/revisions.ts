@@ -9,6 +9,7 @@
  */
 import type { Revision, Rollout, Service, ServiceSpec, Task } from '../../gen/types.js';
 import type { View, Write } from '../../raft/store.js';
+import { isServing } from '../../serving.js';
 import { isSame } from '../control/same.js';
 import { isOnlyScale, replacesTasks } from './spec-change.js';
 
@@ -121,7 +122,7 @@ function isStable(view: View, service: Service): boolean {
   const { rollout } = service;
   if (rollout !== undefined) return rollout.state === 'completed' || rollout.state === 'rolled-back';
   return [...view.tasksOfService(service.id)].some(
-    task => task.specVersion === service.specVersion && task.status.state === 'running',
+    task => task.specVersion === service.specVersion && isServing(task.status),
   );
 }
 

@@ -10,6 +10,7 @@
 import type { DesiredState, RestartHistory, Rollout, Task, UpdateConfig } from '../../gen/types.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
+import { isServing } from '../../serving.js';
 import { planRestart } from './restart.js';
 
 /** What the node of a task means for it. Draining: it should go elsewhere, by order or because its constraints say so. */
@@ -149,7 +150,7 @@ function planKept(keep: Task, { slot, good, successor, displaced, circumstances 
   }
   for (const task of displaced) {
     if (footing(task) === 'lost') steps.push(...supersede(task));
-    else if (keep.status.state === 'running') steps.push({ kind: 'retire', task: task.id, desired: 'shutdown' });
+    else if (isServing(keep.status)) steps.push({ kind: 'retire', task: task.id, desired: 'shutdown' });
   }
   steps.push(...settle(slot, undefined));
   return steps;
