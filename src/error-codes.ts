@@ -118,6 +118,8 @@ export const errorCodes = {
     'The kernel did not bring all processes of the task to a halt, most often because one of them waits for a device that does not answer. They were let go again.',
   'exit-code-unknown':
     'Nobody saw how the task ended: its node was lost or removed, or no container of it was ever started.',
+  'log-lost':
+    'Lines of the log were rotated away before this reader had read them: it is slower than the program writes. Give the service more or larger log files.',
   'command-stale':
     'The command came from a manager that does not lead any more, over a connection from before. Nothing was done; ask again.',
   'node-unreachable': 'The node of the task is not connected to the managers right now.',

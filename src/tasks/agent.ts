@@ -6,11 +6,13 @@
 import { CoveyError } from '../errors.js';
 import type { BulkFrame, ExecStart, LogsStart } from '../gen/types.js';
 import type { TaskId } from '../ids.js';
+import { deadline } from '../lifetime.js';
 import type { Agent, AgentOptions } from './agent-types.js';
 import type { TaskController } from './controller.js';
 import { type Engine, openEngine } from './engine.js';
 import { execInside } from './exec.js';
 import { getContainer } from './find-container.js';
+import { logLimitsOf } from './log-rotation.js';
 import { readLogs } from './logs.js';
 import { removeSmallTree } from './small-tree.js';
 import { runVerb, viewOf } from './verb-actions.js';
@@ -66,6 +68,9 @@ async function* exec(engine: Engine, worker: Worker, request: ExecRequest): Asyn
   yield* execInside(engine, place, request);
 }
 
+/** Timers hold no more; a follower without an end is begun anew by nobody after so many days. */
+const longestMs = 2 ** 31 - 1;
+
 async function* logs(
   engine: Engine,
   worker: Worker,
@@ -83,24 +88,32 @@ async function* logs(
   };
   await using _watch = start.follow ? engine.host.files.watch(folder, notice) : undefined;
   using _reports = worker.onReport(notice);
-  const grown = async (): Promise<void> => {
+  const grown = async (until: AbortSignal): Promise<void> => {
     if (!changed) {
       await new Promise<void>(resolve => {
         wake = resolve;
-        signal.addEventListener('abort', notice, { once: true });
+        until.addEventListener('abort', notice, { once: true });
+        if (until.aborted) resolve();
       });
-      signal.removeEventListener('abort', notice);
+      until.removeEventListener('abort', notice);
     }
     changed = false;
   };
+  using limit = deadline(engine.host.clock, {
+    ms: start.untilMs === 0 ? longestMs : Math.min(longestMs, Math.max(0, start.untilMs - engine.host.clock.wallMs())),
+    parent: signal,
+    reason: () => new CoveyError('cancelled', 'Cannot follow any longer: the time that was asked for is over'),
+  });
   yield* readLogs(engine.host.files, {
     path: engine.paths.log(start.taskId, index),
+    filesMax: logLimitsOf(task.spec.containers[index] ?? {}).filesMax,
     tail: start.tail,
     sinceMs: start.sinceMs,
+    untilMs: start.untilMs,
     follow: start.follow,
     isEnded: () => worker.find(start.taskId)?.ended ?? true,
     grown,
-    signal,
+    signal: start.follow ? limit.signal : signal,
   });
   yield { body: { kind: 'end' } };
 }

@@ -18,7 +18,6 @@ export interface LogLine {
   readonly text: Uint8Array;
 }
 
-export const rotatedMax = 3;
 const chunkBytes = 65_536;
 /** A program that never ends its line is cut here. */
 const lineMaxBytes = 262_144;
@@ -53,12 +52,24 @@ function makeLineJoiner(): (line: LogLine) => BulkFrame | undefined {
   };
 }
 
+/** A piece as it came: for a reader that wants the bytes of the program back. */
+function frameOf({ stream, text, partial, atMs }: LogLine): BulkFrame {
+  const data = partial ? text : Buffer.concat([text, Buffer.from('\n')]);
+  return { body: { kind: 'data', stream, data, eof: false, atMs } };
+}
+
 export interface LogRead {
   readonly path: string;
+  /** How many files there may be in all. */
+  readonly filesMax: number;
   /** -1: all. */
   readonly tail: number;
   readonly sinceMs: number;
+  /** Lines after this are left out, and end the reading. 0: none. */
+  readonly untilMs: number;
   readonly follow: boolean;
+  /** Bytes as they were written, instead of whole lines. */
+  readonly pieces?: boolean;
   /** No more will be written: a follower ends when it has read all. */
   readonly isEnded: () => boolean;
   /** Resolves when the log may have grown, or the task ended, or the signal is over. */
@@ -66,92 +77,171 @@ export interface LogRead {
   readonly signal: AbortSignal;
 }
 
-export async function* readLogs(
-  files: Pick<Files, 'openReader' | 'findStat'>,
-  read: LogRead,
-): AsyncIterable<BulkFrame> {
-  const join = makeLineJoiner();
-  const old = await findRotated(files, read.path);
-  // Opened before the old ones are read: a rotation in between moves it, and it is read all the same.
-  let reader = await openWhenThere(files, read);
-  const tail =
-    read.tail < 0 ? undefined : await findTail([...old, ...(reader === undefined ? [] : [reader])], read.tail);
+type LogFiles = Pick<Files, 'openReader' | 'findStat'>;
+
+export async function* readLogs(files: LogFiles, read: LogRead): AsyncIterable<BulkFrame> {
+  const join = read.pieces === true ? frameOf : makeLineJoiner();
+  const span = { sinceMs: read.sinceMs, untilMs: read.untilMs, join };
+  const chain = await openChain(files, read);
   try {
-    for (const [at, source] of old.entries()) {
-      const fromByte = tail === undefined ? 0 : tail.at === at ? tail.offset : tail.at > at ? undefined : 0;
-      if (fromByte !== undefined) yield* framesOf(source, { fromByte, sinceMs: read.sinceMs, join });
+    const start = read.tail < 0 ? { at: 0, offset: 0 } : await findTail(chain, read.tail);
+    let position = start.offset;
+    for (const [at, source] of chain.slice(0, -1).entries()) {
+      if (at < start.at) continue;
+      const end = yield* framesOf(source, { ...span, fromByte: position });
       await source[Symbol.asyncDispose]();
+      if (end.past) return;
+      position = 0;
     }
-    let fromByte = tail?.at === old.length ? tail.offset : 0;
-    while (reader !== undefined && !read.signal.aborted) {
+    const last = chain.pop();
+    if (last !== undefined) yield* readOn(files, { ...read, span, reader: last, position });
+  } finally {
+    for (const source of chain) await source[Symbol.asyncDispose]();
+  }
+}
+
+interface ReadOn extends LogRead {
+  readonly span: Omit<Span, 'fromByte'>;
+  readonly reader: FileReader;
+  readonly position: number;
+}
+
+/** The newest file, and those that come after it. */
+async function* readOn(files: LogFiles, read: ReadOn): AsyncGenerator<BulkFrame> {
+  let { reader, position } = read;
+  let live = false;
+  try {
+    while (!read.signal.aborted) {
       const ended = read.isEnded();
-      fromByte = yield* framesOf(reader, { fromByte, sinceMs: read.sinceMs, join });
-      if (!read.follow) return;
-      const next = await findNewer(files, read.path, reader);
+      const end = yield* framesOf(reader, { ...read.span, fromByte: position });
+      if (end.past || !read.follow) return;
+      position = end.position;
+      const next = await findNext(files, read, reader);
       if (next !== undefined) {
-        yield* framesOf(reader, { fromByte, sinceMs: read.sinceMs, join });
+        // It is there, so the monitor writes to it, and no more to the one before.
+        yield* framesOf(reader, { ...read.span, fromByte: position });
         await reader[Symbol.asyncDispose]();
-        reader = next;
-        fromByte = 0;
+        ({ reader } = next);
+        position = 0;
+        if (next.gap) yield { body: { kind: 'lost' } };
         continue;
       }
+      if (!live) yield { body: { kind: 'live' } };
+      live = true;
       if (ended) return;
       await read.grown(read.signal);
     }
   } finally {
-    for (const source of old) await source[Symbol.asyncDispose]();
-    await reader?.[Symbol.asyncDispose]();
+    await reader[Symbol.asyncDispose]();
   }
 }
 
-/** The rotated ones that are there, oldest first. */
-async function findRotated(files: Pick<Files, 'openReader'>, path: string): Promise<readonly FileReader[]> {
+/** The newest last. When the log is rotated while they are opened they are opened again. */
+async function openChain(files: LogFiles, read: LogRead): Promise<FileReader[]> {
+  for (;;) {
+    const before = await rotatedInodes(files, read);
+    const old = await openRotated(files, read);
+    const newest = await openWhenThere(files, read, old.length > 0);
+    const chain = newest === undefined ? old : [...old, newest];
+    if ((await rotatedInodes(files, read)) === before) return chain;
+    for (const source of chain) await source[Symbol.asyncDispose]();
+  }
+}
+
+/** Which file has which number, to compare. */
+async function rotatedInodes(files: LogFiles, read: LogRead): Promise<string> {
+  const inodes: (number | undefined)[] = [];
+  for (let number = 1; number <= read.filesMax; number += 1) {
+    inodes.push((await files.findStat(nameOf(read.path, number)))?.inode);
+  }
+  return inodes.join();
+}
+
+async function openRotated(files: LogFiles, read: LogRead): Promise<FileReader[]> {
   const readers: FileReader[] = [];
-  for (let number = rotatedMax; number >= 1; number -= 1) {
-    const reader = await files.openReader(`${path}.${number}`);
+  for (let number = read.filesMax; number >= 1; number -= 1) {
+    const reader = await files.openReader(`${read.path}.${number}`);
     if (reader !== undefined) readers.push(reader);
   }
   return readers;
 }
 
-async function openWhenThere(files: Pick<Files, 'openReader'>, read: LogRead): Promise<FileReader | undefined> {
+/** The log itself: made by the monitor with its first words, and anew after a rotation. */
+async function openWhenThere(files: LogFiles, read: LogRead, hasOld: boolean): Promise<FileReader | undefined> {
   for (;;) {
     const reader = await files.openReader(read.path);
-    if (reader !== undefined || !read.follow || read.isEnded() || read.signal.aborted) return reader;
+    if (reader !== undefined || hasOld || !read.follow || read.isEnded() || read.signal.aborted) return reader;
     await read.grown(read.signal);
   }
 }
 
-/** The new log, when the one that is read was renamed. */
-async function findNewer(
-  files: Pick<Files, 'openReader' | 'findStat'>,
-  path: string,
+/**
+ * The file after the one that is read, by inode: a slow reader may be several rotations behind. A gap is told when the one
+ * that is read was rotated away meanwhile. Looked up again when it was rotated while it was looked up.
+ */
+async function findNext(
+  files: LogFiles,
+  read: LogRead,
   reader: FileReader,
-): Promise<FileReader | undefined> {
-  const stat = await files.findStat(path);
-  if (stat === undefined || stat.inode === (await reader.stat()).inode) return undefined;
-  return await files.openReader(path);
+): Promise<{ readonly reader: FileReader; readonly gap: boolean } | undefined> {
+  const { inode } = await reader.stat();
+  for (;;) {
+    const place = await placeOf(files, read, inode);
+    if (place === 0) return undefined;
+    const number = place ?? (await oldestOf(files, read)) + 1;
+    const next = await files.openReader(nameOf(read.path, number - 1));
+    if ((await placeOf(files, read, inode)) === place)
+      return next === undefined ? undefined : { reader: next, gap: place === undefined };
+    await next?.[Symbol.asyncDispose]();
+  }
+}
+
+function nameOf(path: string, number: number): string {
+  return number === 0 ? path : `${path}.${number}`;
+}
+
+async function placeOf(files: LogFiles, read: LogRead, inode: number): Promise<number | undefined> {
+  for (let number = 0; number <= read.filesMax; number += 1) {
+    if ((await files.findStat(nameOf(read.path, number)))?.inode === inode) return number;
+  }
+  return undefined;
+}
+
+async function oldestOf(files: LogFiles, read: LogRead): Promise<number> {
+  for (let number = read.filesMax; number > 0; number -= 1) {
+    if ((await files.findStat(nameOf(read.path, number))) !== undefined) return number;
+  }
+  return 0;
 }
 
 interface Span {
   readonly fromByte: number;
   readonly sinceMs: number;
+  readonly untilMs: number;
   readonly join: (line: LogLine) => BulkFrame | undefined;
 }
 
-/** Whole lines to the present end; returns where the first unread line begins. */
-async function* framesOf(reader: FileReader, span: Span): AsyncGenerator<BulkFrame, number> {
+interface SpanEnd {
+  /** Where the first unread line begins. */
+  readonly position: number;
+  /** Beyond the time up to which lines are wanted. */
+  readonly past: boolean;
+}
+
+/** Whole lines to the present end. */
+async function* framesOf(reader: FileReader, span: Span): AsyncGenerator<BulkFrame, SpanEnd> {
   let position = span.fromByte;
   let rest: Uint8Array = new Uint8Array();
   for (;;) {
     const chunk = await reader.read(position + rest.length, chunkBytes);
-    if (chunk.length === 0) return position;
+    if (chunk.length === 0) return { position, past: false };
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     let from = 0;
     for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, from)) {
       const line = parseLogLine(bytes.subarray(from, end));
       from = end + 1;
       if (line === undefined || line.atMs < span.sinceMs) continue;
+      if (span.untilMs > 0 && line.atMs > span.untilMs) return { position, past: true };
       const frame = span.join(line);
       if (frame !== undefined) yield frame;
     }

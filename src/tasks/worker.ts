@@ -13,7 +13,7 @@ import { type Loop, openLoop } from '../loop.js';
 import { type ControllerParts, TaskController } from './controller.js';
 import type { Engine } from './engine.js';
 import { openGate } from './gate.js';
-import { type LogLook, logMaxBytes, planLook, rotateLog } from './log-rotation.js';
+import { openLogTender, type TendLogs } from './log-rotation.js';
 import { findTaskOf } from './paths.js';
 import { recoverTasks } from './recover.js';
 import { sweepStrays } from './sweep.js';
@@ -49,7 +49,7 @@ interface State {
   readonly parts: Omit<ControllerParts, 'touch' | 'onStatus'>;
   readonly changed: Set<TaskId>;
   readonly listeners: Set<(reports: readonly TaskReport[]) => void>;
-  readonly looks: Map<string, LogLook & { readonly dueMs: number }>;
+  readonly tendLogs: TendLogs;
   reporting: Timer | undefined;
   ticking: Timer | undefined;
   ticks: number;
@@ -75,7 +75,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     parts: { engine, lifetime, creations: openGate(creationsMax), bootId },
     changed: new Set(),
     listeners: new Set(),
-    looks: new Map(),
+    tendLogs: openLogTender(engine),
     reporting: undefined,
     ticking: undefined,
     ticks: 0,
@@ -228,7 +228,7 @@ function tick(state: State): void {
   if (running.length > 0) {
     const monitors = engine.cgroups.monitors();
     for (const controller of running) controller.checkMonitors(monitors);
-    lifetime.run('rotate logs', () => rotateLogs(state, running));
+    lifetime.run('rotate logs', () => state.tendLogs(running));
   }
   if (state.ticks % rescanTicks === 0) rescanExits(state);
   if (state.ticks % sweepTicks === 0) lifetime.run('sweep', async () => void (await sweepAndTell(state)));
@@ -240,26 +240,4 @@ function tick(state: State): void {
 async function sweepAndTell(state: State): Promise<void> {
   const removed = await sweepStrays(state.engine, new Set(state.controllers.keys()));
   if (removed.length > 0) state.engine.log.warn('took away what belonged to no task', { removed });
-}
-
-async function rotateLogs(state: State, running: readonly TaskController[]): Promise<void> {
-  const { engine, looks } = state;
-  const nowMs = engine.host.clock.monotonicMs();
-  const paths = new Set<string>();
-  for (const { task, containers } of running) {
-    for (const [index, { phase }] of containers.entries()) {
-      if (phase !== 'running') continue;
-      const path = engine.paths.log(task.id, index);
-      paths.add(path);
-      const before = looks.get(path);
-      if (before !== undefined && before.dueMs > nowMs) continue;
-      const sizeBytes = (await engine.host.files.findStat(path))?.sizeBytes ?? 0;
-      const look = planLook(before, sizeBytes);
-      looks.set(path, { ...look, dueMs: nowMs + look.waitMs });
-      if (sizeBytes < logMaxBytes) continue;
-      await rotateLog(engine.host.files, { path, bundle: engine.paths.bundle(task.id, index) });
-      looks.delete(path);
-    }
-  }
-  for (const path of looks.keys()) if (!paths.has(path)) looks.delete(path);
 }

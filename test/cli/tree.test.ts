@@ -21,6 +21,7 @@ t.test('the commands are those of the design', async t => {
     'init',
     'join',
     'leave',
+    'logs',
     'network create',
     'network inspect',
     'network ls',

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { FileReader, FileStat } from '../../src/host.js';
-import { planLook } from '../../src/tasks/log-rotation.js';
+import { planLook, tendLog } from '../../src/tasks/log-rotation.js';
 import { type LogRead, parseLogLine, readLogs } from '../../src/tasks/logs.js';
 import { collect, textOf } from './fixtures.js';
 
@@ -24,13 +24,16 @@ function memoryFiles(contents: Record<string, string>) {
   });
   let open = 0;
   return {
+    has: (path: string) => files.has(path),
+    paths: () => [...files.keys()].sort(),
+    remove: async (path: string) => void files.delete(path),
     open: () => open,
     append: (path: string, text: string) => {
       const file = files.get(path);
       if (file === undefined) files.set(path, { inode: nextInode++, text });
       else file.text += text;
     },
-    rename: (from: string, to: string) => {
+    rename: async (from: string, to: string) => {
       files.set(to, files.get(from)!);
       files.delete(from);
     },
@@ -54,6 +57,8 @@ function memoryFiles(contents: Record<string, string>) {
 
 const all: LogRead = {
   path: '/log',
+  filesMax: 3,
+  untilMs: 0,
   tail: -1,
   sinceMs: 0,
   follow: false,
@@ -131,7 +136,7 @@ t.test('a follower reads on across a rotation, to the end', async t => {
   const events = [
     () => files.append('/log', line(2, 'b')),
     () => {
-      files.rename('/log', '/log.1');
+      void files.rename('/log', '/log.1');
       files.append('/log.1', line(3, 'c'));
     },
     () => files.append('/log', line(4, 'd')),
@@ -146,6 +151,99 @@ t.test('a follower reads on across a rotation, to the end', async t => {
   );
   t.equal(textOf(frames), 'a\nb\nc\nd\ne\n');
   t.equal(files.open(), 0);
+});
+
+t.test('a follower that is several rotations behind reads them all, and is told when one is gone', async t => {
+  const files = memoryFiles({ '/log': line(1, 'a') });
+  const rotate = (): void => {
+    for (const [from, to] of [
+      ['/log.2', '/log.3'],
+      ['/log.1', '/log.2'],
+      ['/log', '/log.1'],
+    ] as const)
+      if (files.has(from)) void files.rename(from, to);
+  };
+  const events = [
+    () => {
+      rotate();
+      files.append('/log', line(2, 'b'));
+      rotate();
+      files.append('/log', line(3, 'c'));
+    },
+    () => {
+      for (const text of ['d', 'e', 'f', 'g', 'h']) {
+        rotate();
+        files.append('/log', line(4, text));
+      }
+      ended = true;
+    },
+  ];
+  let ended = false;
+  const read = { ...all, follow: true, isEnded: () => ended, grown: async () => events.shift()?.() };
+  const frames = await collect(readLogs(files, read));
+  t.equal(textOf(frames), 'a\nb\nc\ne\nf\ng\nh\n', 'd is beyond the third rotated file');
+  t.equal(frames.filter(({ body }) => body.kind === 'lost').length, 1);
+  t.equal(files.open(), 0);
+});
+
+t.test('a log that is rotated while it is opened is read whole', async t => {
+  const files = memoryFiles({ '/log.1': line(1, 'a'), '/log': line(2, 'b') });
+  let rotated = false;
+  const racing = {
+    findStat: files.findStat,
+    openReader: async (path: string) => {
+      const reader = await files.openReader(path);
+      if (path === '/log.1' && !rotated) {
+        rotated = true;
+        void files.rename('/log.1', '/log.2');
+        void files.rename('/log', '/log.1');
+        files.append('/log', line(3, 'c'));
+      }
+      return reader;
+    },
+  };
+  t.equal(textOf(await collect(readLogs(racing, all))), 'a\nb\nc\n');
+  t.equal(files.open(), 0);
+});
+
+t.test('until ends the reading, also of a follower', async t => {
+  const files = memoryFiles({ '/log.1': line(1, 'a'), '/log': line(5, 'b') + line(9, 'c') });
+  const untilMs = Date.parse('2026-11-20T10:00:06Z');
+  for (const follow of [false, true]) {
+    t.equal(textOf(await collect(readLogs(files, { ...all, untilMs, follow }))), 'a\nb\n');
+  }
+});
+
+t.test('the pieces of a log are the bytes that the program wrote', async t => {
+  const files = memoryFiles({ '/log': line(1, '$ ', { tag: 'P' }) + line(1, 'ls\r') });
+  t.equal(textOf(await collect(readLogs(files, { ...all, pieces: true }))), '$ ls\r\n');
+});
+
+t.test('a rotation keeps so many files as there may be, and one that was cut off is gone on with', async t => {
+  const said: string[] = [];
+  const rows: readonly (readonly [number, string, readonly string[]])[] = [
+    [3, 'rotated', ['/log.1', '/log.2']],
+    [2, 'rotated', ['/log.1']],
+    [1, 'rotated', ['/log.1']],
+    [5, 'rotated', ['/log.1', '/log.2', '/log.3']],
+  ];
+  for (const [filesMax, what, left] of rows) {
+    const files = memoryFiles({ '/log.2': 'c', '/log.1': 'b', '/log': 'aaaa' });
+    const parts = { ...files, writePipe: (_path: string, text: string) => said.push(text) > 0 };
+    const log = { path: '/log', bundle: '/bundle', filesMax, sizeMaxBytes: 4 };
+    t.equal(await tendLog(parts, log), 0, what);
+    if (filesMax === 5) t.equal(files.has('/log.3'), true);
+    t.same(
+      files.paths().filter(path => path !== '/log.2' || filesMax > 2),
+      left,
+      `${filesMax} files`,
+    );
+    t.equal(await tendLog(parts, log), 0, 'the monitor did not hear it: once more');
+    t.same(said.splice(0), ['2 0 0\n', '2 0 0\n']);
+    files.append('/log', 'x');
+    t.equal(await tendLog(parts, log), 1);
+    t.equal(files.has('/log.1'), filesMax > 1);
+  }
 });
 
 t.test('a follower waits for a log that is not there yet, and gives up with its signal', async t => {

@@ -1,46 +1,59 @@
 /**
- * Logs of a service or of tasks as one stream: one bulk stream a task, lines in the order in which they come. A task whose log
- * cannot be had gives one line with the problem; the others go on. When following a service, its new tasks are taken in.
+ * Logs of a service or of tasks as one stream, one bulk stream a task. What is there already is merged by time, as far as it
+ * comes in time; what is written from then on is told as it comes. A task whose log cannot be had gives one line with the
+ * problem, and the others go on. When following a service, its new tasks are taken in, and a node that comes back is asked
+ * again for what came after the last line.
  *
- * Keeps true: what waits for a slow reader is bounded; tasks beyond the limit of streams wait for their turn.
+ * Keeps true: what waits for a slow reader is bounded for each task; tasks beyond the limit of streams wait for their turn.
  *
- * Called by relay.ts. Not here: reading files (tasks/logs.ts).
+ * Called by relay.ts. Not here: the order of lines (merge-lines.ts), reading files (tasks/logs.ts).
  */
-import { type Channel, openChannel } from '../../channel.js';
-import { CoveyError, toProblem } from '../../errors.js';
+import { openChannel } from '../../channel.js';
+import { CoveyError, codeOf, toProblem } from '../../errors.js';
 import type { BulkFrame, LogsLine, LogsRequest, Service, Task } from '../../gen/types.js';
+import type { Clock } from '../../host.js';
 import { isEnded, type Store, stateRank, type View } from '../../raft/store.js';
-import { pushTo } from './node.js';
+import { getObject } from '../control/find.js';
+import { type LineMerge, type LineSource, openLineMerge } from './merge-lines.js';
 import type { OpenTaskStream } from './relay.js';
-import { getTask } from './target.js';
+import { checkTaskVerb, getTask } from './target.js';
 
 export interface MergeOptions {
   readonly store: Store;
+  readonly clock: Clock;
   readonly open: OpenTaskStream;
   readonly request: LogsRequest;
   readonly signal: AbortSignal;
 }
 
-const linesMax = 64;
 const streamsAtOnce = 100;
+/** Between two questions to a node that is away. */
+const askAgainMs = 2_000;
 
 interface Merge extends MergeOptions {
-  readonly lines: Channel<LogsLine>;
+  readonly lines: LineMerge;
   readonly service: Service | undefined;
   readonly known: Set<string>;
-  readonly waiting: Task[];
+  readonly waiting: Wanted[];
   running: number;
+}
+
+/** A task, and from where on its lines are wanted. */
+interface Wanted {
+  readonly task: Task;
+  readonly tail: number;
+  readonly sinceMs: number;
 }
 
 export async function* mergeLogs(options: MergeOptions): AsyncGenerator<LogsLine> {
   const { store, request } = options;
   const view = store.view();
-  const service = request.service === '' ? undefined : getService(view, request.service);
-  const lines = openChannel<LogsLine>(linesMax);
+  const service = request.service === '' ? undefined : getObject(view, 'service', request.service);
   const controller = new AbortController();
   const abort = (): void => controller.abort(options.signal.reason);
   options.signal.addEventListener('abort', abort, { once: true });
   if (options.signal.aborted) abort();
+  const lines = openLineMerge(options.clock, controller.signal);
   const merge: Merge = {
     ...options,
     signal: controller.signal,
@@ -50,17 +63,23 @@ export async function* mergeLogs(options: MergeOptions): AsyncGenerator<LogsLine
     waiting: [],
     running: 0,
   };
-  const tasks = service === undefined ? request.tasks.map(text => getTask(view, text)) : tasksOf(view, service.id);
-  for (const task of tasks) admit(merge, task);
+  const tasks = service === undefined ? request.tasks.map(text => taskToRead(view, text)) : tasksOf(view, service.id);
+  for (const task of tasks) admit(merge, { task, tail: request.tail, sinceMs: request.sinceMs });
   using _watch = store.watch((_events, later) => follow(merge, later));
   endWhenDone(merge);
   try {
-    yield* lines;
+    yield* lines.take();
   } finally {
     options.signal.removeEventListener('abort', abort);
     controller.abort(new CoveyError('cancelled', 'Cannot go on: nobody reads the logs any more'));
     lines.close();
   }
+}
+
+function taskToRead(view: View, text: string): Task {
+  const task = getTask(view, text);
+  checkTaskVerb('logs', task);
+  return task;
 }
 
 /** Those that have or had a container, oldest first. */
@@ -75,19 +94,21 @@ function hasLog(task: Task): boolean {
   return stateRank(state) >= stateRank('starting') && state !== 'rejected' && state !== 'orphaned';
 }
 
-function admit(merge: Merge, task: Task): void {
-  if (merge.known.has(task.id)) return;
-  merge.known.add(task.id);
-  merge.waiting.push(task);
+function admit(merge: Merge, wanted: Wanted): void {
+  if (merge.known.has(wanted.task.id)) return;
+  merge.known.add(wanted.task.id);
+  merge.waiting.push(wanted);
   begin(merge);
 }
 
 function begin(merge: Merge): void {
   while (merge.running < streamsAtOnce) {
-    const task = merge.waiting.shift();
-    if (task === undefined) return;
+    const wanted = merge.waiting.shift();
+    if (wanted === undefined) return;
     merge.running += 1;
-    void copyTask(merge, task).finally(() => {
+    const source = merge.lines.open();
+    void copyTask(merge, wanted, source).finally(() => {
+      source.end();
       merge.running -= 1;
       begin(merge);
       endWhenDone(merge);
@@ -95,59 +116,103 @@ function begin(merge: Merge): void {
   }
 }
 
+/** Of a task that came later every line is new. */
 function follow(merge: Merge, view: View): void {
-  if (merge.lines.ended() || !merge.request.follow) return;
+  if (merge.signal.aborted || !merge.request.follow) return;
   if (merge.service !== undefined) {
     for (const task of view.tasksOfService(merge.service.id))
-      if (hasLog(task) && !isEnded(task.status.state)) admit(merge, task);
+      if (hasLog(task) && !isEnded(task.status.state)) admit(merge, { task, tail: -1, sinceMs: merge.request.sinceMs });
   }
   endWhenDone(merge);
 }
 
-/** No stream is open, and none can come: tasks were asked for, or the service is gone, or nobody follows. */
+/** No stream is open, and none can come: tasks were asked for, or the service is gone, or nobody follows, or its time is over. */
 function endWhenDone(merge: Merge): void {
   if (merge.running > 0 || merge.waiting.length > 0) return;
+  const { request, service } = merge;
+  const isOver = request.untilMs > 0 && merge.clock.wallMs() >= request.untilMs;
   const more =
-    merge.request.follow &&
-    merge.service !== undefined &&
-    merge.store.view().find('service', merge.service.id) !== undefined;
+    request.follow && !isOver && service !== undefined && merge.store.view().find('service', service.id) !== undefined;
   if (!more) merge.lines.close();
 }
 
-async function copyTask(merge: Merge, task: Task): Promise<void> {
+/** The last line that came: where to go on when the stream broke. */
+interface Mark {
+  atMs: number;
+  /** Lines of that very millisecond. */
+  count: number;
+}
+
+async function copyTask(merge: Merge, wanted: Wanted, source: LineSource): Promise<void> {
+  const { task } = wanted;
   const nodeName = merge.store.view().find('node', task.nodeId)?.spec.name ?? task.nodeId;
   const head = { taskId: task.id, taskName: nameOf(task, nodeName), nodeName };
-  const { follow: following, tail, sinceMs, untilMs, container } = merge.request;
+  const mark: Mark = { atMs: 0, count: 0 };
+  let told = false;
+  for (;;) {
+    try {
+      await copyStream(merge, { wanted, source, head, mark });
+      return;
+    } catch (error) {
+      if (merge.signal.aborted) return;
+      if (!told) await source.push({ ...head, problem: toProblem(error) });
+      told = true;
+      if (!mayComeBack(merge, task, error)) return;
+    }
+    source.live();
+    await merge.clock.sleep(askAgainMs, merge.signal).catch(() => undefined); // the next look at the signal ends it
+    if (!mayComeBack(merge, task, undefined)) return;
+  }
+}
+
+function mayComeBack(merge: Merge, { id }: Task, error: unknown): boolean {
+  if (merge.signal.aborted || !merge.request.follow) return false;
+  if (error !== undefined && codeOf(error) !== 'node-unreachable') return false;
+  const task = merge.store.view().find('task', id);
+  return task !== undefined && !isEnded(task.status.state);
+}
+
+interface Copy {
+  readonly wanted: Wanted;
+  readonly source: LineSource;
+  readonly head: Pick<LogsLine, 'taskId' | 'taskName' | 'nodeName'>;
+  readonly mark: Mark;
+}
+
+async function copyStream(merge: Merge, { wanted, source, head, mark }: Copy): Promise<void> {
+  const { task } = wanted;
+  const { follow: following, untilMs, container } = merge.request;
+  const isAgain = mark.count > 0;
+  const [tail, sinceMs] = isAgain ? [-1, mark.atMs] : [wanted.tail, wanted.sinceMs];
+  let skip = isAgain ? mark.count : 0;
   // The caller sends nothing; an empty stream downwards.
   const down = openChannel<BulkFrame>(1);
-  try {
-    const start: BulkFrame = {
-      body: { kind: 'logs', taskId: task.id, container, follow: following, tail, sinceMs, untilMs },
-    };
-    for await (const { body } of merge.open(task, start, { down, signal: merge.signal })) {
-      if (body.kind === 'data' && body.data.length > 0) await pushTo(merge.lines, { ...head, data: body });
-      if (body.kind === 'end' && body.problem !== undefined)
-        await pushTo(merge.lines, { ...head, problem: body.problem });
-      if (merge.lines.ended()) return;
+  const start: BulkFrame = {
+    body: { kind: 'logs', taskId: task.id, container, follow: following, tail, sinceMs, untilMs },
+  };
+  for await (const { body } of merge.open(task, start, { down, signal: merge.signal })) {
+    if (body.kind === 'live') source.live();
+    if (body.kind === 'lost') await source.push({ ...head, problem: toProblem(lostLines()) });
+    if (body.kind === 'end' && body.problem !== undefined) await source.push({ ...head, problem: body.problem });
+    if (body.kind !== 'data' || body.data.length === 0) continue;
+    if (skip > 0 && body.atMs === mark.atMs) {
+      skip -= 1;
+      continue;
     }
-  } catch (error) {
-    if (!merge.signal.aborted) await pushTo(merge.lines, { ...head, problem: toProblem(error) });
+    skip = 0;
+    mark.count = body.atMs === mark.atMs ? mark.count + 1 : 1;
+    mark.atMs = body.atMs;
+    await source.push({ ...head, data: body });
   }
+}
+
+function lostLines(): CoveyError {
+  return new CoveyError('log-lost', 'Cannot show all lines: some were rotated away before they were read', {
+    hint: 'more or larger files: --log-opt max-size=… --log-opt max-file=…',
+  });
 }
 
 /** "web.1", or "web.rack1" for a task whose slot is its node. */
 function nameOf(task: Task, nodeName: string): string {
   return `${task.serviceName}.${task.slot === 0 ? nodeName : task.slot}`;
-}
-
-function getService(view: View, text: string): Service {
-  const exact = view.find('service', text) ?? view.findByName('service', text);
-  if (exact !== undefined) return exact;
-  const found = [...view.list('service')].filter(service => service.id.startsWith(text));
-  const [first, second] = found;
-  if (first === undefined)
-    throw new CoveyError('not-found', `Cannot find service "${text}"`, { hint: 'covey service ls' });
-  if (second !== undefined)
-    throw new CoveyError('ambiguous', `Cannot tell which service "${text}" is`, { state: `${found.length} begin so` });
-  return first;
 }

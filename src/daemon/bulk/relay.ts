@@ -91,7 +91,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
       }
     },
     runTaskVerb: (request, context) => runTaskVerb({ ...options, open: counted }, request, context.signal),
-    logs: (request, context) => mergeLogs({ store: options.store, open: counted, request, signal: context.signal }),
+    logs: (request, context) => mergeLogs({ ...options, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
       const up = requests[Symbol.asyncIterator]();
       const ticket = await takeTicket(options, { tickets, up, caller: context.caller });

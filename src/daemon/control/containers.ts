@@ -47,6 +47,7 @@ function checkContainer(container: ContainerSpec, path: string): void {
     refuseAt(`${path}.stopSignal`)(`"${container.stopSignal}" is no signal, such as SIGTERM or 15`);
   }
   checkFiles(container, path);
+  checkLog(container, path);
   checkKernelParts(container, path);
   checkNames(container, path);
   checkIsolation(container, path);
@@ -89,6 +90,14 @@ function checkFile(file: FileReference, path: string): void {
   if (file.target.split('/').includes('..')) refuseAt(`${path}.target`)(`"${file.target}" leads out by ".."`);
   if (file.mode !== undefined && file.mode > 0o7777)
     refuseAt(`${path}.mode`)(`${file.mode.toString(8)} is no file mode`);
+}
+
+function checkLog({ log }: ContainerSpec, path: string): void {
+  if (log === undefined) return;
+  if (log.filesMax > 100) refuseAt(`${path}.log`)(`${log.filesMax} files are more than 100`);
+  if (log.sizeMaxBytes > 0 && log.sizeMaxBytes < 1_024) {
+    refuseAt(`${path}.log`)(`${log.sizeMaxBytes} bytes are too few for a file; 1024 is the least`);
+  }
 }
 
 function checkKernelParts(container: ContainerSpec, path: string): void {

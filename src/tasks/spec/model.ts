@@ -7,6 +7,7 @@
 import type {
   EndpointMode,
   Healthcheck,
+  LogOptions,
   Mount,
   NetworkDriver,
   PortSpec,
@@ -111,6 +112,7 @@ export interface ServiceModel {
   readonly securityOpt: readonly string[];
   readonly devices: readonly string[];
   readonly healthcheck: HealthcheckModel | undefined;
+  readonly log: LogOptions | undefined;
   readonly ports: readonly PortSpec[];
   readonly mounts: readonly MountModel[];
   readonly secrets: readonly FileUse[];

@@ -143,6 +143,7 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     ulimits: [...service.ulimits.values()],
     sysctls: labelsOf(service.sysctls),
     healthcheck: service.healthcheck === undefined ? undefined : { ...emptyHealthcheck, ...service.healthcheck },
+    log: service.log,
     secrets: fileReferences(naming, service.secrets, 'secret'),
     configs: fileReferences(naming, service.configs, 'config'),
     shmBytes: service.shmBytes ?? 0,

@@ -21,6 +21,7 @@ import {
   readTextOrTexts,
   readTexts,
 } from './fields.js';
+import { readLogging } from './logging.js';
 import type { Environment, HealthcheckModel, RestartModel, ServiceModel } from './model.js';
 import { inlineProfile, parseDevice, parseUserns } from './security.js';
 import { readConfigUses, readMounts, readNetworkUses, readPorts } from './service-lists.js';
@@ -65,6 +66,7 @@ const known = [
   'dns_search',
   'dns_opt',
   'healthcheck',
+  'logging',
   'ports',
   'volumes',
   'tmpfs',
@@ -107,7 +109,6 @@ const notHonoured = [
   'isolation',
   'label_file',
   'links',
-  'logging',
   'mac_address',
   'mem_limit',
   'mem_reservation',
@@ -171,6 +172,7 @@ export function readService(field: Field, context: ReadingContext): ServiceModel
     securityOpt: readSecurity(find('security_opt'), context),
     devices: readDevices(find('devices')),
     healthcheck: readHealthcheck(find('healthcheck')),
+    log: readLogging(find('logging')),
     ports: readPorts(find('ports')),
     mounts: readMounts(find('volumes'), find('tmpfs'), context),
     secrets: readConfigUses(find('secrets')),

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { renderFindings, withPort } from '../../../src/cli/commands/cluster.js';
 import { execExitCode } from '../../../src/cli/commands/exec.js';
-import { logsRequest, openLinePrinter, parseSince } from '../../../src/cli/commands/service/logs.js';
+import { logsRequest, openLinePrinter, parseMoment } from '../../../src/cli/commands/service/logs.js';
 import { renderPlan } from '../../../src/cli/commands/stack.js';
 import { readFlags } from '../../../src/cli/flags.js';
 import { CoveyError } from '../../../src/errors.js';
@@ -77,9 +77,9 @@ t.test('logs are asked for of a service, or of tasks', async t => {
     follow: true,
     tail: 5,
   });
-  t.equal(parseSince('10m', 1_000_000_000), 999_400_000);
-  t.equal(parseSince('2026-11-20T12:00:00Z', 0), Date.UTC(2026, 10, 20, 12));
-  t.throws(() => parseSince('yesterday', 0), { code: 'bad-argument' });
+  t.equal(parseMoment('--since', '10m', 1_000_000_000), 999_400_000);
+  t.equal(parseMoment('--since', '2026-11-20T12:00:00Z', 0), Date.UTC(2026, 10, 20, 12));
+  t.throws(() => parseMoment('--since', 'yesterday', 0), { code: 'bad-argument' });
 });
 
 t.test('lines of a log begin with their task; parts of a line are put together', async t => {

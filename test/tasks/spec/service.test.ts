@@ -16,6 +16,23 @@ function container(lines: string, world?: World): ContainerSpec {
   return found;
 }
 
+t.test('logging limits the files of the log; what it cannot be is refused', async t => {
+  t.same(container('').log, undefined);
+  t.same(container('logging: { driver: local, options: { max-size: 1m, max-file: "5" } }').log, {
+    sizeMaxBytes: 2 ** 20,
+    filesMax: 5,
+  });
+  t.same(container('logging: { driver: json-file }').log, undefined);
+  for (const [text, code] of [
+    ['{ driver: syslog }', 'stack-not-honoured'],
+    ['{ options: { compress: "true" } }', 'stack-not-honoured'],
+    ['{ options: { max-size: 5 } }', 'stack-type'],
+    ['{ options: { max-file: "0" } }', 'stack-type'],
+  ] as const) {
+    t.match(refusal(`services: {web: {image: x, logging: ${text}}}`), new RegExp(`^${code}: .*logging`), text);
+  }
+});
+
 t.test('a service of one line has the defaults of the cluster', async t => {
   t.same(service(''), {
     name: 'shop_web',

@@ -137,6 +137,19 @@ export const serviceCommands: readonly CommandDefinition[] = [
     run: runRemove,
   },
   {
+    path: ['logs'],
+    says: 'Show what services or tasks have written, wherever they run',
+    about:
+      'A node that is away makes the answer partial: a note says which task is missing. Following a service goes on with the tasks that replace those that end.',
+    args: [{ name: 'SERVICE|TASK', needed: true, many: true, completes: 'service' }],
+    options: logsOptions,
+    examples: [
+      { says: 'the last lines, and on', line: 'covey logs -f -n 20 web' },
+      { says: 'two tasks, between two times', line: 'covey logs --since 1h --until 30m web.1 web.2' },
+    ],
+    run: runLogs,
+  },
+  {
     path: ['service', 'logs'],
     says: 'Show what the tasks of a service have written',
     args: [{ name: 'SERVICE|TASK', needed: true, many: true, completes: 'service' }],

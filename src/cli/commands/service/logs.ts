@@ -19,18 +19,21 @@ export const logsOptions: readonly OptionDefinition[] = [
     flags: '--since <time>',
     says: 'Only lines after this: a duration such as 10m, or a time such as 2026-11-20T12:00:00Z',
   },
+  { flags: '--until <time>', says: 'Only lines before this; a follower ends there' },
   { flags: '-t, --timestamps', says: 'Begin each line with its time' },
   { flags: '--no-task-ids', says: 'Leave the names of the tasks out' },
+  { flags: '--no-trunc', says: 'Name each task with its whole id' },
+  { flags: '--container <name>', says: 'Container of the tasks (default: the main one)' },
   { flags: '--raw', says: 'Print the lines only, as they were written' },
 ];
 
 /** "10m" ago, or a point in time. */
-export function parseSince(text: string, nowMs: number): number {
+export function parseMoment(flag: string, text: string, nowMs: number): number {
   const duration = parseDurationMs(text);
   if (duration.kind === 'ok') return Math.max(1, Math.round(nowMs - duration.value));
   const seconds = /^\d{9,11}(?:\.\d+)?$/u.test(text) ? Number(text) * 1000 : Date.parse(text);
   if (Number.isFinite(seconds)) return Math.max(1, Math.round(seconds));
-  throw new CoveyError('bad-argument', `Cannot use "${text}" for --since`, {
+  throw new CoveyError('bad-argument', `Cannot use "${text}" for ${flag}`, {
     hint: 'give a duration such as 10m, or a time such as 2026-11-20T12:00:00Z',
   });
 }
@@ -39,14 +42,15 @@ export function logsRequest(args: readonly string[], flags: Flags, nowMs: number
   const isTask = args.length > 1 || /\.[^.]+$/u.test(args[0] ?? '');
   const tail = flags.text('tail') ?? 'all';
   const since = flags.text('since');
+  const until = flags.text('until');
   return {
     service: isTask ? '' : (args[0] ?? ''),
     tasks: isTask ? args : [],
     follow: flags.isOn('follow'),
     tail: tail === 'all' ? -1 : orBadValue('--tail', tail, parseInteger(tail, { min: -1, max: 10_000_000 })),
-    sinceMs: since === undefined ? 0 : parseSince(since, nowMs),
-    untilMs: 0,
-    container: '',
+    sinceMs: since === undefined ? 0 : parseMoment('--since', since, nowMs),
+    untilMs: until === undefined ? 0 : parseMoment('--until', until, nowMs),
+    container: flags.text('container') ?? '',
   };
 }
 
@@ -54,17 +58,19 @@ export async function runLogs({ args, flags }: Invocation, context: CliContext):
   const { control } = await context.connect();
   const request = logsRequest(args, flags, context.console.clock.wallMs());
   const painter = openLinePrinter(flags);
-  let failed = false;
+  let [told, failed] = [false, false];
   for await (const line of logLines(request, context, control)) {
+    told ||= line.data !== undefined;
     if (line.problem !== undefined) {
-      failed = true;
+      failed ||= line.problem.code !== 'log-lost';
       await context.note(`${line.taskName}@${line.nodeName}: ${line.problem.message}`);
     }
     const { stdout, stderr } = context.console;
     const bytes = painter.print(line);
     if (bytes.length > 0) await (line.data?.stream === 'stderr' ? stderr : stdout).write(bytes);
   }
-  return failed ? exitCodes.failed : exitCodes.done;
+  // A node that is away makes the answer partial, not wrong: what could be had is there, and the note says what could not.
+  return failed && !told ? exitCodes.failed : exitCodes.done;
 }
 
 /** A service whose name holds a dot looks like a task; what is not found as the one is tried as the other. */
@@ -104,7 +110,8 @@ export function openLinePrinter(flags: Flags): LinePrinter {
       if (line.data === undefined || line.data.data.length === 0) return new Uint8Array(0);
       if (flags.isOn('raw')) return line.data.data;
       const source = `${line.taskId}/${line.data.stream}`;
-      const name = flags.isOn('no-task-ids') ? '' : `${line.taskName}@${line.nodeName}`;
+      const task = flags.isOn('no-trunc') ? `${line.taskName}.${line.taskId}` : line.taskName;
+      const name = flags.isOn('no-task-ids') ? '' : `${task}@${line.nodeName}`;
       width.name = Math.max(width.name, name.length);
       const time = flags.isOn('timestamps') ? `${renderTime(line.data.atMs)} ` : '';
       const prefix = open.has(source) ? '' : `${time}${name === '' ? '' : `${name.padEnd(width.name)} | `}`;

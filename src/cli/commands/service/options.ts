@@ -22,6 +22,7 @@ const valueOptions: readonly OptionDefinition[] = [
   { flags: '--hostname <name>', says: 'Host name in the container' },
   { flags: '--init', says: 'Run a small init as process 1 that reaps and forwards signals' },
   { flags: '-t, --tty', says: 'Give it a terminal' },
+  { flags: '-i, --interactive', says: 'Keep its standard input open, for attach' },
   { flags: '--read-only', says: 'Make its root file system read-only' },
   { flags: '--limit-cpu <cores>', says: 'CPU it may use, such as 0.5' },
   { flags: '--limit-memory <size>', says: 'Memory it may use, such as 256M' },
@@ -46,6 +47,16 @@ const valueOptions: readonly OptionDefinition[] = [
   { flags: '--health-start-period <duration>', says: 'Failures count only after this time' },
   { flags: '--health-start-interval <duration>', says: 'Time between checks in the start period (default 5s)' },
   { flags: '--no-healthcheck', says: 'Run without the health check of the image' },
+  {
+    flags: '--log-driver <driver>',
+    says: 'json-file or local: both keep files on the node',
+    completes: ['json-file', 'local'],
+  },
+  {
+    flags: '--log-opt <option>',
+    says: 'max-size=10m or max-file=3: files of its log, looked at each 1 to 8 s',
+    many: true,
+  },
   { flags: '--oom-score-adj <number>', says: 'Whom the kernel kills first, from -1000 to 1000' },
 ];
 

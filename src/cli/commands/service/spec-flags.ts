@@ -14,8 +14,9 @@ import type {
   RestartPolicy,
   ServiceSpec,
 } from '../../../gen/types.js';
+import { logDrivers, parseLogOption } from '../../../tasks/spec/logging.js';
 import { parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/values.js';
-import type { Flags } from '../../flags.js';
+import { type Flags, orBadValue } from '../../flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
 import { oneOf } from './one-of.js';
 import { emptyContainer, withContainer, withTask } from './spec-edit.js';
@@ -136,15 +137,27 @@ function changedContainer(container: ContainerSpec, flags: Flags): ContainerSpec
     hostname: flags.text('hostname') ?? container.hostname,
     init: flags.onOff('init') ?? container.init,
     tty: flags.onOff('tty') ?? container.tty,
+    stdin: flags.onOff('interactive') ?? container.stdin,
     readOnly: flags.onOff('read-only') ?? container.readOnly,
     stopSignal: flags.text('stop-signal') ?? container.stopSignal,
     stopGraceMs: flags.durationMs('stop-grace-period') ?? container.stopGraceMs,
     oomScoreAdj: flags.integer('oom-score-adj', { min: -1000, max: 1000 }) ?? container.oomScoreAdj,
     healthcheck: changedHealthcheck(container.healthcheck, flags),
+    log: changedLog(container.log, flags),
     // One list gains what the other loses, so that the later word counts.
     capAdd: united(without(container.capAdd, upper('cap-drop')), upper('cap-add')),
     capDrop: united(without(container.capDrop, upper('cap-add')), upper('cap-drop')),
   };
+}
+
+function changedLog(log: ContainerSpec['log'], flags: Flags): ContainerSpec['log'] {
+  flags.parsed('log-driver', oneOf(...logDrivers));
+  let changed = log;
+  for (const text of flags.list('log-opt')) {
+    const [name = '', ...value] = text.split('=');
+    changed = orBadValue('--log-opt', text, parseLogOption(name, value.join('='), changed));
+  }
+  return changed;
 }
 
 function without(list: readonly string[], removed: readonly string[]): readonly string[] {
