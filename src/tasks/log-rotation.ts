@@ -55,7 +55,7 @@ interface LogPlace {
 }
 
 /** Renames from the oldest on. The one beyond the limit goes when the new one is there, so that nothing is lost in between. */
-export async function rotateLog(files: RotationFiles, log: LogPlace): Promise<void> {
+async function rotateLog(files: RotationFiles, log: LogPlace): Promise<void> {
   const last = Math.max(1, log.filesMax - 1);
   await files.remove(`${log.path}.${last}`);
   for (let number = last; number > 1; number -= 1) {

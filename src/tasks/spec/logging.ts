@@ -9,7 +9,7 @@ import { type Field, problem, readKeys, readPairs, readText } from './fields.js'
 import { type Parsed, parseBytes, parseInteger } from './values.js';
 
 export const logDrivers: readonly string[] = ['json-file', 'local'];
-export const logOptionNames: readonly string[] = ['max-size', 'max-file'];
+const logOptionNames: readonly string[] = ['max-size', 'max-file'];
 
 const sizeMinBytes = 1_024;
 const filesMax = 100;
