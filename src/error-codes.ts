@@ -163,6 +163,17 @@ export const errorCodes = {
   'monitor-lost':
     'The monitor (conmon) of the container died, so its exit code and log are lost. The task is ended and replaced by policy.',
   'bad-bundle': 'The spec of the task cannot be turned into a container: contradictory or impossible values.',
+  'no-user-namespace':
+    'The node cannot give a container a user namespace: its kernel has none (or user.max_user_namespaces is 0), or the file system of its data directory cannot show files under other owners. ext4, xfs and btrfs can since Linux 5.19. Use --userns host, or another node.',
+  'privileged-refused':
+    'The container asks for all rights on the machine, and the daemon of this node does not allow that. Start coveyd with --allow-privileged yes where it is meant, or ask for single capabilities and devices.',
+  'device-not-found':
+    'The node has no such device, or no CDI specification in /etc/cdi or /var/run/cdi that names it. covey does not start a task without a device that it asked for.',
+  'no-apparmor':
+    'The container asks for an AppArmor profile, and the kernel of the node has AppArmor not enabled, or does not know the profile.',
+  'no-selinux': 'The container asks for SELinux labels, and the kernel of the node has SELinux not enabled.',
+  'hostile-image':
+    'The image has a symbolic link or a file where the runtime mounts or starts, so that a container made from it could reach outside of its root. Nothing was started. Build the image without it.',
   'node-rebooted': 'The machine was started anew; its containers are gone.',
   'stopped-by-agent': 'The agent stopped the task because the managers do not name it any more.',
   'exec-failed': 'The program could not be started inside the container.',

@@ -71,6 +71,8 @@ export interface FileStat {
   readonly inode: number;
   readonly device: number;
   readonly modifiedMs: number;
+  /** Of a device node. */
+  readonly node?: { readonly type: 'c' | 'b'; readonly major: number; readonly minor: number } | undefined;
 }
 
 export interface FileSystemSpace {
@@ -253,6 +255,16 @@ export interface Kernel {
     readonly data?: string | undefined;
     /** Where relative paths in `data` start: many overlay layers fit the page that `data` may fill only by short names. */
     readonly directory?: string | undefined;
+    /** The mount shows that network namespace: /sys. */
+    readonly inside?: NamespaceHandle | undefined;
+  }) => void;
+  /** A descriptor of a user namespace whose ids from 0 are those of the host from firstId; good for maps of mounts alone. */
+  readonly openUserNamespace: (range: { readonly firstId: number; readonly count: number }) => Promise<number>;
+  /** A bind mount whose owners are shown through that map. Refused by file systems that cannot (mount-failed). */
+  readonly bindMapped: (mount: {
+    readonly source: string;
+    readonly target: string;
+    readonly namespaceFd: number;
   }) => void;
   /** Lazy with `detach`; nothing when the target is no mount point. */
   readonly unmount: (target: string, options?: { readonly detach?: boolean }) => void;

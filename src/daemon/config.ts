@@ -7,6 +7,7 @@
  * Not here: settings of the cluster (they live in the store and are given to `covey init`).
  */
 import { CoveyError } from '../errors.js';
+import { defaultRange, type IdRange } from '../tasks/userns.js';
 
 export interface Settings {
   readonly dataDir: string;
@@ -19,6 +20,9 @@ export interface Settings {
   readonly dataPathAddress: string | undefined;
   readonly dataPathPort: number;
   readonly runtime: 'auto' | 'crun' | 'runc';
+  readonly userns: 'auto' | 'host';
+  readonly usernsRange: IdRange;
+  readonly allowPrivileged: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
 }
@@ -107,6 +111,27 @@ const table: Readonly<Record<keyof Settings, Setting>> = {
     help: 'auto, crun or runc',
     standard: 'auto',
     parse: oneOf(['auto', 'crun', 'runc']),
+  },
+  userns: {
+    flag: 'userns',
+    placeholder: 'MODE',
+    help: 'user namespaces of containers that do not say: auto or host',
+    standard: 'host',
+    parse: oneOf(['auto', 'host']),
+  },
+  usernsRange: {
+    flag: 'userns-range',
+    placeholder: 'FIRST:COUNT',
+    help: 'host ids of containers with a user namespace',
+    standard: `${defaultRange.firstId}:${defaultRange.count}`,
+    parse: parseIdRange,
+  },
+  allowPrivileged: {
+    flag: 'allow-privileged',
+    placeholder: 'YES|NO',
+    help: 'whether containers may be privileged',
+    standard: 'no',
+    parse: text => oneOf(['yes', 'no'])(text) === 'yes',
   },
   logLevel: {
     flag: 'log-level',
@@ -222,6 +247,14 @@ function parsePort(text: string): number {
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new CoveyError('bad-argument', `"${text}" is not a port: 1 to 65535 is valid`);
   return port;
+}
+
+/** Enough for the users of ordinary images, above the host's own, within what the kernel counts. */
+function parseIdRange(text: string): IdRange {
+  const [, first = '', length = ''] = /^(\d{1,10}):(\d{1,10})$/.exec(text) ?? [];
+  const range = { firstId: Number(first), count: Number(length) };
+  if (range.firstId >= 65_536 && range.count >= 65_536 && range.firstId + range.count <= 0xffff_fffe) return range;
+  throw new CoveyError('bad-argument', `"${text}" is not FIRST:COUNT with both from 65536 on, as in 1879048192:65536`);
 }
 
 function absolutePath(text: string): string {

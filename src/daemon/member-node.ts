@@ -24,6 +24,7 @@ import type { Lifetime } from '../lifetime.js';
 import { type NetworkStack, vnisOf } from '../netns/index.js';
 import type { Write } from '../raft/store.js';
 import { type Agent, openAgent, type RuntimeChoice, type TaskImages, type TaskVolumes } from '../tasks/index.js';
+import type { UserNamespaces } from '../tasks/userns.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } from './ca/index.js';
@@ -45,6 +46,7 @@ export interface MemberNodeOptions {
   readonly member: Member;
   readonly bootstrap: readonly Write[];
   readonly images: TaskImages;
+  readonly userns: UserNamespaces;
   readonly volumes: TaskVolumes;
   readonly network: NetworkStack;
   readonly runtime: RuntimeChoice;
@@ -87,6 +89,8 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     images: options.images,
     network: options.network,
     volumes: options.volumes,
+    userns: options.userns,
+    policy: settings,
     log: telemetry.log.with({ part: 'agent' }),
     lifetime: lifetime.child('agent'),
   });

@@ -17,6 +17,7 @@ import { type NetworkStack, openNetworkStack, tryLink, vnisOf } from '../netns/i
 import type { Write } from '../raft/store.js';
 import { type ImageStore, openImageStore } from '../tasks/image/index.js';
 import { probeRuntime, type RuntimeProbe } from '../tasks/index.js';
+import { openUserNamespaces, type UserNamespaces, usernsFinding } from '../tasks/userns.js';
 import { listNamedVolumes, openVolumes } from '../tasks/volumes.js';
 import { makeTelemetry, type Telemetry } from '../telemetry.js';
 import { version } from '../version.js';
@@ -49,6 +50,7 @@ interface Machine extends DaemonOptions {
   readonly telemetry: Telemetry;
   readonly lifetime: Lifetime;
   readonly images: ImageStore;
+  readonly userns: UserNamespaces;
   readonly network: NetworkStack;
   readonly runtime: RuntimeOfHost;
 }
@@ -110,7 +112,8 @@ async function openMachine(
   await spreadTaskDirectories(options);
   const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
   await network.recover();
-  return { ...options, ...parts, wire: openWire(), images, network, runtime };
+  const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
+  return { ...options, ...parts, wire: openWire(), images, network, runtime, userns };
 }
 
 /**
@@ -284,8 +287,8 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
       .flatMap(image => image.names)
       .slice(0, 200),
     volumes: (await listNamedVolumes(host.files, `${settings.dataDir}/volumes`)).slice(0, 200),
-    userns: false,
-    privileged: false,
+    userns: (await machine.userns.findObstacle()) === undefined,
+    privileged: settings.allowPrivileged,
   };
 }
 
@@ -305,7 +308,7 @@ function makeLocal(
     dataDir: settings.dataDir,
     tryLink: kind => tryLink(host.kernel, kind),
     telemetry,
-    runtimeFindings: () => runtime.current().findings,
+    runtimeFindings: async () => [...runtime.current().findings, await usernsFinding(machine.userns, settings.userns)],
     changes: () => [
       ...network.changes().map(change => `${change.kind} ${change.name}: ${change.detail}`),
       ...runtime.current().changes(),

@@ -203,7 +203,16 @@ function statOf(stat: fs.Stats): FileStat {
     inode: stat.ino,
     device: stat.dev,
     modifiedMs: stat.mtimeMs,
+    ...(stat.isCharacterDevice() || stat.isBlockDevice() ? { node: deviceNode(stat) } : {}),
   };
+}
+
+/** Numbers as glibc packs them into dev_t (sys/sysmacros.h). */
+function deviceNode(stat: fs.Stats): NonNullable<FileStat['node']> {
+  const packed = BigInt(stat.rdev);
+  const major = ((packed >> 8n) & 0xfffn) | ((packed >> 32n) & 0xfffff000n);
+  const minor = (packed & 0xffn) | ((packed >> 12n) & 0xffffff00n);
+  return { type: stat.isBlockDevice() ? 'b' : 'c', major: Number(major), minor: Number(minor) };
 }
 
 async function replaceDurably(path: string, content: string | Uint8Array, mode: number): Promise<void> {

@@ -19,6 +19,7 @@ import { linuxProcesses } from './processes.js';
 import { linuxSeccomp } from './seccomp.js';
 import { linuxTerminal } from './terminal.js';
 import { linuxUnixSockets } from './unix-sockets.js';
+import { linuxUserNamespaces } from './user-namespaces.js';
 
 export const linuxHost: Host = {
   clock: linuxClock,
@@ -35,5 +36,6 @@ export const linuxHost: Host = {
     ...linuxSeccomp,
     ...linuxTerminal,
     ...linuxUnixSockets,
+    ...linuxUserNamespaces,
   },
 };

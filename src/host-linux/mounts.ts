@@ -5,6 +5,7 @@ import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import type { Kernel } from '../host.js';
 import { lastErrno, libcFunction, systemCallError } from './libc.js';
+import { insideNamespace } from './namespaces.js';
 
 const mountCall = libcFunction<[string, string, string, number, string | null], number>(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
@@ -32,10 +33,9 @@ export const mountFlags = {
 } as const;
 
 export const linuxMounts: Pick<Kernel, 'mount' | 'unmount' | 'lockFile'> = {
-  mount: ({ source, target, type, flags, data, directory }) => {
-    const errno = within(directory, () =>
-      mountCall(source, target, type, flags, data ?? null) === 0 ? 0 : lastErrno(),
-    );
+  mount: ({ source, target, type, flags, data, directory, inside }) => {
+    const call = (): number => (mountCall(source, target, type, flags, data ?? null) === 0 ? 0 : lastErrno());
+    const errno = within(directory, () => insideNamespace(inside, call));
     if (errno === 0) return;
     throw systemCallError(
       { call: `mount ${type || 'bind'} "${source}" on`, object: `"${target}"`, errno },

@@ -8,7 +8,9 @@ import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
 import type { Logger } from '../telemetry.js';
 import type { TaskImages, TaskVolumes } from './images.js';
+import type { NodePolicy } from './isolation.js';
 import type { TaskNetwork } from './network.js';
+import type { UserNamespaces } from './userns.js';
 
 export interface AgentOptions {
   readonly host: Host;
@@ -23,6 +25,12 @@ export interface AgentOptions {
   readonly network: TaskNetwork;
   /** Without: tasks with volumes are rejected. */
   readonly volumes?: TaskVolumes | undefined;
+  /** Default: made here, with the default range. */
+  readonly userns?: UserNamespaces | undefined;
+  /** Default: no user namespaces unless asked for, no privileged containers. */
+  readonly policy?: NodePolicy | undefined;
+  /** Where specifications of CDI devices lie; default /etc/cdi and /var/run/cdi. */
+  readonly cdiFolders?: readonly string[] | undefined;
   readonly log: Logger;
   readonly lifetime: Lifetime;
 }

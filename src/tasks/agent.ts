@@ -144,6 +144,7 @@ async function stopAll(engine: Engine, worker: Worker, signal: AbortSignal): Pro
   const stuck = engine.cgroups.removeAll();
   if (stuck.length > 0) engine.log.warn('cannot remove all cgroups', { stuck });
   await engine.secrets.close();
+  await engine.userns.close();
   const { files } = engine.host;
   removeSmallTree(files, engine.paths.exits);
   removeSmallTree(files, engine.paths.bundles);

@@ -9,13 +9,17 @@ import type { Logger } from '../telemetry.js';
 import type { AgentOptions } from './agent-types.js';
 import { type Cgroups, openCgroups } from './cgroup/index.js';
 import type { TaskImages, TaskVolumes } from './images.js';
+import type { NodePolicy } from './isolation.js';
 import type { TaskNetwork } from './network.js';
 import { type Paths, pathsOf } from './paths.js';
 import { parseCapabilityMask } from './runtime/capabilities.js';
+import { cdiFolders } from './runtime/cdi.js';
 import { hasContainer, type RuntimePlace } from './runtime/crun.js';
+import { findModules, type SecurityModules } from './runtime/lsm.js';
 import { type HostLimits, parseHardLimits } from './runtime/process.js';
 import { planSeccomp } from './runtime/seccomp.js';
 import { openSecrets, type Secrets } from './secrets.js';
+import { defaultRange, openUserNamespaces, type UserNamespaces } from './userns.js';
 
 export interface Engine {
   readonly host: Host;
@@ -30,6 +34,12 @@ export interface Engine {
   readonly secrets: Secrets;
   readonly limits: HostLimits;
   readonly filterFor: (capabilities: readonly string[]) => SystemCallFilter;
+  readonly userns: UserNamespaces;
+  readonly policy: NodePolicy;
+  readonly modules: SecurityModules;
+  readonly cdiFolders: readonly string[];
+  readonly volumesFolder: string;
+  readonly machine: { readonly architecture: string; readonly kernel: string };
   readonly prefix: string;
   readonly log: Logger;
 }
@@ -59,6 +69,15 @@ export function openEngine(options: AgentOptions): Engine {
     secrets: openSecrets(host, paths),
     limits: readHostLimits(host),
     filterFor: filterCache(options),
+    userns: options.userns ?? openUserNamespaces({ ...options, range: defaultRange }),
+    policy: options.policy ?? { userns: 'host', allowPrivileged: false },
+    modules: findModules(host.files),
+    cdiFolders: options.cdiFolders ?? cdiFolders,
+    volumesFolder: `${options.dataDir}/volumes`,
+    machine: {
+      architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+      kernel: host.files.findTextSync('/proc/sys/kernel/osrelease')?.trim() ?? '',
+    },
     prefix,
     log: options.log,
   };

@@ -12,9 +12,11 @@ import { CoveyError, toProblem } from '../errors.js';
 import type { BulkFrame, ExecStart } from '../gen/types.js';
 import type { SpawnedProcess } from '../host.js';
 import type { Engine } from './engine.js';
+import { findInRoot } from './image/index.js';
 import { globalArgs } from './runtime/crun.js';
 import type { OciConfig, OciProcess } from './runtime/oci.js';
 import { renderConfig } from './runtime/oci.js';
+import { planDirectory } from './runtime/process.js';
 
 /** A running container, found by the worker. */
 export interface ExecPlace {
@@ -36,6 +38,7 @@ export async function planExec(
 ): Promise<OciProcess> {
   if (start.args.length === 0) throw new CoveyError('bad-argument', 'Cannot run nothing: give a command');
   const { process: own } = JSON.parse(await engine.host.files.readText(`${place.bundle}/config.json`)) as OciConfig;
+  const cwd = start.workingDir === '' ? own.cwd : await findDirectory(engine, place, start.workingDir);
   const user = start.user === '' ? undefined : await engine.images.resolveUser(place.rootPath, start.user, []);
   const home = user === undefined ? [] : [`HOME=${user.home}`];
   const held = user === undefined || user.uid === 0 ? own.capabilities.bounding : [];
@@ -44,7 +47,7 @@ export async function planExec(
     terminal: start.tty,
     args: start.args,
     env: [...own.env, ...(start.tty ? ['TERM=xterm'] : []), ...home, ...start.env],
-    cwd: start.workingDir === '' ? own.cwd : start.workingDir,
+    cwd,
     ...(user === undefined
       ? {}
       : {
@@ -52,6 +55,15 @@ export async function planExec(
           capabilities: { ...own.capabilities, effective: held, permitted: held },
         }),
   };
+}
+
+/** Never in /proc, by whatever link of the container: from there a runtime has let programs out (CVE-2024-21626). */
+async function findDirectory(engine: Engine, place: ExecPlace, workingDir: string): Promise<string> {
+  const path = planDirectory({ workingDir }, { workingDir: '' });
+  const found = await findInRoot(engine.host.files, place.rootPath, path);
+  return found === undefined
+    ? path
+    : planDirectory({ workingDir: found.path.slice(place.rootPath.length) }, { workingDir: '' });
 }
 
 /** Runs a program to its end and keeps the end of what it said. */

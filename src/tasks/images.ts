@@ -43,10 +43,18 @@ export interface ResolvedUser {
   readonly home: string;
 }
 
+/** Owners of files as a container with a user namespace has them: its ids 0 to count-1 are those of the host from firstId. */
+export interface OwnerMap {
+  readonly firstId: number;
+  readonly count: number;
+  /** Where that folder is to be seen with its owners mapped. */
+  readonly view: (folder: string) => Promise<string>;
+}
+
 export interface TaskImages {
   find(reference: string): ImageRecord | undefined;
-  /** Mounts overlay: lower = layers, upper and work under directory. Idempotent. */
-  mountRoot(image: ImageRecord, directory: string): Promise<{ readonly rootPath: string }>;
+  /** Mounts overlay: lower = layers, upper and work under directory; with a map, owners are shown through it. Idempotent. */
+  mountRoot(image: ImageRecord, directory: string, map?: OwnerMap): Promise<{ readonly rootPath: string }>;
   /** Lazy when busy; idempotent; removes upper and work. */
   unmountRoot(directory: string): Promise<void>;
   /** In use: may not be removed. Idempotent per task and digest. */

@@ -12,6 +12,16 @@ import type { ContainerSpec, Task } from '../gen/types.js';
 import { endProcesses } from './containers.js';
 import type { Engine } from './engine.js';
 import type { ImageRecord } from './images.js';
+import {
+  chooseIsolation,
+  gatherIsolation,
+  hideSys,
+  type Isolation,
+  mapVolumes,
+  openWay,
+  ownFiles,
+  whileCreating,
+} from './isolation.js';
 import type { NetworkAttached } from './network.js';
 import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
 import { planCapabilities } from './runtime/capabilities.js';
@@ -28,6 +38,7 @@ import {
   nestedMountPoints,
   runtimeMountPoints,
 } from './runtime/rootfs.js';
+import { resolveTargets } from './runtime/targets.js';
 import { removeSmallTree } from './small-tree.js';
 
 /** Small inits that need no libraries of the image they are mounted into. */
@@ -44,14 +55,14 @@ export async function prepareTask(engine: Engine, task: Task, signal: AbortSigna
   const limits = planLimits(task.spec, { countsSwap: engine.cgroups.countsSwap });
   if (images.length > 1) engine.cgroups.makeTask(task.id, limits);
   const attaching = engine.network.attach(task, signal);
-  const mounting = images.map((image, index) => engine.images.mountRoot(image, engine.paths.root(task.id, index)));
+  const mounting = images.map((image, index) => mountRoot(engine, { task, image, index }));
   await Promise.allSettled([attaching, ...mounting]); // nothing goes on behind the back of a clean-up
   const attached = await attaching;
   const roots = await Promise.all(mounting);
   const monitored: Monitored[] = [];
   for (const [index, root] of roots.entries()) {
     signal.throwIfAborted();
-    const place: ContainerPlace = { task, index, image: images[index]!, rootPath: root.rootPath, attached, limits };
+    const place: ContainerPlace = { task, index, image: images[index]!, ...root, attached, limits };
     await writeBundle(engine, place);
     monitored.push(await createContainer(engine, { task, index, signal }));
   }
@@ -74,8 +85,38 @@ interface ContainerPlace {
   readonly index: number;
   readonly image: ImageRecord;
   readonly rootPath: string;
+  readonly isolation: Isolation;
+  readonly volumes: PreparedVolumes;
   readonly attached: NetworkAttached;
   readonly limits: TaskLimits;
+}
+
+type MountedRoot = Pick<ContainerPlace, 'rootPath' | 'isolation' | 'volumes'>;
+type RootRequest = Pick<ContainerPlace, 'task' | 'image' | 'index'>;
+
+/**
+ * Volumes are filled from a root whose owners are those of the disk; so one that is shown mapped is mounted a second time.
+ */
+async function mountRoot(engine: Engine, request: RootRequest): Promise<MountedRoot> {
+  const { task, image, index } = request;
+  const isolation = await chooseIsolation(engine, task.spec.containers[index]!);
+  const { map } = isolation;
+  const folder = engine.paths.root(task.id, index);
+  if (map !== undefined) await openWay(engine, task.id, map);
+  if (map === undefined || !hasVolumes(request)) {
+    const { rootPath } = await engine.images.mountRoot(image, folder, map);
+    return { rootPath, isolation, volumes: await prepareVolumes(engine, { ...request, rootPath }) };
+  }
+  const { rootPath } = await engine.images.mountRoot(image, folder);
+  const volumes = await prepareVolumes(engine, { ...request, rootPath });
+  await engine.images.unmountRoot(folder);
+  await engine.images.mountRoot(image, folder, map);
+  return { rootPath, isolation, volumes: { ...volumes, paths: await mapVolumes(engine, volumes.paths, map) } };
+}
+
+function hasVolumes({ task, image, index }: RootRequest): boolean {
+  const { mounts } = task.spec.containers[index]!;
+  return image.config.volumes.length > 0 || mounts.some(mount => mount.kind === 'volume');
 }
 
 async function writeBundle(engine: Engine, place: ContainerPlace): Promise<void> {
@@ -93,11 +134,17 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
   await checkSources(engine, container);
   const userText = container.user === '' ? image.config.user : container.user;
   const user = await engine.images.resolveUser(rootPath, userText, container.groups);
-  const volumes = await prepareVolumes(engine, place);
-  const secrets = await engine.secrets.write(task, index);
+  const { volumes, isolation } = place;
+  const secrets = await engine.secrets.write(task, index, isolation.map);
   await checkRoot(engine, place, volumes);
-  const capabilities = planCapabilities(container, engine.limits.capabilities);
-  const filter = engine.filterFor(capabilities);
+  const bound = [...writeEtc(engine, place), ...initFile(engine, container)];
+  await ownFiles(engine, bound, isolation.map);
+  const files = [...bound, ...secrets];
+  const targets = [...volumes.mounts, ...files].map(({ target }) => target);
+  const capabilities = isolation.privileged
+    ? engine.limits.capabilities
+    : planCapabilities(container, engine.limits.capabilities);
+  const networkPath = place.attached.namespacePath;
   return {
     task,
     index,
@@ -105,20 +152,20 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
     image: image.config,
     user,
     rootPath,
-    networkPath: place.attached.namespacePath,
+    networkPath,
     cgroupPath: engine.cgroups.containerPath(task.id, index, task.spec.containers.length),
     cgroupNamespace: engine.cgroups.version === 'v2',
     mounts: {
       mounts: volumes.mounts,
       volumePaths: volumes.paths,
-      files: [...writeEtc(engine, place), ...initFile(engine, container), ...secrets],
+      files,
+      places: await resolveTargets(engine.host.files, rootPath, targets),
       shmBytes: container.shmBytes,
     },
     limits: task.spec.containers.length === 1 ? place.limits : { ...unlimited, pidsMax: place.limits.pidsMax },
     host: engine.limits,
     capabilities,
-    seccomp: filter.profile,
-    seccompBpf: filter.compiled,
+    isolation: await gatherIsolation(engine, { task, index, isolation, capabilities, networkPath }),
   };
 }
 
@@ -137,7 +184,10 @@ interface PreparedVolumes {
   readonly paths: ReadonlyMap<string, string>;
 }
 
-async function prepareVolumes(engine: Engine, place: ContainerPlace): Promise<PreparedVolumes> {
+async function prepareVolumes(
+  engine: Engine,
+  place: RootRequest & { readonly rootPath: string },
+): Promise<PreparedVolumes> {
   const { mounts } = place.task.spec.containers[place.index]!;
   const covered = new Set(mounts.map(mount => parseTarget(mount.target)));
   const inherited = place.image.config.volumes
@@ -189,7 +239,7 @@ async function checkRoot(engine: Engine, place: ContainerPlace, volumes: Prepare
   const [command = ''] = planArgs(container, image.config);
   await checkMountPoints(files, rootPath, runtimeMountPoints);
   await checkMountPoints(files, rootPath, nestedMountPoints);
-  await makeWorkingDirectory(files, rootPath, { path: cwd, mountTargets });
+  await makeWorkingDirectory(files, rootPath, { path: cwd, mountTargets, ownerId: place.isolation.map?.firstId ?? 0 });
   const env = [`PATH=${defaultPath}`, ...image.config.env, ...container.env].toReversed();
   await checkCommand(files, rootPath, { command, env, cwd, mountTargets });
 }
@@ -231,6 +281,10 @@ interface CreateRequest {
 }
 
 export async function createContainer(engine: Engine, request: CreateRequest): Promise<Monitored> {
+  return await whileCreating(engine, request, async () => await createOrMend(engine, request));
+}
+
+async function createOrMend(engine: Engine, request: CreateRequest): Promise<Monitored> {
   try {
     return await createOnce(engine, request);
   } catch (error) {
@@ -279,6 +333,7 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
     await attempt(() => forgetContainer(engine.host, paths.runtimeRoots, containerId));
     await attempt(() => files.removeFileSync(paths.exit(containerId)));
   }
+  for (const index of indexes) await attempt(() => hideSys(engine, task.id, index));
   await attempt(() => removeSmallTree(files, paths.taskBundles(task.id)));
   await attempt(() => engine.secrets.remove(task));
   await attempt(async () => await engine.volumes?.release(task.id));

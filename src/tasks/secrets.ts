@@ -11,6 +11,7 @@ import type { Paths } from './paths.js';
 import type { BoundFile } from './runtime/mounts.js';
 import { parseTarget } from './runtime/mounts.js';
 import { removeSmallTree } from './small-tree.js';
+import { hostId, type IdRange } from './userns.js';
 
 export interface Secrets {
   /** What the managers sent; replaces what had the same id. */
@@ -20,7 +21,7 @@ export interface Secrets {
   /** The first that a task names and that did not come yet. */
   readonly findMissing: (task: Task) => string | undefined;
   /** Writes the files of a container and says where they go. */
-  readonly write: (task: Task, index: number) => Promise<readonly BoundFile[]>;
+  readonly write: (task: Task, index: number, range?: IdRange) => Promise<readonly BoundFile[]>;
   readonly remove: (task: Task) => void;
   /** Task directories there. */
   readonly tasks: () => readonly string[];
@@ -53,7 +54,7 @@ export function openSecrets(host: Pick<Host, 'files' | 'kernel'>, paths: Paths):
       for (const { source } of mine) if (!named.has(source)) known.delete(source);
     },
     findMissing: task => referencesOf(task).find(reference => !known.has(reference.source))?.source,
-    write: async (task, index) => {
+    write: async (task, index, range) => {
       const container = task.spec.containers[index];
       if (container === undefined || container.secrets.length + container.configs.length === 0) return [];
       mounted ??= mountOnce(host, paths);
@@ -61,7 +62,7 @@ export function openSecrets(host: Pick<Host, 'files' | 'kernel'>, paths: Paths):
       const folder = `${directory(task.id)}/${index}`;
       await host.files.makeDirectory(folder, { mode: 0o700 });
       const files = planFiles(container, known);
-      return Promise.all(files.map(async (file, at) => await writeOne(host, `${folder}/${at}`, file)));
+      return Promise.all(files.map(async (file, at) => await writeOne(host, `${folder}/${at}`, mapped(file, range))));
     },
     remove: task => removeSmallTree(host.files, directory(task.id)),
     tasks: () => host.files.listSync(paths.secrets),
@@ -109,11 +110,16 @@ function planFiles(container: ContainerSpec, known: ReadonlyMap<string, Named>):
   ];
 }
 
+/** Owners are those that the container sees. */
+function mapped(file: PlannedFile, range: IdRange | undefined): PlannedFile {
+  return { ...file, uid: hostId(range, file.uid, 'owner'), gid: hostId(range, file.gid, 'group') };
+}
+
 async function writeOne(host: Pick<Host, 'files'>, source: string, file: PlannedFile): Promise<BoundFile> {
   await host.files.write(source, file.data, { mode: 0o600 });
   await host.files.changeOwner(source, file.uid, file.gid);
   await host.files.changeMode(source, file.mode);
-  return { source, target: file.target, readOnly: true };
+  return { source, target: file.target, readOnly: true, noExec: true };
 }
 
 async function mountOnce(host: Pick<Host, 'files' | 'kernel'>, paths: Paths): Promise<void> {

@@ -8,6 +8,7 @@ import { messageOf } from '../errors.js';
 import { asId, isId, type TaskId } from '../ids.js';
 import { endProcesses, killHelpers } from './containers.js';
 import type { Engine } from './engine.js';
+import { hideAllSys } from './isolation.js';
 import { findTaskOf } from './paths.js';
 import { forgetTask } from './prepare.js';
 import { forgetContainer, listContainers } from './runtime/crun.js';
@@ -39,7 +40,10 @@ export async function sweepStrays(engine: Engine, known: ReadonlySet<string>): P
       if (owner === id) forgetContainer(engine.host, engine.paths.runtimeRoots, container);
   });
   await sweep('network', engine.network.attached(), id => engine.network.detach(id));
-  await sweep('bundles', files.listSync(paths.bundles), id => removeSmallTree(files, paths.taskBundles(id)));
+  await sweep('bundles', files.listSync(paths.bundles), id => {
+    hideAllSys(engine, id);
+    removeSmallTree(files, paths.taskBundles(id));
+  });
   await sweep('secrets', engine.secrets.tasks(), id => engine.secrets.removeOf(id));
   await sweep('directory', files.listSync(paths.tasks), id => removeDirectory(engine, id));
   for (const name of files.listSync(paths.exits)) {

@@ -11,6 +11,8 @@ import type { BulkFrame, Task, TaskStatus } from '../../src/gen/types.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type TaskId } from '../../src/ids.js';
 import { type Lifetime, openLifetime } from '../../src/lifetime.js';
+import type { AgentOptions } from '../../src/tasks/agent-types.js';
+import { mountRoot, unmountRoot } from '../../src/tasks/image/mount.js';
 import type { ImageRunConfig } from '../../src/tasks/images.js';
 import type { Agent } from '../../src/tasks/index.js';
 import {
@@ -87,9 +89,14 @@ export async function openRig(
     readonly prefix: string;
     readonly wanted?: 'auto' | 'crun' | 'runc';
     readonly image?: Partial<ImageRunConfig>;
+    /** Images in the place of the one of every rig. */
+    readonly wrapImages?: (directory: string, plain: TaskImages) => TaskImages;
+    /** Of the agent, beyond what every rig has. */
+    readonly agent?: (place: { readonly dataDir: string }) => Partial<AgentOptions>;
   },
 ): Promise<Rig> {
   const directory = fs.mkdtempSync(join(tmpdir(), 'covey-runtime-'));
+  fs.chmodSync(directory, 0o711); // root of a user namespace is nobody here
   const failures: unknown[] = [];
   const awake = setInterval(() => undefined, 1_000); // nothing of an agent keeps a process alive
   const open = async (more: { readonly bootId?: string } = {}): Promise<OpenedAgent> =>
@@ -157,6 +164,8 @@ export async function openAgentAt(options: {
   readonly wanted?: 'auto' | 'crun' | 'runc';
   readonly image?: Partial<ImageRunConfig>;
   readonly bootId?: string;
+  readonly wrapImages?: (directory: string, plain: TaskImages) => TaskImages;
+  readonly agent?: (place: { readonly dataDir: string }) => Partial<AgentOptions>;
   readonly onFailure?: (failure: unknown) => void;
 }): Promise<OpenedAgent> {
   const { directory, prefix, bootId } = options;
@@ -167,14 +176,16 @@ export async function openAgentAt(options: {
   if (probe.choice === undefined) throw new Error(`no runtime: ${JSON.stringify(probe.findings)}`);
   const lifetime = openLifetime('test', { onFailure: (name, error) => options.onFailure?.([name, error]) });
   const processes = bootId === undefined ? linuxHost.processes : { ...linuxHost.processes, bootId: () => bootId };
+  const plain = fakeImages(directory, { ...emptyImage, ...options.image });
   const agent = openAgent({
     host: { ...linuxHost, processes },
     ...place,
     runtime: probe.choice,
-    images: fakeImages(directory, { ...emptyImage, ...options.image }),
+    images: options.wrapImages?.(directory, plain) ?? plain,
     network: fakeNetwork(directory),
     log,
     lifetime,
+    ...options.agent?.(place),
   });
   await agent.recover(lifetime.signal);
   return { agent, lifetime, runtime: probe.choice, place, undo: probe.undo };
@@ -268,7 +279,11 @@ function fakeImages(directory: string, config: ImageRunConfig): TaskImages {
   if (!fs.existsSync(master)) makeMaster(master);
   return {
     find: reference => (reference === 'test:1' ? { digest: 'sha256:0', config, layers: [] } : undefined),
-    mountRoot: async (_image, folder) => {
+    mountRoot: async (_image, folder, map) => {
+      if (map !== undefined) {
+        const plan = { lower: ['.'], root: { mode: 0o755, uid: 0, gid: 0 } };
+        return await mountRoot(plan, { host: linuxHost, images: master, directory: folder, map });
+      }
       const merged = join(folder, 'merged');
       if (!fs.existsSync(join(merged, 'done'))) {
         fs.mkdirSync(merged, { recursive: true });
@@ -277,10 +292,15 @@ function fakeImages(directory: string, config: ImageRunConfig): TaskImages {
       }
       return { rootPath: merged };
     },
-    unmountRoot: async folder => fs.rmSync(folder, { recursive: true, force: true }),
+    unmountRoot: async folder => {
+      await unmountRoot(linuxHost, folder);
+      fs.rmSync(folder, { recursive: true, force: true });
+    },
     acquire: () => undefined,
     release: () => undefined,
-    resolveUser: async (_root, user) => {
+    resolveUser: async (_root, user, groups) => {
+      const [uid, gid] = /^\d+:\d+$/.test(user) ? user.split(':').map(Number) : [];
+      if (uid !== undefined && gid !== undefined) return { uid, gid, groups: groups.map(Number), home: '/' };
       if (user === '' || user === 'root' || user === '0') return { uid: 0, gid: 0, groups: [], home: '/root' };
       if (user === 'web') return { uid: 33, gid: 34, groups: [34, 7], home: '/srv' };
       const { CoveyError } = await import('../../src/errors.js');
@@ -296,6 +316,12 @@ function makeMaster(master: string): void {
   for (const name of applets) fs.symlinkSync('busybox', join(master, 'bin', name));
   fs.writeFileSync(join(master, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n');
   fs.writeFileSync(join(master, 'etc/script'), 'no program');
+  fs.chmodSync(join(master, 'tmp'), 0o1777);
+  fs.writeFileSync(join(master, 'etc/owned'), '', { mode: 0o640 });
+  fs.chownSync(join(master, 'etc/owned'), 33, 34);
+  fs.mkdirSync(join(master, 'data'));
+  fs.writeFileSync(join(master, 'data/owned'), '');
+  fs.chownSync(join(master, 'data/owned'), 7, 8);
 }
 
 function fakeNetwork(directory: string): TaskNetwork {

@@ -10,8 +10,8 @@ import { gatherFacts, type ProbeOptions } from './probes.js';
 
 export interface DoctorParts extends ProbeOptions {
   readonly telemetry: Telemetry;
-  /** What the container runtime's self-test found. */
-  readonly runtimeFindings: () => readonly Finding[];
+  /** What the container runtime's self-test found, and what is known of user namespaces. */
+  readonly runtimeFindings: () => Promise<readonly Finding[]>;
   /** What covey changed on this host, a line each. */
   readonly changes: () => readonly string[];
 }
@@ -29,7 +29,7 @@ export function makeDoctor(parts: DoctorParts): Doctor {
         .warnings()
         .map(({ code, message, hint }) => ({ level: 'warn', code, message, hint }) as const);
       const known = new Set(host.map(finding => finding.code));
-      return [...host, ...parts.runtimeFindings(), ...standing.filter(finding => !known.has(finding.code))];
+      return [...host, ...(await parts.runtimeFindings()), ...standing.filter(finding => !known.has(finding.code))];
     },
     changes: parts.changes,
   };

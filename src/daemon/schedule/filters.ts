@@ -3,7 +3,7 @@
  *
  * Called by place.ts. Not here: which of the fitting nodes is best (place.ts).
  */
-import type { Node, PortSpec, Resources, Task, TaskSpec } from '../../gen/types.js';
+import type { ContainerSpec, Node, PortSpec, Resources, Task, TaskSpec } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
 import { portKey } from '../allocate/ports.js';
 import { isLive } from '../orchestrate/slot.js';
@@ -29,6 +29,8 @@ export interface Demand {
   readonly perNodeMax: number;
   readonly reservations: Resources | undefined;
   readonly hostPorts: readonly PortSpec[];
+  /** Rights that a container asks for and that only some nodes give. */
+  readonly rights?: readonly ('privileged' | 'userns')[];
 }
 
 export type Refusal =
@@ -37,7 +39,7 @@ export type Refusal =
   | { readonly kind: 'cpu'; readonly freeNanos: number }
   | { readonly kind: 'memory'; readonly freeBytes: number }
   | { readonly kind: 'port'; readonly port: string }
-  | { readonly kind: 'per-node-max' };
+  | { readonly kind: 'per-node-max' | 'privileged' | 'userns' };
 
 export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefined {
   const { node } = usage;
@@ -46,6 +48,8 @@ export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefin
   if (node.spec.availability === 'drain') return { kind: 'draining' };
   const unmet = findUnmet(demand.constraints, node);
   if (unmet !== undefined) return { kind: 'constraint', text: unmet };
+  const right = demand.rights?.find(name => !node.description[name]);
+  if (right !== undefined) return { kind: right };
   const freeNanos = node.description.cpuNanos - usage.cpuNanos;
   if ((demand.reservations?.cpuNanos ?? 0) > Math.max(0, freeNanos)) return { kind: 'cpu', freeNanos };
   const freeBytes = node.description.memoryBytes - usage.memoryBytes;
@@ -61,8 +65,23 @@ export function demandOf(task: Task): Demand {
   return { ...demandOfSpec(task.serviceId, task.spec), hostPorts };
 }
 
-export function demandOfSpec(serviceId: string, { placement, reservations }: TaskSpec): Omit<Demand, 'hostPorts'> {
-  return { serviceId, constraints: placement.constraints, perNodeMax: placement.perNodeMax, reservations };
+export function demandOfSpec(serviceId: string, spec: TaskSpec): Omit<Demand, 'hostPorts'> {
+  const { placement, reservations } = spec;
+  return {
+    serviceId,
+    constraints: placement.constraints,
+    perNodeMax: placement.perNodeMax,
+    reservations,
+    rights: rightsOf(spec.containers),
+  };
+}
+
+function rightsOf(containers: readonly ContainerSpec[]): NonNullable<Demand['rights']> {
+  const bare = (one: ContainerSpec): boolean => one.securityOpt.some(text => /^systempaths[=:]unconfined$/.test(text));
+  return [
+    ...(containers.some(one => one.privileged || bare(one)) ? (['privileged'] as const) : []),
+    ...(containers.some(one => one.userns === 'auto') ? (['userns'] as const) : []),
+  ];
 }
 
 /** What all nodes hold. */

@@ -105,6 +105,10 @@ function renderGroup(group: Group, demand: Demand): string {
       return `${isOne ? 'has' : 'have'} port ${first.port} in use`;
     case 'per-node-max':
       return `${isOne ? 'runs' : 'run'} as many tasks of the service as one node may (${demand.perNodeMax})`;
+    case 'privileged':
+      return `${isOne ? 'does' : 'do'} not allow privileged containers`;
+    case 'userns':
+      return `${isOne ? 'has' : 'have'} no user namespaces for containers`;
     case 'unknown':
       return `${isOne ? 'has' : 'have'} not been heard of yet`;
     case 'left':

@@ -8,6 +8,7 @@
 import { join } from 'node:path';
 import { CoveyError, codeOf } from '../../errors.js';
 import type { Host } from '../../host.js';
+import type { OwnerMap } from '../images.js';
 import { hexOf, type LayerRecord } from './unpack-protocol.js';
 
 const optionsMaxBytes = 4_095;
@@ -67,11 +68,13 @@ export interface MountOptions {
   readonly images: string;
   /** For upper, work and merged. */
   readonly directory: string;
+  /** Layers are taken from a mapped view, and the container's own layer belongs to the mapped owner of the root. */
+  readonly map?: OwnerMap | undefined;
 }
 
 export async function mountRoot(
   plan: RootPlan,
-  { host, images, directory }: MountOptions,
+  { host, images, directory, map }: MountOptions,
 ): Promise<{ readonly rootPath: string }> {
   const rootPath = join(directory, 'merged');
   const standing = await host.files.findStat(rootPath);
@@ -83,7 +86,9 @@ export async function mountRoot(
   for (const name of ['upper', 'work', 'merged']) host.files.makeDirectorySync(join(directory, name), { mode: 0o755 });
   const upper = join(directory, 'upper');
   // The merged root shows the owner and mode of the upper one.
-  if (plan.root.uid !== 0 || plan.root.gid !== 0) await host.files.changeOwner(upper, plan.root.uid, plan.root.gid);
+  const shift = map?.firstId ?? 0;
+  const [uid, gid] = [plan.root.uid + shift, plan.root.gid + shift];
+  if (uid !== 0 || gid !== 0) await host.files.changeOwner(upper, uid, gid);
   await host.files.changeMode(upper, plan.root.mode);
   host.kernel.mount({
     source: 'overlay',
@@ -91,7 +96,7 @@ export async function mountRoot(
     type: 'overlay',
     flags: 0,
     data: overlayOptions(plan.lower, directory),
-    directory: images,
+    directory: map === undefined ? images : await map.view(images),
   });
   return { rootPath };
 }

@@ -88,13 +88,13 @@ function storeOf(state: State): ImageStore {
         ? undefined
         : { digest: image.digest, config: image.parsed.run, layers: image.diffIds };
     },
-    mountRoot: (image, target) =>
+    mountRoot: (image, target, map) =>
       mountRoot(
         planRoot(
           image.layers.map(id => getLayer(state, id)),
           { hasBase: (state.emptyFiles ?? []).length > 0 },
         ),
-        { host, images: directory, directory: target },
+        { host, images: directory, directory: target, map },
       ),
     unmountRoot: target => unmountRoot(host, target),
     acquire: (taskId, digest) => {

@@ -8,8 +8,11 @@ import { CoveyError } from '../../errors.js';
 import type { ContainerSpec, EndpointAddress, Task } from '../../gen/types.js';
 import type { SeccompProfile } from '../../host.js';
 import type { ImageRunConfig, ResolvedUser } from '../images.js';
+import { hostId, type IdRange } from '../userns.js';
+import type { DevicePlan } from './devices.js';
+import type { SecurityLabels } from './lsm.js';
 import { type MountsInput, planMounts } from './mounts.js';
-import type { OciConfig, OciLinux } from './oci.js';
+import type { OciConfig, OciLinux, OciProcess, OciSeccomp } from './oci.js';
 import { type HostLimits, planProcess } from './process.js';
 import { planResources, type TaskLimits } from './resources.js';
 
@@ -29,29 +32,72 @@ export interface BundleInput {
   readonly limits: TaskLimits;
   readonly host: HostLimits;
   readonly capabilities: readonly string[];
-  readonly seccomp: SeccompProfile | undefined;
-  /** The same, compiled; only crun takes it. */
-  readonly seccompBpf: Uint8Array | undefined;
+  readonly isolation: BundleIsolation;
+}
+
+/** How far the container is kept from the machine (../isolation.ts gathers it). */
+export interface BundleIsolation {
+  readonly privileged: boolean;
+  /** Undefined: no user namespace. */
+  readonly range: IdRange | undefined;
+  readonly noNewPrivileges: boolean;
+  readonly bareSystemPaths: boolean;
+  readonly devices: DevicePlan;
+  readonly labels: SecurityLabels;
+  /** What is shown at /sys in a user namespace. */
+  readonly sysSource: string | undefined;
+  /** /sys/fs/cgroup stays empty. */
+  readonly withoutCgroups: boolean;
+  readonly filter: {
+    readonly profile: SeccompProfile | OciSeccomp | undefined;
+    /** The same, compiled; only crun takes it. */
+    readonly compiled: Uint8Array | undefined;
+  };
 }
 
 export function planBundle(input: BundleInput): OciConfig {
-  const { container } = input;
+  const { isolation } = input;
+  const container = withDevices(input.container, isolation.devices);
   const hostname = hostnameOf(input.task, input.container);
   return {
     ociVersion: '1.0.2',
-    process: planProcess({
-      container,
-      image: input.image,
-      user: input.user,
-      hostname,
-      capabilities: input.capabilities,
-      limits: input.host,
-    }),
+    process: planConfinedProcess(input, { container, hostname }),
     root: { path: input.rootPath, readonly: container.readOnly },
     hostname,
-    mounts: planMounts(input.mounts),
+    mounts: planMounts({ ...input.mounts, ...mountsOf(isolation) }),
     annotations: planAnnotations(input),
+    ...(Object.keys(isolation.devices.hooks).length === 0 ? {} : { hooks: isolation.devices.hooks }),
     linux: planLinux(input),
+  };
+}
+
+/** Variables of the devices come last, as their specification has it. */
+function withDevices(container: ContainerSpec, { env }: DevicePlan): ContainerSpec {
+  return env.length === 0 ? container : { ...container, env: [...container.env, ...env] };
+}
+
+function planConfinedProcess(
+  input: BundleInput,
+  { container, hostname }: { readonly container: ContainerSpec; readonly hostname: string },
+): OciProcess {
+  const { isolation, image, user, capabilities } = input;
+  const { apparmorProfile, selinuxLabel } = isolation.labels;
+  const groups = [...new Set([...user.groups, ...isolation.devices.groups])];
+  for (const id of [user.uid, user.gid, ...groups]) hostId(isolation.range, id, 'id');
+  return {
+    ...planProcess({ container, image, user: { ...user, groups }, hostname, capabilities, limits: input.host }),
+    noNewPrivileges: isolation.noNewPrivileges,
+    ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
+    ...(selinuxLabel === undefined ? {} : { selinuxLabel }),
+  };
+}
+
+function mountsOf(isolation: BundleIsolation): Partial<MountsInput> {
+  return {
+    sysSource: isolation.sysSource,
+    writableSystem: isolation.privileged,
+    withoutCgroups: isolation.withoutCgroups,
+    deviceMounts: isolation.devices.mounts,
   };
 }
 
@@ -65,19 +111,22 @@ export function hostnameOf(task: Task, container: ContainerSpec): string {
 }
 
 function planAnnotations(input: BundleInput): Readonly<Record<string, string>> {
+  const { compiled } = input.isolation.filter;
   return {
     'covey.task': input.task.id,
     'covey.service': input.task.serviceName,
     'covey.container': String(input.index),
-    ...(input.seccompBpf === undefined
-      ? {}
-      : { 'run.oci.seccomp_bpf_data': Buffer.from(input.seccompBpf).toString('base64') }),
+    ...(compiled === undefined ? {} : { 'run.oci.seccomp_bpf_data': Buffer.from(compiled).toString('base64') }),
   };
 }
 
 function planLinux(input: BundleInput): OciLinux {
   const shared = input.container.mounts.some(mount => mount.propagation.endsWith('shared'));
   const slave = input.container.mounts.some(mount => mount.propagation.endsWith('slave'));
+  const { range, devices, filter, labels, ...isolation } = input.isolation;
+  const isBare = isolation.privileged || isolation.bareSystemPaths;
+  const resources = planResources(input.limits);
+  const ids = range === undefined ? undefined : [{ containerID: 0, hostID: range.firstId, size: range.count }];
   return {
     namespaces: [
       { type: 'pid' },
@@ -86,14 +135,18 @@ function planLinux(input: BundleInput): OciLinux {
       { type: 'uts' },
       ...(input.networkPath === undefined ? [] : [{ type: 'network', path: input.networkPath }]),
       ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
+      ...(ids === undefined ? [] : [{ type: 'user' }]),
     ],
     cgroupsPath: input.cgroupPath,
-    resources: planResources(input.limits),
-    sysctl: planSysctls(input.container.sysctls, input.networkPath !== undefined),
-    maskedPaths,
-    readonlyPaths,
+    resources: { ...resources, devices: [...resources.devices, ...devices.rules] },
+    sysctl: planRuntimeSysctls(input),
+    maskedPaths: isBare ? [] : maskedPaths,
+    readonlyPaths: isBare ? [] : readonlyPaths,
     rootfsPropagation: shared ? 'shared' : slave ? 'slave' : 'private',
-    ...(input.seccomp === undefined ? {} : { seccomp: input.seccomp }),
+    ...(filter.profile === undefined ? {} : { seccomp: filter.profile }),
+    ...(ids === undefined ? {} : { uidMappings: ids, gidMappings: ids }),
+    ...(devices.devices.length === 0 ? {} : { devices: devices.devices }),
+    ...(labels.mountLabel === undefined ? {} : { mountLabel: labels.mountLabel }),
   };
 }
 
@@ -123,8 +176,18 @@ const networkSysctls: Readonly<Record<string, string>> = {
 const namespacedSysctl =
   /^(?:kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+)$/;
 
+/** In a user namespace those of the network are written by the daemon: the runtime may not (../isolation.ts). */
+function planRuntimeSysctls(input: BundleInput): Readonly<Record<string, string>> {
+  const all = planSysctls(input.container.sysctls, input.networkPath !== undefined);
+  if (input.isolation.range === undefined) return all;
+  return Object.fromEntries(Object.entries(all).filter(([name]) => !name.startsWith('net.')));
+}
+
 /** Only what belongs to the container's own namespaces: all else would change the host. */
-function planSysctls(asked: Readonly<Record<string, string>>, ownNetwork: boolean): Readonly<Record<string, string>> {
+export function planSysctls(
+  asked: Readonly<Record<string, string>>,
+  ownNetwork: boolean,
+): Readonly<Record<string, string>> {
   for (const name of Object.keys(asked)) {
     const network = /^net\.[\w./-]+$/.test(name) && !name.includes('..');
     if (namespacedSysctl.test(name) || (network && ownNetwork)) continue;

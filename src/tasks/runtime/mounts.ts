@@ -14,6 +14,8 @@ export interface BoundFile {
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
+  /** It lies on a mount without execution, which a user namespace may not take away. */
+  readonly noExec?: boolean;
 }
 
 export interface MountsInput {
@@ -23,6 +25,15 @@ export interface MountsInput {
   /** hosts, hostname, resolv.conf, the init, secrets and configs. */
   readonly files: readonly BoundFile[];
   readonly shmBytes: number;
+  /** In a user namespace: the mount of sysfs that is shown at /sys. */
+  readonly sysSource?: string | undefined;
+  readonly withoutCgroups?: boolean | undefined;
+  /** Privileged: /sys and the cgroups can be written. */
+  readonly writableSystem?: boolean | undefined;
+  /** Where targets really are in this root (targets.ts); as they are called, without. */
+  readonly places?: ReadonlyMap<string, string> | undefined;
+  /** Of CDI devices. */
+  readonly deviceMounts?: readonly OciMount[] | undefined;
 }
 
 const shmDefaultBytes = 64 * 2 ** 20;
@@ -31,7 +42,12 @@ const propagations = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rsla
 const forbidden = ['/', '/proc', '/sys', '/dev'];
 
 export function planMounts(input: MountsInput): readonly OciMount[] {
-  const asked = input.mounts.map(mount => planMount(mount, input.volumePaths)).sort(byDepth);
+  const placed = <Item extends { readonly destination: string }>(mount: Item): Item => ({
+    ...mount,
+    destination: input.places?.get(mount.destination) ?? mount.destination,
+  });
+  const own = input.mounts.map(mount => planMount(mount, input.volumePaths));
+  const asked = [...own, ...(input.deviceMounts ?? [])].map(placed).sort(byDepth);
   const targets = new Set<string>();
   for (const mount of asked) {
     if (targets.has(mount.destination)) {
@@ -39,8 +55,12 @@ export function planMounts(input: MountsInput): readonly OciMount[] {
     }
     targets.add(mount.destination);
   }
-  const system = systemMounts(input.shmBytes).filter(mount => !targets.has(mount.destination));
-  const files = input.files.filter(file => !targets.has(file.target)).map(planFile);
+  const hidden = input.withoutCgroups === true ? '/sys/fs/cgroup' : '';
+  const system = systemMounts(input).filter(({ destination }) => destination !== hidden && !targets.has(destination));
+  const files = input.files
+    .map(planFile)
+    .map(placed)
+    .filter(file => !targets.has(file.destination));
   return [...system, ...asked, ...files];
 }
 
@@ -56,8 +76,9 @@ export function parseTarget(text: string): string {
   return target;
 }
 
-function systemMounts(shmBytes: number): readonly OciMount[] {
+function systemMounts({ shmBytes, sysSource, writableSystem }: MountsInput): readonly OciMount[] {
   const size = shmBytes === 0 ? shmDefaultBytes : shmBytes;
+  const access = writableSystem === true ? 'rw' : 'ro';
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
     {
@@ -72,12 +93,14 @@ function systemMounts(shmBytes: number): readonly OciMount[] {
       source: 'devpts',
       options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
     },
-    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
+    sysSource === undefined
+      ? { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', access] }
+      : { destination: '/sys', type: 'bind', source: sysSource, options: ['bind', 'nosuid', 'noexec', 'nodev', 'ro'] },
     {
       destination: '/sys/fs/cgroup',
       type: 'cgroup',
       source: 'cgroup',
-      options: ['ro', 'nosuid', 'noexec', 'nodev'],
+      options: [access, 'nosuid', 'noexec', 'nodev'],
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     {
@@ -121,7 +144,14 @@ function planFile(file: BoundFile): OciMount {
     destination: file.target,
     type: 'bind',
     source: file.source,
-    options: ['bind', file.readOnly ? 'ro' : 'rw', 'rprivate', 'nosuid', 'nodev'],
+    options: [
+      'bind',
+      file.readOnly ? 'ro' : 'rw',
+      'rprivate',
+      'nosuid',
+      'nodev',
+      ...(file.noExec === true ? ['noexec'] : []),
+    ],
   };
 }
 

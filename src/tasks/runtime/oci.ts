@@ -12,6 +12,8 @@ export interface OciConfig {
   readonly hostname: string;
   readonly mounts: readonly OciMount[];
   readonly annotations: Readonly<Record<string, string>>;
+  /** By the name of the moment: "createRuntime" and the like. */
+  readonly hooks?: Readonly<Record<string, readonly OciHook[]>>;
   readonly linux: OciLinux;
 }
 
@@ -36,6 +38,8 @@ export interface OciProcess {
   };
   readonly rlimits: readonly OciRlimit[];
   readonly noNewPrivileges: boolean;
+  readonly apparmorProfile?: string;
+  readonly selinuxLabel?: string;
   readonly oomScoreAdj?: number;
 }
 
@@ -62,7 +66,53 @@ export interface OciLinux {
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
   readonly rootfsPropagation: 'private' | 'slave' | 'shared';
-  readonly seccomp?: SeccompProfile;
+  readonly seccomp?: SeccompProfile | OciSeccomp;
+  readonly uidMappings?: readonly OciIdMapping[];
+  readonly gidMappings?: readonly OciIdMapping[];
+  readonly devices?: readonly OciDevice[];
+  readonly mountLabel?: string;
+}
+
+export interface OciIdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
+}
+
+export interface OciDevice {
+  readonly path: string;
+  readonly type: 'c' | 'b';
+  readonly major: number;
+  readonly minor: number;
+  readonly fileMode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface OciHook {
+  readonly path: string;
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly timeout?: number;
+}
+
+/** Any profile that the specification allows; SeccompProfile is the part of it that we write ourselves. */
+export interface OciSeccomp {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet?: number;
+  readonly architectures: readonly string[];
+  readonly flags?: readonly string[];
+  readonly syscalls: readonly {
+    readonly names: readonly string[];
+    readonly action: string;
+    readonly errnoRet?: number;
+    readonly args?: readonly {
+      readonly index: number;
+      readonly value: number;
+      readonly valueTwo: number;
+      readonly op: string;
+    }[];
+  }[];
 }
 
 export interface OciResources {
@@ -75,7 +125,7 @@ export interface OciResources {
 export interface OciDeviceRule {
   readonly allow: boolean;
   readonly access: string;
-  readonly type?: 'c' | 'b';
+  readonly type?: 'a' | 'c' | 'b';
   readonly major?: number;
   readonly minor?: number;
 }

@@ -94,7 +94,10 @@ function refuseNul(what: string, texts: readonly string[]): void {
 }
 
 /** /proc is refused: a directory below /proc/self/fd has let processes out of their root before (CVE-2024-21626). */
-export function planDirectory(container: { readonly workingDir: string }, image: ImageRunConfig): string {
+export function planDirectory(
+  container: { readonly workingDir: string },
+  image: Pick<ImageRunConfig, 'workingDir'>,
+): string {
   const text = container.workingDir === '' ? image.workingDir : container.workingDir;
   const path = posix.resolve('/', text === '' ? '/' : text);
   if (path === '/proc' || path.startsWith('/proc/')) {

@@ -12,7 +12,7 @@ import { CoveyError } from '../../errors.js';
 import type { Files } from '../../host.js';
 import { findInRoot } from '../image/root-path.js';
 
-type RootFiles = Pick<Files, 'findStat' | 'findLink' | 'makeDirectory'>;
+type RootFiles = Pick<Files, 'findStat' | 'findLink' | 'makeDirectory' | 'changeOwner'>;
 
 export interface CommandLook {
   readonly command: string;
@@ -50,11 +50,18 @@ function isBelow(path: string, targets: readonly string[]): boolean {
   return targets.some(target => path === target || path.startsWith(target === '/' ? '/' : `${target}/`));
 }
 
+export interface WorkingDirectory {
+  readonly path: string;
+  readonly mountTargets: readonly string[];
+  /** Of root inside, as the host counts. */
+  readonly ownerId: number;
+}
+
 /** The working directory, made when missing, as Docker does. */
 export async function makeWorkingDirectory(
   files: RootFiles,
   root: string,
-  { path, mountTargets }: { readonly path: string; readonly mountTargets: readonly string[] },
+  { path, mountTargets, ownerId }: WorkingDirectory,
 ): Promise<void> {
   let parent = root;
   const parts = path.split('/').filter(part => part !== '');
@@ -64,6 +71,7 @@ export async function makeWorkingDirectory(
     const found = await findInRoot(files, root, inside);
     if (found === undefined && (await files.findStat(`${parent}/${part}`)) === undefined) {
       await files.makeDirectory(`${parent}/${part}`);
+      if (ownerId !== 0) await files.changeOwner(`${parent}/${part}`, ownerId, ownerId);
       parent = `${parent}/${part}`;
       continue;
     }
@@ -71,6 +79,11 @@ export async function makeWorkingDirectory(
       throw new CoveyError('bad-bundle', `Cannot start in "${path}": "${inside}" is not a directory in the image`);
     }
     parent = found.path;
+    if (isBelow(parent.slice(root.length), ['/proc'])) {
+      throw new CoveyError('hostile-image', `Cannot start in "${path}": in the image that leads into /proc`, {
+        hint: 'another working directory, or an image without that link',
+      });
+    }
   }
 }
 
@@ -82,7 +95,7 @@ export async function checkMountPoints(files: RootFiles, root: string, names: re
   const stats = await Promise.all(names.map(name => files.findStat(`${root}${name}`)));
   const bad = names.find((_name, at) => stats[at] !== undefined && stats[at]?.kind !== 'directory');
   if (bad === undefined) return;
-  throw new CoveyError('bad-bundle', `Cannot use the image: "${bad}" in it is not a directory`, {
+  throw new CoveyError('hostile-image', `Cannot use the image: "${bad}" in it is not a directory`, {
     hint: 'Build the image without a file or link at that place',
   });
 }

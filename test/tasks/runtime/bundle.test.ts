@@ -8,6 +8,7 @@ import {
   parseCapabilityMask,
   planCapabilities,
 } from '../../../src/tasks/runtime/capabilities.js';
+import { noDevices } from '../../../src/tasks/runtime/devices.js';
 import { renderConfig } from '../../../src/tasks/runtime/oci.js';
 import { parseHardLimits } from '../../../src/tasks/runtime/process.js';
 import { planLimits } from '../../../src/tasks/runtime/resources.js';
@@ -18,6 +19,18 @@ interface Asked {
   readonly image?: Partial<ImageRunConfig>;
   readonly input?: Partial<BundleInput>;
 }
+
+const plainIsolation: BundleInput['isolation'] = {
+  privileged: false,
+  range: undefined,
+  noNewPrivileges: false,
+  bareSystemPaths: false,
+  devices: noDevices,
+  labels: {},
+  sysSource: undefined,
+  withoutCgroups: false,
+  filter: { profile: undefined, compiled: undefined },
+};
 
 function bundle({ container = {}, image = {}, input = {} }: Asked = {}) {
   const task = makeTask({ container: { command: [], ...container } });
@@ -36,8 +49,7 @@ function bundle({ container = {}, image = {}, input = {} }: Asked = {}) {
     limits: planLimits({}, { countsSwap: true }),
     host: { hardLimits: new Map([['nofile', 20_000]]), mayRaise: false, capabilities: knownCapabilities },
     capabilities: planCapabilities(spec, knownCapabilities),
-    seccomp: undefined,
-    seccompBpf: undefined,
+    isolation: plainIsolation,
     ...input,
   });
 }
@@ -269,7 +281,9 @@ t.test('sysctls that belong to the machine are refused', async t => {
 });
 
 t.test('masks and the compiled filter', async t => {
-  const { linux, annotations } = bundle({ input: { seccompBpf: Buffer.from('bpf') } });
+  const { linux, annotations } = bundle({
+    input: { isolation: { ...plainIsolation, filter: { profile: undefined, compiled: Buffer.from('bpf') } } },
+  });
   t.ok(linux.maskedPaths.includes('/proc/kcore') && linux.maskedPaths.includes('/sys/firmware'));
   t.ok(linux.readonlyPaths.includes('/proc/sys'));
   t.equal(annotations['run.oci.seccomp_bpf_data'], Buffer.from('bpf').toString('base64'));

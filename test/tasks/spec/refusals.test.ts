@@ -33,8 +33,8 @@ const rows: readonly Row[] = [
   },
   {
     title: 'a key that is not honoured',
-    text: `${web}    privileged: true`,
-    expected: /^stack-not-honoured: .*:4:5: services\.web\.privileged/,
+    text: `${web}    ipc: host`,
+    expected: /^stack-not-honoured: .*:4:5: services\.web\.ipc/,
   },
   {
     title: 'a rollback of rollbacks',
@@ -183,14 +183,14 @@ t.test('anchors cannot make a file endless', async t => {
 
 t.test('all problems of a file are told at once', async t => {
   try {
-    load(`${web}    imagee: x\n    privileged: true\n    user: 5\n`);
+    load(`${web}    imagee: x\n    ipc: host\n    user: 5\n`);
     t.fail('it was loaded');
   } catch (error) {
     t.ok(error instanceof CoveyError);
     t.match(error, {
       code: 'stack-unknown-key',
       hint: 'write image',
-      state: /2 more problems: 5:5: .*privileged.*; 6:11: .*user/,
+      state: /2 more problems: 5:5: .*ipc.*; 6:11: .*user/,
     });
   }
 });

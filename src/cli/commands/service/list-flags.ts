@@ -16,8 +16,9 @@ import type {
   Ulimit,
 } from '../../../gen/types.js';
 import { parseEnvFile } from '../../../tasks/spec/env-file.js';
-import { parseMountKeys, splitKeys } from '../../../tasks/spec/mounts.js';
+import { parseMountKeys, parseTmpfs, splitKeys } from '../../../tasks/spec/mounts.js';
 import { parsePort, parsePortKeys } from '../../../tasks/spec/ports.js';
+import { inlineProfile, parseDevice } from '../../../tasks/spec/security.js';
 import {
   bad,
   ok,
@@ -70,6 +71,8 @@ function changeContainer(container: ContainerSpec, flags: Flags, world: ListWorl
     sysctls: changeRecord(container.sysctls, flags, { name: 'sysctl', adds }),
     mounts: changeMounts(container.mounts, flags, world),
     ulimits: changeUlimits(container.ulimits, flags, adds),
+    devices: changeDevices(container.devices, flags, adds),
+    securityOpt: changeSecurity(container.securityOpt, flags, world),
     secrets: changeFiles(container.secrets, flags, { ...world, kind: 'secret' }),
     configs: changeFiles(container.configs, flags, { ...world, kind: 'config' }),
     extraHosts: texts(container.extraHosts, 'host'),
@@ -167,9 +170,10 @@ function changeMounts(mounts: readonly Mount[], flags: Flags, world: ListWorld):
         ? ''
         : posix.resolve(world.directory, path);
   const add = flags.parsedList(`mount${world.adds}`, text => parseMountKeys(text, { resolvePath }));
+  const temporary = flags.parsedList(`tmpfs${world.adds}`, parseTmpfs);
   return changeByKey(mounts, {
-    add,
-    remove: removed(flags, { name: 'mount', adds: world.adds }),
+    add: [...add, ...temporary],
+    remove: ['mount', 'tmpfs'].flatMap(name => removed(flags, { name, adds: world.adds })),
     keyOf: mount => mount.target,
   });
 }
@@ -177,6 +181,23 @@ function changeMounts(mounts: readonly Mount[], flags: Flags, world: ListWorld):
 function changeUlimits(ulimits: readonly Ulimit[], flags: Flags, adds: '' | '-add'): readonly Ulimit[] {
   const add = flags.parsedList(`ulimit${adds}`, parseUlimit);
   return changeByKey(ulimits, { add, remove: removed(flags, { name: 'ulimit', adds }), keyOf: limit => limit.name });
+}
+
+function changeDevices(devices: readonly string[], flags: Flags, adds: '' | '-add'): readonly string[] {
+  const add = flags.parsedList(`device${adds}`, text => {
+    const parsed = parseDevice(text);
+    return parsed.kind === 'ok' ? ok(text) : parsed;
+  });
+  return changeByKey(devices, { add, remove: removed(flags, { name: 'device', adds }), keyOf: text => text });
+}
+
+/** Taken away by the whole option or by its name: a profile is long. */
+function changeSecurity(options: readonly string[], flags: Flags, world: ListWorld): readonly string[] {
+  const find = (path: string): Uint8Array | undefined => world.findFile(posix.resolve(world.directory, path));
+  const add = flags.parsedList(`security-opt${world.adds}`, text => inlineProfile(text, find));
+  const gone = removed(flags, { name: 'security-opt', adds: world.adds });
+  const kept = options.filter(text => !gone.includes(text) && !gone.includes(text.split(/[=:]/, 1)[0] ?? ''));
+  return [...new Set([...kept, ...add])];
 }
 
 /** "backend", or "name=backend,alias=db". */

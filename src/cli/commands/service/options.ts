@@ -57,6 +57,13 @@ const valueOptions: readonly OptionDefinition[] = [
     says: 'max-size=10m or max-file=3: files of its log, looked at each 1 to 8 s',
     many: true,
   },
+  { flags: '--shm-size <size>', says: 'Size of /dev/shm (default 64M)' },
+  {
+    flags: '--userns <mode>',
+    says: 'auto: root inside is an ordinary user of the host; host: no user namespace (default: as the node has it)',
+    completes: ['auto', 'host'],
+  },
+  { flags: '--privileged', says: 'All rights on the machine, on nodes that allow it' },
   { flags: '--oom-score-adj <number>', says: 'Whom the kernel kills first, from -1000 to 1000' },
 ];
 
@@ -112,6 +119,24 @@ const lists: readonly ListOption[] = [
   { name: 'dns-search', value: 'domain', says: 'Domain to search', removeValue: 'domain' },
   { name: 'group', value: 'group', says: 'Further group of the user', removeValue: 'group' },
   { name: 'ulimit', value: 'limit', says: 'Resource limit, such as nofile=1024:2048', removeValue: 'name' },
+  {
+    name: 'tmpfs',
+    value: 'path',
+    says: 'Directory in memory: PATH or PATH:size=64m,mode=1777,ro',
+    removeValue: 'path',
+  },
+  {
+    name: 'device',
+    value: 'device',
+    says: 'Device of the node: PATH[:PATH-INSIDE][:rwm], or a CDI name such as vendor.com/gpu=0',
+    removeValue: 'device',
+  },
+  {
+    name: 'security-opt',
+    value: 'option',
+    says: 'seccomp=unconfined|FILE, apparmor=PROFILE, label=…, no-new-privileges, systempaths=unconfined',
+    removeValue: 'option',
+  },
   { name: 'sysctl', value: 'name=value', says: 'Kernel parameter of its namespaces', removeValue: 'name' },
 ];
 

@@ -15,6 +15,7 @@ import type {
   ServiceSpec,
 } from '../../../gen/types.js';
 import { logDrivers, parseLogOption } from '../../../tasks/spec/logging.js';
+import { parseUserns } from '../../../tasks/spec/security.js';
 import { parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/values.js';
 import { type Flags, orBadValue } from '../../flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
@@ -141,6 +142,9 @@ function changedContainer(container: ContainerSpec, flags: Flags): ContainerSpec
     readOnly: flags.onOff('read-only') ?? container.readOnly,
     stopSignal: flags.text('stop-signal') ?? container.stopSignal,
     stopGraceMs: flags.durationMs('stop-grace-period') ?? container.stopGraceMs,
+    shmBytes: flags.parsed('shm-size', parseBytes) ?? container.shmBytes,
+    userns: flags.parsed('userns', parseUserns) ?? container.userns,
+    privileged: flags.onOff('privileged') ?? container.privileged,
     oomScoreAdj: flags.integer('oom-score-adj', { min: -1000, max: 1000 }) ?? container.oomScoreAdj,
     healthcheck: changedHealthcheck(container.healthcheck, flags),
     log: changedLog(container.log, flags),
