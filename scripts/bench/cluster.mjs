@@ -1,5 +1,5 @@
 // Three nodes: joining, and services whose tasks share an overlay network.
-import { openDevCluster, sleeperSpec, timeCreate, timeRemove } from './dev-cluster.mjs';
+import { openDevCluster, sleeperSpec, timeCreate, timeRemove, timeUpdate } from './dev-cluster.mjs';
 import { openPeer } from './peer-swarm.mjs';
 import { metric } from './stats.mjs';
 
@@ -27,6 +27,19 @@ export async function* metrics({ peer, signal, say }) {
     if (swarm && round < 3) peerSamples.push((await swarm.create(31, ['--network', 'ov1'])).createMs / 1000);
   }
   yield metric('create_31_overlay_s', 's', samples, swarm && peerSamples);
+  yield metric('update_9_s', 's', await updates(cluster), swarm && (await swarm.updates(9, 3, ['--network', 'ov1'])));
+}
+
+/** Nine replicas are replaced, one after the other, stopped first; without delay and monitor time. */
+async function updates(cluster) {
+  const spec = sleeperSpec('roll', 9, { networks: [{ network: 'ov1', aliases: [] }] });
+  const config = { delayMs: 0, monitorMs: 0, failureAction: 'pause', maxFailureRatio: 0, order: 'stop-first' };
+  const { service } = await timeCreate(cluster, { ...spec, update: config }, 9);
+  const samples = [];
+  for (let round = 0; round < rounds && !cluster.signal.aborted; round += 1)
+    samples.push((await timeUpdate(cluster, service)) / 1000);
+  await timeRemove(cluster, service);
+  return samples;
 }
 
 /** Node 3 leaves and joins again; from the command to the node being ready, as the command itself waits for it. */

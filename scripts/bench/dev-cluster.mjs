@@ -116,3 +116,30 @@ export async function timeRemove(cluster, service) {
   await events.return?.();
   return ms;
 }
+
+/** Milliseconds from the call that replaces all tasks of the service to the update being complete. */
+export async function timeUpdate(cluster, { id }) {
+  const { signal } = cluster;
+  const events = cluster.control
+    .watch({ tables: ['service'], service: id, stack: '' }, { signal })
+    [Symbol.asyncIterator]();
+  const next = async () => (await events.next()).value.event;
+  let present;
+  for (let event = await next(); event.kind !== 'synced'; event = await next()) present = event;
+  const { spec, meta } = present;
+  const force = spec.task.force + 1;
+  const begin = performance.now();
+  const changed = await cluster.control.updateService(
+    { service: id, version: meta.version, spec: { ...spec, task: { ...spec.task, force } } },
+    { signal },
+  );
+  for (;;) {
+    const event = await next();
+    if (event.kind !== 'service' || event.rollout?.specVersion !== changed.specVersion) continue;
+    if (event.rollout.state === 'completed') break;
+    if (event.rollout.state !== 'updating') throw new Error(`Cannot update: ${event.rollout.message}`);
+  }
+  const ms = performance.now() - begin;
+  await events.return?.();
+  return ms;
+}

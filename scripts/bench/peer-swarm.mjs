@@ -128,11 +128,7 @@ class Peer {
       '-c',
       trap,
     );
-    await this.#until(
-      () =>
-        this.#docker(1, 'service', 'ls', '--filter', `name=${name}`, '--format', '{{.Replicas}}').trim() ===
-        `${replicas}/${replicas}`,
-    );
+    await this.#until(() => this.#replicas(name) === `${replicas}/${replicas}`);
     const createMs = performance.now() - begin;
     const removing = performance.now();
     this.#docker(1, 'service', 'rm', name);
@@ -143,6 +139,38 @@ class Peer {
           .trim() === '',
     );
     return { createMs, removeMs: performance.now() - removing };
+  }
+
+  /** Seconds from a command that replaces all tasks of a service, one after the other, to the update being complete. */
+  async updates(replicas, rounds, flags = []) {
+    const name = 'roll';
+    const parts = ['-d', '--name', name, '--replicas', String(replicas), '--no-resolve-image', ...flags];
+    // It takes 0 for its default of 5 s.
+    const config = ['--update-delay', '0s', '--update-monitor', '1ns', '--update-parallelism', '1'];
+    this.#docker(1, 'service', 'create', ...parts, ...config, 'bb:1', '/bin/sh', '-c', trap);
+    await this.#until(() => this.#replicas(name) === `${replicas}/${replicas}`);
+    const state = () =>
+      this.#docker(
+        1,
+        'service',
+        'inspect',
+        '--format',
+        '{{.UpdateStatus.State}} {{.Spec.TaskTemplate.ForceUpdate}}',
+        name,
+      );
+    const samples = [];
+    for (let round = 1; round <= rounds; round += 1) {
+      const begin = performance.now();
+      this.#docker(1, 'service', 'update', '-d', '--force', '--no-resolve-image', name);
+      await this.#until(() => state().trim() === `completed ${round}`);
+      samples.push((performance.now() - begin) / 1000);
+    }
+    this.#docker(1, 'service', 'rm', name);
+    return samples;
+  }
+
+  #replicas(name) {
+    return this.#docker(1, 'service', 'ls', '--filter', `name=${name}`, '--format', '{{.Replicas}}').trim();
   }
 
   async #until(condition) {

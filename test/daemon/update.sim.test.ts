@@ -38,6 +38,17 @@ t.test('so many at a time: stopped first none is too many, started first none is
   }
 });
 
+t.test('started first, an old task that takes its time to stop holds the next slot up', async t => {
+  await using plane = await openPlane();
+  await create(plane, { mode: replicated(4), update: updateConfig({ order: 'start-first' }) });
+  plane.setAgent(task => (task.desired === 'shutdown' ? undefined : obedient(task)));
+  await changeWeb(plane, image('hello:2'));
+  t.equal(plane.tasks('web').filter(task => task.status.state === 'running').length, 5);
+  plane.setAgent(obedient);
+  await plane.settle();
+  t.match(rolloutOf(plane), { state: 'completed' });
+});
+
 t.test('the delay passes between one task and the next', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: replicated(3), update: updateConfig({ delayMs: 10_000 }) });

@@ -10,7 +10,7 @@ import { newId, type ServiceId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
 
-import { isCurrent, type Revised, reviseService, writesOfRevised } from '../orchestrate/revisions.js';
+import { type Revised, reviseService, writesOfRevised } from '../orchestrate/revisions.js';
 import { isWanted } from '../orchestrate/slot.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { refuseAt } from './check.js';
@@ -120,8 +120,7 @@ function listServices(
   request: { readonly objects: readonly string[]; readonly stack: string },
 ): ListServicesResponse {
   const services = selectObjects(view, 'service', request);
-  const running = (service: Service): number =>
-    [...view.tasksOfService(service.id)].filter(task => isCounted(task, service)).length;
+  const running = (service: Service): number => runningSlots([...view.tasksOfService(service.id)]);
   return {
     services,
     running: Object.fromEntries(services.map(service => [service.id, running(service)])),
@@ -129,9 +128,10 @@ function listServices(
   };
 }
 
-/** Runs, is meant to, and is made from the present spec. */
-function isCounted(task: Task, service: Service): boolean {
-  return isServing(task.status) && isWanted(task.desired) && isCurrent(task, service) && !task.superseded;
+/** Slots in which a task runs that is meant to; during an update two may in one. */
+function runningSlots(tasks: readonly Task[]): number {
+  const up = tasks.filter(task => isServing(task.status) && isWanted(task.desired) && !task.superseded);
+  return new Set(up.map(task => (task.slot === 0 ? task.nodeId : task.slot))).size;
 }
 
 function wantedCount(view: View, { spec, removing }: Service): number {

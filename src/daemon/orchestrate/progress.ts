@@ -71,7 +71,7 @@ export function standingOf({ slot, plan }: PlannedSlot, circumstances: Circumsta
     keep,
     successor,
     restsUntilMs: phase === 'done' && isNews && delayMs > 0 ? (keep.runningAtMs ?? 0) + delayMs : 0,
-    isLeaving: phase === 'done' && order === 'start-first' && slot.tasks.some(isStopping),
+    isLeaving: order === 'start-first' && slot.tasks.some(isStopping),
     hasFailed: phase === 'old' && slot.tasks.some(task => circumstances.isCurrent(task) && hasEndedItself(task)),
   };
 }
