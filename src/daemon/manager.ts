@@ -12,6 +12,7 @@ import type { Clock, Random, Timer } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
 import { type Loop, openLoop } from '../loop.js';
 import { isEnded, type Store, type StoreEvent, updateInPieces, type View } from '../raft/store.js';
+import { isServing } from '../serving.js';
 import type { Logger } from '../telemetry.js';
 import { type Pass, passPrincipal, planPass } from './orchestrate/pass.js';
 import { planTidy } from './orchestrate/reap.js';
@@ -186,6 +187,7 @@ function isNews(task: Task, old: Task | undefined): boolean {
   const { state, attempt } = task.status;
   if (attempt !== old.status.attempt) return true;
   // One that is prepared and held: the old task of its slot may stop now.
+  if (isServing(task.status) !== isServing(old.status)) return true;
   const decides = state === 'running' || isEnded(state) || (state === 'ready' && task.desired === 'ready');
   return state !== old.status.state && decides;
 }

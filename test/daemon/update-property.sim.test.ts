@@ -24,13 +24,13 @@ function diceOf(seed: number): Dice {
   };
 }
 
-/** Agents in no hurry: a task goes one step at a time, and not every time. */
+/** Agents in no hurry: a task goes one step at a time, and not every time; stopping takes longest. */
 function slowly({ chance }: Dice, next: Behaviour = obedient): Behaviour {
   const steps = ['assigned', 'preparing', 'ready', 'running'] as const;
   const stepNames: readonly string[] = steps;
   return task => {
     const goal = next(task);
-    if (goal === undefined || chance(0.4)) return undefined;
+    if (goal === undefined || chance(goal.state === 'shutdown' ? 0.8 : 0.4)) return undefined;
     const at: number = stepNames.indexOf(task.status.state);
     const isOn = goal.state === 'running' || goal.state === 'ready';
     return isOn && at >= 0 && steps[at + 1] !== goal.state ? { state: steps[at + 1] ?? 'running' } : goal;

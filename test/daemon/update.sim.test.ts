@@ -49,6 +49,34 @@ t.test('started first, an old task that takes its time to stop holds the next sl
   t.match(rolloutOf(plane), { state: 'completed' });
 });
 
+t.test(
+  'a task that runs is not enough: the next slot, and the end of the old task, wait until it is ready',
+  async t => {
+    for (const [order, left] of [
+      ['stop-first', 2],
+      ['start-first', 3],
+    ] as const) {
+      await using plane = await openPlane();
+      await create(plane, { mode: replicated(3), update: updateConfig({ order, monitorMs: 5_000 }) });
+      plane.setAgent(task => {
+        const next = obedient(task);
+        return next?.state === 'running' ? { ...next, ready: 'waiting' } : next;
+      });
+      await changeWeb(plane, image('hello:2'));
+      await pass(plane, 20_000, 5_000);
+      t.equal(images(plane).filter(each => each === 'hello:1').length, left, order);
+      t.match(rolloutOf(plane), { state: 'updating', done: 0 });
+      plane.setAgent(task => (task.status.ready === 'waiting' ? { ready: 'ready' } : obedient(task)));
+      await plane.settle();
+      t.same(images(plane), Array(3).fill('hello:2'), 'without a hint but the readiness');
+      t.match(rolloutOf(plane), { state: 'updating', done: 3 }, 'the monitor time begins with the readiness');
+      await pass(plane, 6_000);
+      t.match(rolloutOf(plane), { state: 'completed' });
+      checkHistory(t, plane);
+    }
+  },
+);
+
 t.test('the delay passes between one task and the next', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: replicated(3), update: updateConfig({ delayMs: 10_000 }) });

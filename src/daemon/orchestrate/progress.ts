@@ -10,7 +10,7 @@
 import type { Rollout, Task, UpdateConfig } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
-import { type Circumstances, isStopping, type Slot, type Updating } from './slot.js';
+import { type Circumstances, isStopping, type Slot, type SlotPlan, type Updating } from './slot.js';
 import type { PlannedSlot } from './update.js';
 
 /** old, idle: filled by a task of an old spec that runs, that does not. waiting: the new one has no place yet. */
@@ -71,9 +71,15 @@ export function standingOf({ slot, plan }: PlannedSlot, circumstances: Circumsta
     keep,
     successor,
     restsUntilMs: phase === 'done' && isNews && delayMs > 0 ? (keep.runningAtMs ?? 0) + delayMs : 0,
-    isLeaving: order === 'start-first' && slot.tasks.some(isStopping),
+    isLeaving: order === 'start-first' && isLeaving(slot, plan),
     hasFailed: phase === 'old' && slot.tasks.some(task => circumstances.isCurrent(task) && hasEndedItself(task)),
   };
+}
+
+/** A task of it stops, or is told to by the present plan. */
+function isLeaving(slot: Slot, { steps }: SlotPlan): boolean {
+  const retired = new Set(steps.flatMap(step => (step.kind === 'retire' ? [step.task] : [])));
+  return slot.tasks.some(task => isStopping(retired.has(task.id) ? { ...task, desired: 'shutdown' } : task));
 }
 
 function phaseOf(slot: Slot, { keep, successor, steps }: PlannedSlot['plan'], { isCurrent }: Circumstances): Phase {

@@ -114,9 +114,10 @@ function isSettled(task: Task, { footing }: Circumstances): boolean {
   return ['unplaced', 'fine'].includes(footing(task));
 }
 
-/** Running before not, the present spec, the newer one, the replacement before what it replaced, the newer task. */
+/** Ready before running before neither, the present spec, the newer one, the replacement before what it replaced, the newer task. */
 function byMerit({ isCurrent }: Circumstances): (a: Task, b: Task) => number {
   return (a, b) =>
+    Number(isServing(b.status)) - Number(isServing(a.status)) ||
     Number(b.status.state === 'running') - Number(a.status.state === 'running') ||
     Number(isCurrent(b)) - Number(isCurrent(a)) ||
     b.specVersion - a.specVersion ||

@@ -8,6 +8,7 @@
  */
 import { CoveyError, type ErrorCode } from '../../errors.js';
 import type { Change, Meta, Task, TaskSpec, Transaction } from '../../gen/types.js';
+import { isServing } from '../../serving.js';
 import type { StoreEvent, TableName, Tables, Write } from '../store.js';
 import type { Once } from './clients.js';
 import { actorsOf, isEnded, refuseTaskDeletion, refuseTaskWrite } from './edges.js';
@@ -134,16 +135,16 @@ function checkedTask({ state, transaction }: Applying, task: Task): Task {
   return old === undefined ? timed : { ...timed, spec: old.spec };
 }
 
-/** With the times at which it began to run and ended, by the clock of the log. */
+/** With the times at which it was first ready and ended (in its present attempt), by the clock of the log. */
 function timedTask(
   old: Task | undefined,
   { runningAtMs: _running, endedAtMs: _ended, ...task }: Task,
   atMs: number,
 ): Task {
   const { state, attempt } = task.status;
-  const isOther = old?.status.state !== state || old.status.attempt !== attempt;
-  const runningAtMs = isOther && state === 'running' ? atMs : isOther && !isEnded(state) ? undefined : old?.runningAtMs;
-  const endedAtMs = !isOther ? old?.endedAtMs : isEnded(state) ? atMs : undefined;
+  const known = old?.status.attempt === attempt ? old : undefined;
+  const runningAtMs = known?.runningAtMs ?? (isServing(task.status) ? atMs : undefined);
+  const endedAtMs = known?.endedAtMs ?? (isEnded(state) ? atMs : undefined);
   return {
     ...task,
     ...(runningAtMs === undefined ? {} : { runningAtMs }),
