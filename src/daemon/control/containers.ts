@@ -9,6 +9,7 @@ import type { ContainerSpec, FileReference, Healthcheck, Mount } from '../../gen
 import { parseReference } from '../../tasks/image/reference.js';
 import { parseDevice, parseSecurityOptions } from '../../tasks/spec/security.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
+import { checkLifecycle, checkMountSource } from './lifecycle.js';
 
 const containersMax = 16;
 const propagations = ['', 'rprivate', 'private', 'rshared', 'shared', 'rslave', 'slave'];
@@ -26,6 +27,7 @@ export function checkContainers(containers: readonly ContainerSpec[], path: stri
     const place = `${path}[${at}]`;
     if (at > 0 || container.name !== '') checkName(container.name, `${place}.name`);
     checkContainer(container, place);
+    checkLifecycle(container, place, at);
   }
 }
 
@@ -79,6 +81,7 @@ function checkMount(mount: Mount, path: string): void {
   if (mount.kind === 'volume' && mount.source !== '' && !volumeForm.test(mount.source)) {
     refuseAt(`${path}.source`)(`"${mount.source}" is no name of a volume`);
   }
+  checkMountSource(mount, path);
   if (mount.kind === 'tmpfs' && mount.source !== '') refuseAt(`${path}.source`)('a tmpfs has no source');
   if (!propagations.includes(mount.propagation)) {
     refuseAt(`${path}.propagation`)(`"${mount.propagation}" is none of ${propagations.filter(Boolean).join(', ')}`);

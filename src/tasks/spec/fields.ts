@@ -26,6 +26,8 @@ export interface KeySet {
   readonly known: readonly string[];
   /** Keys that Docker or the Compose specification know and covey does not honour. */
   readonly notHonoured: readonly string[];
+  /** Keys that begin with "x-" are not free here: the map is an extension already. */
+  readonly strict?: boolean;
 }
 
 export function problem(field: Field, code: ProblemCode, message: string, hint?: string): undefined {
@@ -81,7 +83,7 @@ export function readKeys(field: Field, keys: KeySet): FindField {
           hint: `remove ${key}`,
         });
       }
-    } else if (!key.startsWith('x-')) {
+    } else if (!key.startsWith('x-') || keys.strict === true) {
       const near = nearest(key, [...keys.known, ...keys.notHonoured]);
       report.add({
         code: 'stack-unknown-key',

@@ -8,7 +8,7 @@
  * Not here: reading (objects.ts). Variables were put in before.
  */
 import type { PortSpec } from '../../gen/types.js';
-import type { DeployModel, FileUse, MountModel, ServiceModel, StackModel } from './model.js';
+import type { DeployModel, FileUse, LifecycleModel, MountModel, ServiceModel, StackModel } from './model.js';
 
 export function mergeStacks(base: StackModel, later: StackModel): StackModel {
   const services = new Map(base.services);
@@ -44,6 +44,9 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
     securityOpt: [...base.securityOpt, ...later.securityOpt],
     devices: [...base.devices, ...later.devices],
     healthcheck: mergeOptional(base.healthcheck, later.healthcheck),
+    postStart: [...base.postStart, ...later.postStart],
+    preStop: [...base.preStop, ...later.preStop],
+    lifecycle: mergeLifecycles(base.lifecycle, later.lifecycle),
     ports: mergeByKey(base.ports, later.ports, portKey),
     mounts: mergeByKey(base.mounts, later.mounts, (one: MountModel) => one.mount.target),
     secrets: mergeByKey(base.secrets, later.secrets, (one: FileUse) => one.reference.name),
@@ -52,6 +55,15 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
     networkMode: later.networks.size > 0 ? undefined : (later.networkMode ?? base.networkMode),
     plainRestart: later.plainRestart ?? base.plainRestart,
     deploy: mergeDeploy(base.deploy, later.deploy),
+  };
+}
+
+/** Containers by name, shared directories by target. */
+function mergeLifecycles(base: LifecycleModel, later: LifecycleModel): LifecycleModel {
+  return {
+    ready: later.ready ?? base.ready,
+    members: mergeByKey(base.members, later.members, one => one.name),
+    shared: mergeByKey(base.shared, later.shared, one => one.target),
   };
 }
 

@@ -5,13 +5,17 @@
  * Not here: reading (service.ts, deploy.ts, objects.ts), turning it into specs (request.ts).
  */
 import type {
+  ContainerRole,
   EndpointMode,
   Healthcheck,
+  Hook,
   LogOptions,
   Mount,
   NetworkDriver,
   PortSpec,
+  ReadyCheck,
   RestartCondition,
+  SidecarRestart,
   Ulimit,
   UpdateConfig,
 } from '../../gen/types.js';
@@ -77,6 +81,23 @@ export type UpdateModel = { readonly [Key in keyof UpdateConfig]-?: UpdateConfig
 /** As in the file: a text for the shell, a list, or disabled. */
 export type HealthcheckModel = Partial<Healthcheck>;
 
+/** The key `x-covey` of a service. */
+export interface LifecycleModel {
+  readonly ready: ReadyCheck | undefined;
+  readonly members: readonly MemberModel[];
+  /** In all containers of the task. */
+  readonly shared: readonly Mount[];
+}
+
+/** A container beside the main one. */
+export interface MemberModel {
+  readonly name: string;
+  readonly role: ContainerRole;
+  readonly restart: SidecarRestart;
+  readonly ready: ReadyCheck | undefined;
+  readonly service: ServiceModel;
+}
+
 export interface ServiceModel {
   readonly place: Place;
   readonly image: string | undefined;
@@ -113,6 +134,9 @@ export interface ServiceModel {
   readonly devices: readonly string[];
   readonly healthcheck: HealthcheckModel | undefined;
   readonly log: LogOptions | undefined;
+  readonly postStart: readonly Hook[];
+  readonly preStop: readonly Hook[];
+  readonly lifecycle: LifecycleModel;
   readonly ports: readonly PortSpec[];
   readonly mounts: readonly MountModel[];
   readonly secrets: readonly FileUse[];
@@ -138,6 +162,9 @@ export interface NetworkModel {
 export interface VolumeModel {
   readonly external: boolean;
   readonly name: string | undefined;
+  /** Of the driver local: type, device, o. */
+  readonly options: Environment;
+  readonly labels: Environment;
 }
 
 /** A secret or config. */

@@ -23,6 +23,7 @@ export function plainMount(kind: MountKind, target: string): Mount {
   };
 }
 
+const mountKinds = ['bind', 'volume', 'tmpfs', 'image', 'shared'] as const;
 const propagations: readonly string[] = ['rprivate', 'private', 'rshared', 'shared', 'rslave', 'slave'];
 /** Hints for machines whose containers run inside a virtual machine; on Linux they mean nothing. */
 const consistencies: readonly string[] = ['consistent', 'cached', 'delegated', 'default'];
@@ -99,9 +100,9 @@ export function parseMountKeys(text: string, options: ShortMountOptions): Parsed
   let mount = plainMount('volume', '');
   for (const { key, value } of splitKeys(text)) {
     if (key === 'type') {
-      if (value !== 'bind' && value !== 'volume' && value !== 'tmpfs')
-        return bad('type=bind, type=volume or type=tmpfs');
-      kind = value;
+      const found = mountKinds.find(one => one === value);
+      if (found === undefined) return bad(`type=${mountKinds.join(', type=')}`);
+      kind = found;
     } else {
       const changed = withKey(mount, key, value);
       if (changed.kind === 'bad') return changed;
@@ -122,8 +123,23 @@ export function checkMount(mount: Mount): Parsed<Mount> {
   if (mount.kind === 'tmpfs' && mount.source !== '') return bad('a tmpfs without a source');
   if (mount.kind !== 'bind' && mount.propagation !== '') return bad('a propagation on bind mounts only');
   if (mount.kind !== 'volume' && mount.noCopy) return bad('nocopy on volumes only');
-  if (mount.kind !== 'tmpfs' && (mount.tmpfsBytes > 0 || mount.tmpfsMode > 0))
-    return bad('a size or mode on tmpfs only');
+  if (mount.kind !== 'tmpfs' && mount.tmpfsMode > 0) return bad('a mode on tmpfs only');
+  if (mount.kind !== 'tmpfs' && mount.kind !== 'shared' && mount.tmpfsBytes > 0)
+    return bad('a size on tmpfs and shared only');
+  if ((mount.kind === 'image' || mount.kind === 'shared') && mount.source === '')
+    return bad(`a source for ${mount.kind}`);
+  return checkWithin(mount);
+}
+
+function checkWithin(mount: Mount): Parsed<Mount> {
+  const { kind, subpath } = mount;
+  if (subpath !== '' && kind !== 'volume' && kind !== 'image') return bad('a subpath on volumes and images only');
+  if (subpath.startsWith('/') || subpath.split('/').includes('..')) return bad('a relative subpath without ".."');
+  const named = kind === 'volume' && mount.source !== '';
+  const options = Object.keys(mount.volumeOptions);
+  if (!named && options.length + Object.keys(mount.volumeLabels).length > 0)
+    return bad('volume options and labels on named volumes only');
+  if (options.some(key => !['type', 'device', 'o'].includes(key))) return bad('the volume options type, device and o');
   return ok(mount);
 }
 
@@ -145,14 +161,29 @@ function withKey(mount: Mount, key: string, value: string | undefined): Parsed<M
       return mapParsed(parsePropagation(value ?? ''), propagation => ({ ...mount, propagation }));
     case 'tmpfs-size':
       return mapParsed(parseBytes(value ?? ''), tmpfsBytes => ({ ...mount, tmpfsBytes }));
+    case 'volume-subpath':
+    case 'image-subpath':
+      return ok({ ...mount, subpath: value ?? '' });
+    case 'volume-driver':
+      return value === 'local' ? ok(mount) : bad('the volume-driver local');
+    case 'volume-opt':
+    case 'volume-label': {
+      const at = value?.indexOf('=') ?? -1;
+      if (value === undefined || at < 1) return bad(`${key}=NAME=VALUE`);
+      const field = key === 'volume-opt' ? 'volumeOptions' : 'volumeLabels';
+      return ok({ ...mount, [field]: { ...mount[field], [value.slice(0, at)]: value.slice(at + 1) } });
+    }
     case 'tmpfs-mode':
       return mapParsed(parseFileMode(value ?? ''), tmpfsMode => ({ ...mount, tmpfsMode }));
     case 'consistency':
       return isConsistency(value ?? '') ? ok(mount) : bad(`one of ${consistencies.join(', ')}`);
     default:
-      return bad('the keys type, source, target, readonly, bind-propagation, volume-nocopy, tmpfs-size, tmpfs-mode');
+      return bad(`the keys ${mountKeys}`);
   }
 }
+
+const mountKeys =
+  'type, source, target, readonly, bind-propagation, volume-nocopy, volume-subpath, volume-opt, volume-label, image-subpath, tmpfs-size, tmpfs-mode';
 
 function mapParsed<From, To>(parsed: Parsed<From>, change: (value: From) => To): Parsed<To> {
   return parsed.kind === 'bad' ? parsed : ok(change(parsed.value));

@@ -85,8 +85,8 @@ function readSubnets(field: Field | undefined): readonly string[] {
 function readVolume(field: Field): VolumeModel {
   const find = readKeys(field, {
     what: 'a volume',
-    known: ['name', 'external', 'driver'],
-    notHonoured: ['driver_opts', 'labels', 'x-cluster-spec'],
+    known: ['name', 'external', 'driver', 'driver_opts', 'labels'],
+    notHonoured: ['x-cluster-spec'],
   });
   const driver = find('driver');
   const name = readText(driver);
@@ -94,7 +94,16 @@ function readVolume(field: Field): VolumeModel {
     problem(driver, 'stack-not-honoured', `is "${name}"; covey has volumes of the node only`, 'remove driver');
   }
   const external = readExternal(find('external'));
-  return { external: external.external, name: readText(find('name')) ?? external.name };
+  const options = readPairs(find('driver_opts'));
+  const unknown = options.find(([key]) => !['type', 'device', 'o'].includes(key));
+  if (unknown !== undefined)
+    problem(field, 'stack-not-honoured', `has the option "${unknown[0]}"; the driver local has type, device and o`);
+  return {
+    external: external.external,
+    name: readText(find('name')) ?? external.name,
+    options: new Map(options),
+    labels: new Map(readPairs(find('labels'))),
+  };
 }
 
 function readFileObject(field: Field, what: 'secret' | 'config', context: ReadingContext): FileModel {

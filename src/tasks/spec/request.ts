@@ -8,6 +8,7 @@ import type {
   ContainerSpec,
   DeployStackRequest,
   FileReference,
+  Mount,
   NetworkAttachment,
   NetworkSpec,
   Resources,
@@ -94,7 +95,7 @@ function updateOf(model: UpdateModel): UpdateConfig | undefined {
 function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec {
   const { deploy } = service;
   return {
-    containers: [containerSpec(naming, service)],
+    containers: containersOf(naming, service),
     limits: resourcesOf(deploy.limits),
     reservations: resourcesOf(deploy.reservations),
     restart: restartOf(deploy.restart, service.plainRestart),
@@ -105,9 +106,25 @@ function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec
   };
 }
 
+/** The main container, then those under `x-covey`; all have the shared directories. */
+function containersOf(naming: Naming, service: ServiceModel): readonly ContainerSpec[] {
+  const { ready, members, shared } = service.lifecycle;
+  const withShared = (one: ServiceModel): ServiceModel => ({
+    ...one,
+    mounts: [...one.mounts, ...shared.map(mount => ({ mount, volume: undefined }))],
+  });
+  return [
+    { ...containerSpec(naming, withShared(service)), readyCheck: ready },
+    ...members.map(({ service: inner, ready: readyCheck, name, role, restart }) => ({
+      ...containerSpec(naming, withShared(inner)),
+      ...{ name, role, restart, readyCheck },
+    })),
+  ];
+}
+
 function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
   const mounts = service.mounts.map(({ mount, volume }) =>
-    volume === undefined ? mount : { ...mount, source: volumeName(naming, volume) },
+    volume === undefined ? mount : volumeMount(naming, mount, volume),
   );
   const seen = new Set<string>();
   for (const { target } of mounts) {
@@ -154,8 +171,8 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     dnsOptions: service.dnsOptions,
     role: 'main',
     restart: 'always',
-    postStart: [],
-    preStop: [],
+    postStart: service.postStart,
+    preStop: service.preStop,
     privileged: service.privileged ?? false,
     userns: service.userns ?? '',
     securityOpt: service.securityOpt,
@@ -199,10 +216,16 @@ function undefinedReference(
   });
 }
 
-function volumeName(naming: Naming, volume: Reference): string {
+/** With all that its node needs to make the volume when it is missing there. */
+function volumeMount(naming: Naming, mount: Mount, volume: Reference): Mount {
   const found = naming.model.volumes.get(volume.name);
   if (found === undefined) undefinedReference(naming, volume, 'volume');
-  return fullName(naming, volume.name, found ?? { external: false, name: undefined });
+  return {
+    ...mount,
+    source: fullName(naming, volume.name, found ?? { external: false, name: undefined }),
+    volumeOptions: { ...labelsOf(found?.options ?? new Map()), ...mount.volumeOptions },
+    volumeLabels: { ...labelsOf(found?.labels ?? new Map()), ...mount.volumeLabels },
+  };
 }
 
 function fileReferences(naming: Naming, uses: readonly FileUse[], what: 'secret' | 'config'): readonly FileReference[] {

@@ -13,6 +13,7 @@ import {
   readFlag,
   readItems,
   readKeys,
+  readPairs,
   readParsed,
   readText,
   readTextOrTexts,
@@ -87,24 +88,24 @@ function readMount(field: Field, context: PathContext): MountModel | undefined {
   return { mount, volume: named ? { name: mount.source, path: field.path, place: field.tree.place } : undefined };
 }
 
-const mountKinds: readonly MountKind[] = ['bind', 'volume', 'tmpfs'];
+const mountKinds: readonly MountKind[] = ['bind', 'volume', 'tmpfs', 'image'];
 
 function readLongMount(field: Field, context: PathContext): Mount | undefined {
   const find = readKeys(field, {
     what: 'a volume',
-    known: ['type', 'source', 'target', 'read_only', 'consistency', 'bind', 'volume', 'tmpfs'],
-    notHonoured: ['cluster', 'image'],
+    known: ['type', 'source', 'target', 'read_only', 'consistency', 'bind', 'volume', 'tmpfs', 'image'],
+    notHonoured: ['cluster'],
   });
   const kindField = find('type');
   const kindText = readText(kindField);
-  if (kindField === undefined) return problem(field, 'stack-type', 'has no type (bind, volume or tmpfs)');
+  if (kindField === undefined) return problem(field, 'stack-type', 'has no type (bind, volume, tmpfs or image)');
   const kind = mountKinds.find(one => one === kindText);
   if (kind === undefined) {
-    const other = kindText === 'cluster' || kindText === 'npipe' || kindText === 'image';
+    const other = kindText === 'cluster' || kindText === 'npipe';
     return problem(
       kindField,
       other ? 'stack-not-honoured' : 'stack-type',
-      `is "${kindText}"; covey has bind, volume and tmpfs`,
+      `is "${kindText}"; covey has bind, volume, tmpfs and image`,
     );
   }
   const source = readText(find('source'));
@@ -121,17 +122,22 @@ function readLongMount(field: Field, context: PathContext): Mount | undefined {
   return checked.kind === 'ok' ? checked.value : problem(field, 'stack-type', `has to have ${checked.valid}`);
 }
 
-function readMountOptions(find: FindField): Pick<Mount, 'propagation' | 'noCopy' | 'tmpfsBytes' | 'tmpfsMode'> {
+type MountOptions = Pick<Mount, 'propagation' | 'noCopy' | 'tmpfsBytes' | 'tmpfsMode' | 'subpath' | 'volumeLabels'>;
+
+function readMountOptions(find: FindField): MountOptions {
   const keys = (name: string, known: readonly string[], notHonoured: readonly string[]): FindField => {
     const field = find(name);
     return field === undefined ? () => undefined : readKeys(field, { what: `${name} options`, known, notHonoured });
   };
   const bind = keys('bind', ['propagation'], ['create_host_path', 'recursive', 'selinux']);
-  const volume = keys('volume', ['nocopy'], ['labels', 'subpath']);
+  const volume = keys('volume', ['nocopy', 'subpath', 'labels'], []);
+  const image = keys('image', ['subpath'], []);
   const tmpfs = keys('tmpfs', ['size', 'mode'], []);
   return {
     propagation: readParsed(bind('propagation'), parsePropagation) ?? '',
     noCopy: readFlag(volume('nocopy')) ?? false,
+    subpath: readText(volume('subpath')) ?? readText(image('subpath')) ?? '',
+    volumeLabels: Object.fromEntries(readPairs(volume('labels')).map(([name, value]) => [name, value ?? ''])),
     tmpfsBytes: readParsed(tmpfs('size'), parseBytes) ?? 0,
     tmpfsMode: readFileMode(tmpfs('mode')) ?? 0,
   };

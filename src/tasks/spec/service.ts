@@ -8,6 +8,7 @@ import { readDeploy } from './deploy.js';
 import { parseEnvFile } from './env-file.js';
 import {
   type Field,
+  type FindField,
   problem,
   readChoice,
   readEntries,
@@ -21,6 +22,7 @@ import {
   readTextOrTexts,
   readTexts,
 } from './fields.js';
+import { readHooks, readLifecycle } from './lifecycle.js';
 import { readLogging } from './logging.js';
 import type { Environment, HealthcheckModel, RestartModel, ServiceModel } from './model.js';
 import { inlineProfile, parseDevice, parseUserns } from './security.js';
@@ -71,6 +73,9 @@ const known = [
   'dns_opt',
   'healthcheck',
   'logging',
+  'post_start',
+  'pre_stop',
+  'x-covey',
   'ports',
   'volumes',
   'tmpfs',
@@ -123,8 +128,6 @@ const notHonoured = [
   'pid',
   'pids_limit',
   'platform',
-  'post_start',
-  'pre_stop',
   'profiles',
   'provider',
   'pull_policy',
@@ -137,7 +140,10 @@ const notHonoured = [
 ];
 
 export function readService(field: Field, context: ReadingContext): ServiceModel {
-  const find = readKeys(field, { what: 'a service', known, notHonoured });
+  return readFound(readKeys(field, { what: 'a service', known, notHonoured }), field, context);
+}
+
+function readFound(find: FindField, field: Field, context: ReadingContext): ServiceModel {
   const bytes = (key: string): number | undefined => readParsed(find(key), parseBytes);
   return {
     place: field.tree.place,
@@ -173,6 +179,9 @@ export function readService(field: Field, context: ReadingContext): ServiceModel
     devices: readDevices(find('devices')),
     healthcheck: readHealthcheck(find('healthcheck')),
     log: readLogging(find('logging')),
+    postStart: readHooks(find('post_start'), context.findVariable),
+    preStop: readHooks(find('pre_stop'), context.findVariable),
+    lifecycle: readLifecycle(find('x-covey'), (inner, of) => readFound(inner, of, context)),
     ports: readPorts(find('ports')),
     mounts: readMounts(find('volumes'), find('tmpfs'), context),
     secrets: readConfigUses(find('secrets')),

@@ -141,6 +141,9 @@ const mount = (fields: object): object => ({
   tmpfsMode: 0,
   propagation: '',
   noCopy: false,
+  subpath: '',
+  volumeOptions: {},
+  volumeLabels: {},
   ...fields,
 });
 
@@ -148,7 +151,19 @@ t.test('a mount whose source is a path is a bind, any other a volume', async t =
   const cases: readonly (readonly [string, object | 'refused'])[] = [
     ['/var/lib', mount({ kind: 'volume', target: '/var/lib' })],
     ['data:/d', mount({ kind: 'volume', source: 'data', target: '/d' })],
-    ['data:/d:ro,nocopy', mount({ kind: 'volume', source: 'data', target: '/d', readOnly: true, noCopy: true })],
+    [
+      'data:/d:ro,nocopy',
+      mount({
+        kind: 'volume',
+        source: 'data',
+        target: '/d',
+        readOnly: true,
+        noCopy: true,
+        subpath: '',
+        volumeOptions: {},
+        volumeLabels: {},
+      }),
+    ],
     ['/a:/b:rshared', mount({ kind: 'bind', source: '/a', target: '/b', propagation: 'rshared' })],
     ['./a:/b:ro,cached', mount({ kind: 'bind', source: '/site/a', target: '/b', readOnly: true })],
     ['data:d', 'refused'],

@@ -6,6 +6,7 @@
  * Not here: what they do to a spec (spec-flags.ts).
  */
 import { type OptionDefinition, waitOptions } from '../../definition.js';
+import { readyOptions } from './ready-flags.js';
 import { updateConfigOptions } from './update-flags.js';
 
 /** Single values: they set a field of the spec. */
@@ -64,6 +65,7 @@ const valueOptions: readonly OptionDefinition[] = [
     completes: ['auto', 'host'],
   },
   { flags: '--privileged', says: 'All rights on the machine, on nodes that allow it' },
+  ...readyOptions,
   { flags: '--oom-score-adj <number>', says: 'Whom the kernel kills first, from -1000 to 1000' },
 ];
 
@@ -94,7 +96,7 @@ const lists: readonly ListOption[] = [
   {
     name: 'mount',
     value: 'mount',
-    says: 'type=bind|volume|tmpfs, source=…, target=…, readonly: with commas, without blanks',
+    says: 'type=bind|volume|tmpfs|image|shared, source=…, target=…, readonly: with commas, without blanks',
     removeValue: 'target',
   },
   { name: 'network', value: 'network', says: 'Network to join: NAME or name=…,alias=…', removeValue: 'network' },

@@ -20,6 +20,7 @@ import { parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/value
 import { type Flags, orBadValue } from '../../flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
 import { oneOf } from './one-of.js';
+import { changedReadyCheck } from './ready-flags.js';
 import { emptyContainer, withContainer, withTask } from './spec-edit.js';
 import { changedUpdate } from './update-flags.js';
 
@@ -148,6 +149,7 @@ function changedContainer(container: ContainerSpec, flags: Flags): ContainerSpec
     oomScoreAdj: flags.integer('oom-score-adj', { min: -1000, max: 1000 }) ?? container.oomScoreAdj,
     healthcheck: changedHealthcheck(container.healthcheck, flags),
     log: changedLog(container.log, flags),
+    readyCheck: changedReadyCheck(container.readyCheck, flags),
     // One list gains what the other loses, so that the later word counts.
     capAdd: united(without(container.capAdd, upper('cap-drop')), upper('cap-add')),
     capDrop: united(without(container.capDrop, upper('cap-add')), upper('cap-drop')),
