@@ -3,7 +3,13 @@
 // { metric, value, unit, samples, peer?, ratio? }. Groups clean up after themselves, also when interrupted.
 import { parseArgs } from 'node:util';
 
-const groups = { node: './node.mjs', cluster: './cluster.mjs', overlay: './overlay.mjs', raft: './raft.mjs' };
+const groups = {
+  node: './node.mjs',
+  cluster: './cluster.mjs',
+  overlay: './overlay.mjs',
+  raft: './raft.mjs',
+  restart: './restart.mjs',
+};
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {

@@ -18,6 +18,16 @@ const tortures = {
     rounds: 50_000,
     says: 'seeds of the Raft simulator, from --seed on',
   },
+  leaks: {
+    file: './leaks.mjs',
+    rounds: 1_000,
+    says: 'tasks that cannot be made, for all reasons, and what they leave',
+  },
+  partition: {
+    file: './partition.mjs',
+    rounds: 6,
+    says: 'a node is cut off for 10 to 30 s while services change',
+  },
   steps: {
     file: './steps.mjs',
     rounds: 100,

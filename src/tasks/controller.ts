@@ -24,7 +24,7 @@ import { Crew } from './crew.js';
 import type { Engine } from './engine.js';
 import type { Gate } from './gate.js';
 import { forgetTask, prepareTask, releaseTask } from './prepare.js';
-import { isFinal, judge, rankOf, step, type TaskAction, type TaskView } from './task.js';
+import { isFinal, judge, monitorLost, rankOf, step, type TaskAction, type TaskView } from './task.js';
 import type { TaskFile } from './task-file.js';
 import { openTaskWriter, type WriteTask } from './task-writer.js';
 
@@ -184,7 +184,7 @@ export class TaskController {
     const orphaned = containers.some(({ phase }) => phase === 'created' || phase === 'running');
     const unseen = containers.some(({ phase, exitCode }) => phase === 'ended' && exitCode === undefined);
     if (((this.#monitorLost && orphaned) || unseen) && this.#stopping === 'no') {
-      this.#failure ??= { code: 'monitor-lost', message: 'Cannot watch the task: its monitor (conmon) died' };
+      this.#failure ??= monitorLost;
     }
     this.#monitorLost = false;
   }

@@ -19,6 +19,7 @@ import { findModules, type SecurityModules } from './runtime/lsm.js';
 import { type HostLimits, parseHardLimits } from './runtime/process.js';
 import { planSeccomp } from './runtime/seccomp.js';
 import { openSecrets, type Secrets } from './secrets.js';
+import { openTrash, type Trash } from './trash.js';
 import { defaultRange, openUserNamespaces, type UserNamespaces } from './userns.js';
 
 export interface Engine {
@@ -32,6 +33,7 @@ export interface Engine {
   readonly network: TaskNetwork;
   readonly volumes: TaskVolumes | undefined;
   readonly secrets: Secrets;
+  readonly trash: Trash;
   readonly limits: HostLimits;
   readonly filterFor: (capabilities: readonly string[]) => SystemCallFilter;
   readonly userns: UserNamespaces;
@@ -67,6 +69,7 @@ export function openEngine(options: AgentOptions): Engine {
     network: options.network,
     volumes: options.volumes,
     secrets: openSecrets(host, paths),
+    trash: openTrash({ host, images: options.images, directory: paths.trash, log: options.log }),
     limits: readHostLimits(host),
     filterFor: filterCache(options),
     userns: options.userns ?? openUserNamespaces({ ...options, range: defaultRange }),

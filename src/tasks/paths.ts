@@ -2,6 +2,7 @@
  * Where everything of a task lies. One place, so that making, finding again and sweeping speak of the same names.
  *
  *   <data dir>/tasks/<task id>/  task.json, <n>/{upper,work,merged}, <n>.log
+ *   <data dir>/trash/           root file systems that could not be removed yet
  *   <run dir>/                   bundles/<task id>/<n>/, exits/, secrets/<task id>/<n>/, runtime/<name>/
  *   /<prefix>/                   cgroups: _mon for the monitors, <task id> for each task
  */
@@ -9,6 +10,8 @@ import type { TaskId } from '../ids.js';
 
 export interface Paths {
   readonly tasks: string;
+  /** Root file systems that could not be removed yet. */
+  readonly trash: string;
   readonly task: (id: TaskId) => string;
   readonly taskFile: (id: TaskId) => string;
   /** Directory of one container's layers, given to images.mountRoot. */
@@ -34,6 +37,7 @@ export function pathsOf(place: { readonly dataDir: string; readonly runDir: stri
   const secrets = `${place.runDir}/secrets`;
   return {
     tasks,
+    trash: `${place.dataDir}/trash`,
     task: id => `${tasks}/${id}`,
     taskFile: id => `${tasks}/${id}/task.json`,
     root: (id, index) => `${tasks}/${id}/${index}`,

@@ -326,7 +326,7 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
   const indexes = task.spec.containers.map((_container, index) => index);
   await Promise.all([
     attempt(() => engine.network.detach(task.id)),
-    ...indexes.map(index => attempt(() => engine.images.unmountRoot(paths.root(task.id, index)))),
+    ...indexes.map(index => attempt(() => engine.trash.discard(paths.root(task.id, index)))),
   ]);
   for (const index of indexes) {
     const containerId = paths.containerId(task.id, index);

@@ -26,7 +26,7 @@ import { endStrayExecs } from './exec.js';
 import { findTaskOf } from './paths.js';
 import { releaseTask } from './prepare.js';
 import { clearStray, type RemakePlace } from './remake.js';
-import { isFinal, rankOf } from './task.js';
+import { isFinal, monitorLost, rankOf } from './task.js';
 import { parseTaskFile, type TaskFile } from './task-file.js';
 
 export interface Recovered {
@@ -140,8 +140,7 @@ async function findAlive(engine: Engine, file: TaskFile, blank: readonly Contain
     const containers = adoptions.map((adoption, index) =>
       'container' in adoption ? adoption.container : blank[index]!,
     );
-    const failure = { code: 'monitor-lost', message: 'Cannot watch the task: its monitor (conmon) died' };
-    return { containers, failure, told: told ?? 'starting' };
+    return { containers, failure: monitorLost, told: told ?? 'starting' };
   }
   if (adoptions.every(({ kind }) => kind === 'found')) {
     for (const index of adoptions.keys()) {
@@ -157,6 +156,9 @@ async function findAlive(engine: Engine, file: TaskFile, blank: readonly Contain
   const failure =
     told === undefined || rankOf(told) < rankOf('starting')
       ? undefined
-      : { code: 'monitor-lost', message: 'Cannot find the container of the task: it and its monitor are gone' };
+      : {
+          code: monitorLost.code,
+          message: 'Cannot find the container of the task: it and its monitor are gone; its exit code is unknown',
+        };
   return { containers: blank, failure, told };
 }

@@ -50,6 +50,7 @@ export async function sweepStrays(engine: Engine, known: ReadonlySet<string>): P
     const owner = findTaskOf(name, engine.prefix);
     if (owner !== undefined && !known.has(owner.taskId)) files.removeFileSync(paths.exit(name));
   }
+  await engine.trash.empty();
   return removed;
 }
 
@@ -71,7 +72,7 @@ async function killHelpersOf(engine: Engine, id: TaskId): Promise<void> {
 async function removeDirectory(engine: Engine, id: TaskId): Promise<void> {
   const folder = engine.paths.task(id);
   for (const name of engine.host.files.listSync(folder)) {
-    if (/^\d+$/.test(name)) await engine.images.unmountRoot(`${folder}/${name}`);
+    if (/^\d+$/.test(name)) await engine.trash.discard(`${folder}/${name}`);
   }
   await forgetTask(engine, id);
   await engine.volumes?.release(id);

@@ -4,6 +4,7 @@
  *
  * Not here: who writes when (controller.ts, worker.ts).
  */
+import { crc32 } from 'node:zlib';
 import { CoveyError } from '../errors.js';
 import type { Task, TaskStatus } from '../gen/types.js';
 
@@ -15,30 +16,42 @@ export interface TaskFile {
   readonly unwanted: boolean;
 }
 
-const formatVersion = 1;
+const formatVersion = 2;
 
+/** First a line with the version and a checksum of the rest, so that half a file, or one with a wrong bit, is not obeyed. */
 export function renderTaskFile(file: TaskFile): string {
-  return JSON.stringify({ version: formatVersion, ...file });
+  const text = JSON.stringify(file);
+  return `${formatVersion} ${checksumOf(text)}\n${text}`;
+}
+
+function checksumOf(text: string): string {
+  return crc32(text).toString(16);
 }
 
 export function parseTaskFile(path: string, text: string): TaskFile {
+  const [head = '', ...rest] = text.split('\n');
+  const body = rest.join('\n');
+  if (head !== `${formatVersion} ${checksumOf(body)}`) {
+    throw new CoveyError('state-damaged', `Cannot read "${path}": it is cut short, damaged or of another version`, {
+      state: `it begins with "${head.slice(0, 40)}"`,
+    });
+  }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(body);
   } catch (cause) {
     throw new CoveyError('state-damaged', `Cannot read "${path}": it is not JSON`, { cause });
   }
   if (!isTaskFile(value)) {
-    throw new CoveyError('state-damaged', `Cannot read "${path}": it holds no task of version ${formatVersion}`);
+    throw new CoveyError('state-damaged', `Cannot read "${path}": it holds no task`);
   }
   return value;
 }
 
 function isTaskFile(value: unknown): value is TaskFile {
   if (typeof value !== 'object' || !value) return false;
-  const file: { version?: unknown; task?: unknown; status?: unknown; bootId?: unknown; unwanted?: unknown } = value;
-  if (file.version !== formatVersion || typeof file.bootId !== 'string' || typeof file.unwanted !== 'boolean')
-    return false;
+  const file: { task?: unknown; status?: unknown; bootId?: unknown; unwanted?: unknown } = value;
+  if (typeof file.bootId !== 'string' || typeof file.unwanted !== 'boolean') return false;
   return hasText(file.task, 'id') && hasText(file.task, 'desired') && hasText(file.status, 'state');
 }
 

@@ -177,6 +177,12 @@ export interface Verdict {
   readonly outOfMemory: boolean;
 }
 
+/** A task that lives without its monitor has to end: nobody would see how. */
+export const monitorLost = {
+  code: 'monitor-lost',
+  message: 'Cannot watch the task: its monitor (conmon) died; its exit code is unknown',
+} as const;
+
 export function judge(end: TaskEnd): Verdict {
   const outOfMemory = end.outOfMemory && end.exitCode === 137 && !end.stopped;
   const failed = (errorCode: string, error: string): Verdict => ({ state: 'failed', error, errorCode, outOfMemory });
@@ -185,6 +191,15 @@ export function judge(end: TaskEnd): Verdict {
     return { state, error: end.failure.message, errorCode: end.failure.code, outOfMemory };
   }
   if (end.unhealthy !== undefined) return failed('unhealthy', `Cannot keep the task: unhealthy: ${end.unhealthy}`);
+  if (end.stopped && end.exitCode === undefined && rankOf(end.state) >= rankOf('starting')) {
+    const state = end.asked ? 'complete' : 'shutdown';
+    return {
+      state,
+      error: 'Cannot tell how it ended: its monitor (conmon) died first',
+      errorCode: 'monitor-lost',
+      outOfMemory,
+    };
+  }
   if (end.asked && end.stopped) return { state: 'complete', error: '', errorCode: '', outOfMemory };
   if (end.stopped || end.exitCode === undefined) return { state: 'shutdown', error: '', errorCode: '', outOfMemory };
   if (end.exitCode === 0) return { state: 'complete', error: '', errorCode: '', outOfMemory };

@@ -230,7 +230,10 @@ function tick(state: State): void {
     for (const controller of running) controller.checkMonitors(monitors);
     lifetime.run('rotate logs', () => state.tendLogs(running));
   }
-  if (state.ticks % rescanTicks === 0) rescanExits(state);
+  if (state.ticks % rescanTicks === 0) {
+    rescanExits(state);
+    lifetime.run('trash', () => engine.trash.empty());
+  }
   if (state.ticks % sweepTicks === 0) lifetime.run('sweep', async () => void (await sweepAndTell(state)));
   state.ticking = engine.host.clock.after(tickMs, () => {
     if (!lifetime.signal.aborted) tick(state);

@@ -37,7 +37,7 @@ export interface Whole extends AsyncDisposable {
 }
 
 export const dataDirOf = (place: WholePlace): string => join(place.directory, 'data');
-const runDirOf = (place: WholePlace): string => join(place.directory, 'run');
+export const runDirOf = (place: WholePlace): string => join(place.directory, 'run');
 
 /** Opens it over whatever is there. Disposing leaves the tasks alone, as the end of a daemon does. */
 export async function openWhole(place: WholePlace, host: Host = linuxHost): Promise<Whole> {

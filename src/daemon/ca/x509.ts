@@ -13,6 +13,8 @@ import type { RandomBytes } from '../../ids.js';
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
+/** A node whose clock is behind, or is set back by an hour, takes what was just issued. */
+const backdatedMs = 2 * hourMs;
 const rootYears = 20;
 
 /** DER of a certificate, and its key as PKCS#8. */
@@ -30,7 +32,7 @@ export async function makeRoot(options: {
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(options.randomBytes),
     name: [{ CN: ['covey-ca'] }, { O: [options.organization] }],
-    notBefore: new Date(options.nowMs - hourMs),
+    notBefore: new Date(options.nowMs - backdatedMs),
     notAfter: new Date(options.nowMs + rootYears * 365.25 * dayMs),
     signingAlgorithm: algorithm,
     keys,
@@ -102,7 +104,7 @@ export async function issueCertificate(options: NodeCertificateOptions): Promise
     serialNumber: serialNumber(options.randomBytes),
     issuer: root.subject,
     subject: [{ CN: [options.nodeId] }, { O: [options.clusterId] }, { OU: [options.unit] }],
-    notBefore: new Date(options.nowMs - hourMs),
+    notBefore: new Date(options.nowMs - backdatedMs),
     notAfter: new Date(Math.min(options.validUntilMs, root.notAfter.getTime())),
     signingAlgorithm: algorithm,
     publicKey,

@@ -20,6 +20,8 @@ const delayDefaultMs = 1_000;
 const delayMaxDefaultMs = 60_000;
 /** A task that ran so many times its delay has proved itself: the delay starts anew. */
 const provedFactor = 10;
+/** More do not make the delay longer. */
+const failuresMax = 30;
 
 export function planRestart(task: Task): Restart {
   const policy = task.spec.restart;
@@ -45,17 +47,25 @@ export function planRestart(task: Task): Restart {
   };
 }
 
+/**
+ * Whether the time until which a task waits has come. Waits are kept as times of day, so that an election does not begin them
+ * anew; one that is longer than any delay shows that the clock was set back, and is over.
+ */
+export function isDue(policy: RestartPolicy, startAfterMs: number, nowMs: number): boolean {
+  return startAfterMs <= nowMs || startAfterMs - nowMs > delayMs(policy, failuresMax);
+}
+
 /** The wait after so many failures in a row: it doubles with each. */
 export function delayMs(policy: RestartPolicy, failures: number): number {
   const first = policy.delayMs ?? delayDefaultMs;
   const longest = Math.max(first, policy.delayMaxMs ?? delayMaxDefaultMs);
-  return Math.min(longest, first * 2 ** Math.min(failures - 1, 30));
+  return Math.min(longest, first * 2 ** Math.min(failures - 1, failuresMax));
 }
 
 function attemptsUsed(history: RestartHistory | undefined, policy: RestartPolicy, nowMs: number): number {
   if (history === undefined) return 0;
   if (policy.windowMs === 0) return history.count;
-  return history.atMs.filter(atMs => atMs > nowMs - policy.windowMs).length;
+  return history.atMs.filter(atMs => Math.abs(nowMs - atMs) < policy.windowMs).length;
 }
 
 function historyAfter(

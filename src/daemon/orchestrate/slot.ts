@@ -11,7 +11,7 @@ import type { DesiredState, RestartHistory, Rollout, Task, UpdateConfig } from '
 import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
-import { planRestart } from './restart.js';
+import { isDue, planRestart } from './restart.js';
 
 /** What the node of a task means for it. Draining: it should go elsewhere, by order or because its constraints say so. */
 export type Footing = 'unplaced' | 'fine' | 'draining' | 'lost' | 'gone';
@@ -146,7 +146,7 @@ function planKept(keep: Task, { slot, good, successor, displaced, circumstances 
   if (keep.superseded) steps.push({ kind: 'supersede', task: keep.id, superseded: false });
   // One that was prepared beside an old one starts when that has ended, which is then the next thing to happen here.
   if (keep.desired === 'ready' && !slot.tasks.some(isStopping)) {
-    if (keep.startAfterMs <= nowMs) steps.push({ kind: 'start', task: keep.id });
+    if (isDue(keep.spec.restart, keep.startAfterMs, nowMs)) steps.push({ kind: 'start', task: keep.id });
     else steps.push({ kind: 'wake', atMs: keep.startAfterMs });
   }
   for (const task of displaced) {
@@ -182,7 +182,7 @@ export function createdAtOnce({ number, nodeId }: Slot): Extract<Step, { kind: '
 function planAgain(slot: Slot, newest: Task, nowMs: number): readonly Step[] {
   const restart = planRestart(newest);
   if (restart.kind === 'stay') return [];
-  const isEarly = restart.startAfterMs > nowMs;
+  const isEarly = !isDue(newest.spec.restart, restart.startAfterMs, nowMs);
   // What failed in its preparation is not prepared again before its time: nothing would slow the next failure down.
   if (isEarly && (newest.status.state === 'rejected' || newest.desired === 'ready')) {
     return [{ kind: 'wake', atMs: restart.startAfterMs }];

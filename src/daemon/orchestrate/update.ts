@@ -17,7 +17,7 @@
 import type { Task } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
 import { type Config, configOf, isUnderWay, planProgress, type Standing, standingOf } from './progress.js';
-import { planRestart } from './restart.js';
+import { isDue, planRestart } from './restart.js';
 import { type Circumstances, createdAtOnce, type Slot, type SlotPlan, type Step } from './slot.js';
 
 export interface PlannedSlot {
@@ -96,7 +96,7 @@ function planBegin({ slot }: Standing, keep: Task, { config, circumstances }: Re
 function planMoving({ keep, successor }: Standing, { config, circumstances }: Replacing): readonly Step[] {
   if (keep === undefined || successor === undefined) return [];
   const { nowMs } = circumstances;
-  if (successor.desired === 'ready' && successor.startAfterMs > nowMs) {
+  if (successor.desired === 'ready' && !isDue(successor.spec.restart, successor.startAfterMs, nowMs)) {
     return [{ kind: 'wake', atMs: successor.startAfterMs }];
   }
   if (config.order === 'start-first') {
@@ -115,7 +115,9 @@ function planRetry({ slot, keep }: Standing, { config, circumstances }: Replacin
   if (keep === undefined || failed === undefined) return [];
   const restart = planRestart(failed);
   if (restart.kind === 'stay') return [];
-  if (restart.startAfterMs > circumstances.nowMs) return [{ kind: 'wake', atMs: restart.startAfterMs }];
+  if (!isDue(failed.spec.restart, restart.startAfterMs, circumstances.nowMs)) {
+    return [{ kind: 'wake', atMs: restart.startAfterMs }];
+  }
   if (circumstances.room(keep).kind !== 'beside') return [];
   const { failures, restarts } = restart;
   return [{ ...createdAtOnce(slot), failures, restarts, isHeld: config.order === 'stop-first' }];

@@ -51,7 +51,7 @@ t.test('a node certificate names node, cluster, role and time, and begins an hou
     nodeId: 'node1',
     clusterId: 'cluster',
     role: 'worker',
-    validFromMs: nowMs - 3_600_000,
+    validFromMs: nowMs - 7_200_000,
     validUntilMs: nowMs + 90 * dayMs,
   });
 });

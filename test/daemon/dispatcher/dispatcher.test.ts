@@ -164,6 +164,25 @@ t.test('a node that goes on talking is not lost; a silent one is, and its sessio
   t.match(leading.store.view().find('node', a)?.status, { message: 'nothing heard of it for 10 s' });
 });
 
+t.test('F11: a manager that stood still for 45 s loses nobody whose heartbeats wait in its sockets', async t => {
+  const leading = await lead(t);
+  const line = call(leading);
+  await line.say(hello());
+  leading.clock.pause(45_000);
+  await leading.clock.advance(500);
+  t.equal(stateOf(leading), 'ready', 'the first look after it');
+  await leading.clock.advance(8_000);
+  await line.say({ kind: 'heartbeat', sequence: 1 });
+  leading.clock.jump(-3_600_000);
+  await leading.clock.advance(9_000);
+  await line.say({ kind: 'heartbeat', sequence: 2 });
+  leading.clock.jump(7_200_000);
+  await leading.clock.advance(9_000);
+  t.equal(stateOf(leading), 'ready', 'the time of day says nothing about silence');
+  await leading.clock.advance(3_000);
+  t.equal(stateOf(leading), 'lost', 'and who is silent is lost all the same');
+});
+
 t.test('who begins to lead gives everybody a full period', async t => {
   const leading = await lead(t);
   await changeNodeTo(leading, 'ready');
