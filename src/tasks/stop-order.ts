@@ -59,13 +59,21 @@ export function openStopOrder(engine: Engine, options: StopOrderOptions): StopOr
     return phase === 'created' || phase === 'running';
   };
   const kill = (): void => {
-    for (const index of current ?? []) if (seen[index] !== undefined) killContainer(engine, seen[index]);
     after(killedMs, () => {
       over = true;
     });
+    for (const index of current ?? []) if (seen[index] !== undefined) killContainer(engine, seen[index]);
   };
-  const signal = (index: number): boolean =>
-    seen[index] !== undefined && stopContainer(engine, seen[index], { task, index });
+  /** Who cannot be asked is killed: the clock must run whatever happens here. */
+  const signal = (index: number): boolean => {
+    const container = seen[index];
+    try {
+      return container !== undefined && stopContainer(engine, container, { task, index });
+    } catch (error) {
+      engine.log.warn('cannot send a stop signal', { task: task.id, error });
+      return false;
+    }
+  };
   const hookThenSignal = async (index: number, ending: AbortSignal): Promise<void> => {
     const either = AbortSignal.any([hooking.signal, ending]);
     const run = { task, index, kind: 'pre-stop', timeoutMs: graceMs(index), signal: either } as const;
