@@ -36,6 +36,20 @@ export interface StopOrderOptions {
 /** How long a killed container may take to go before all of the task is killed. */
 const killedMs = 200;
 
+/** Who cannot be asked is killed: the clock of the grace must run whatever happens to a signal. */
+function isAsked(
+  engine: Engine,
+  container: ContainerSeen,
+  place: { readonly task: Task; readonly index: number },
+): boolean {
+  try {
+    return stopContainer(engine, container, place);
+  } catch (error) {
+    engine.log.warn('cannot send a stop signal', { task: place.task.id, error });
+    return false;
+  }
+}
+
 export function openStopOrder(engine: Engine, options: StopOrderOptions): StopOrder {
   const { task, lifetime, touch } = options;
   const { clock } = engine.host;
@@ -64,16 +78,7 @@ export function openStopOrder(engine: Engine, options: StopOrderOptions): StopOr
     });
     for (const index of current ?? []) if (seen[index] !== undefined) killContainer(engine, seen[index]);
   };
-  /** Who cannot be asked is killed: the clock must run whatever happens here. */
-  const signal = (index: number): boolean => {
-    const container = seen[index];
-    try {
-      return container !== undefined && stopContainer(engine, container, { task, index });
-    } catch (error) {
-      engine.log.warn('cannot send a stop signal', { task: task.id, error });
-      return false;
-    }
-  };
+  const signal = (index: number): boolean => seen[index] !== undefined && isAsked(engine, seen[index], { task, index });
   const hookThenSignal = async (index: number, ending: AbortSignal): Promise<void> => {
     const either = AbortSignal.any([hooking.signal, ending]);
     const run = { task, index, kind: 'pre-stop', timeoutMs: graceMs(index), signal: either } as const;

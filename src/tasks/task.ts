@@ -125,8 +125,8 @@ function stepDown(view: TaskView): TaskAction {
   if (!view.alive) return { kind: 'finish' };
   // A container that was never started has nothing to say to a stop signal, and one without a monitor nobody to hear it.
   if (view.stopping === 'no') {
-    const deaf = (view.main === 'created' && !view.begun) || (view.failed && !view.gentle);
-    return deaf ? { kind: 'kill' } : { kind: 'stop' };
+    const unborn = view.main === 'created' && !view.begun;
+    return unborn || (view.failed && !view.gentle) ? { kind: 'kill' } : { kind: 'stop' };
   }
   if (view.stopping === 'asked' && view.graceOver) return { kind: 'kill' };
   return { kind: 'wait', because: view.stopping === 'asked' ? 'stopping' : 'killed; waits for its end' };
