@@ -9,6 +9,7 @@ const groups = {
   overlay: './overlay.mjs',
   raft: './raft.mjs',
   restart: './restart.mjs',
+  engine: './engine.mjs',
 };
 const { values, positionals } = parseArgs({
   allowPositionals: true,

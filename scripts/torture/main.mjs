@@ -28,6 +28,11 @@ const tortures = {
     rounds: 6,
     says: 'a node is cut off for 10 to 30 s while services change',
   },
+  thousand: {
+    file: './thousand.mjs',
+    rounds: 3,
+    says: 'a thousand containers on one node: all run, all answer by name, nothing stays',
+  },
   steps: {
     file: './steps.mjs',
     rounds: 100,

@@ -78,6 +78,15 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
     }
     return (await change(wanted, from)) ? [`elements of table ${table} mended`] : [];
   };
+  /** Chains that no element leads to any more. Not in `apply`: a service that grows or shrinks would make and remove one a step. */
+  const forgetChoices = async (wanted: ElementSets): Promise<void> => {
+    if (known === undefined) return;
+    const used = choicesOf(wanted);
+    const unused = [...known.choices].filter(name => !used.has(name));
+    if (unused.length === 0) return;
+    const after = { sets: known.sets, choices: used };
+    await commit(unused.map(name => `delete chain ${table} ${name}\n`).join(''), after);
+  };
   return {
     apply: async wanted => {
       await applyFrom(wanted, known ?? (await read()));
@@ -88,6 +97,7 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
       const mended = await applyFrom(wanted, unchanged ? known : await read());
       // Nothing had to be changed, or only we did: this state of the rules is the wanted one.
       if (mended.length === 0) generation = now;
+      await forgetChoices(wanted);
       return mended;
     },
     remove: async () => {

@@ -139,3 +139,18 @@ t.test('a choice that no service needed yet is made with the change that needs i
   await table.apply({ ...wanted, vips: new Map([['10.0.1.200', 'goto pick2']]) });
   t.match(state.ran[0], /^add chain inet covey pick2\nadd rule inet covey pick2 meta mark set numgen random mod 2\n/);
 });
+
+t.test('a choice that no service needs any more goes with the next check, and is made again when one does', async t => {
+  const { state, nft, netfilter } = fakeKernel();
+  state.listing = listingOf(asListed);
+  const table = openRuleTable({ nft, netfilter, skeleton });
+  const grown = { ...wanted, vips: new Map([['10.0.1.200', 'goto pick2']]) };
+  await table.apply(grown);
+  state.ran = [];
+  await table.check(grown);
+  t.same(state.ran, ['delete chain inet covey pick1\n']);
+  await table.check(grown);
+  t.equal(state.ran.length, 1, 'once');
+  await table.apply(wanted);
+  t.match(state.ran[1], /^add chain inet covey pick1\n/);
+});
