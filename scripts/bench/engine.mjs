@@ -1,5 +1,6 @@
 // The task engine of one node without managers: tasks one after the other, and a thousand at once.
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -32,6 +33,5 @@ export async function* metrics({ signal, say }) {
 }
 
 function availableMib() {
-  const free = execFileSync('free', ['-k'], { encoding: 'utf8' });
-  return Number(/^Mem:(?:\s+\d+){5}\s+(\d+)/m.exec(free)?.[1]) / 1024;
+  return Number(/^MemAvailable:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1024;
 }
