@@ -80,12 +80,9 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
   };
   /** Chains that no element leads to any more. Not in `apply`: a service that grows or shrinks would make and remove one a step. */
   const forgetChoices = async (wanted: ElementSets): Promise<void> => {
-    if (known === undefined) return;
-    const used = choicesOf(wanted);
-    const unused = [...known.choices].filter(name => !used.has(name));
-    if (unused.length === 0) return;
-    const after = { sets: known.sets, choices: used };
-    await commit(unused.map(name => `delete chain ${table} ${name}\n`).join(''), after);
+    const choices = choicesOf(wanted);
+    const commands = renderForgotten(table, known?.choices ?? choices, choices);
+    if (known !== undefined && commands !== '') await commit(commands, { sets: known.sets, choices });
   };
   return {
     apply: async wanted => {
@@ -106,6 +103,13 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
       await nft.run(`add table ${table}\ndelete table ${table}\n`);
     },
   };
+}
+
+function renderForgotten(table: string, seen: ReadonlySet<string>, used: ReadonlySet<string>): string {
+  return [...seen]
+    .filter(name => !used.has(name))
+    .map(name => `delete chain ${table} ${name}\n`)
+    .join('');
 }
 
 function copyOf(sets: ElementSets): ElementSets {
