@@ -46,8 +46,7 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
     known = after;
     const now = readGeneration(netfilter);
     // Only our own change came in between: what was known to be so still is.
-    const alone = before !== undefined && now === ((before + 1) & 0xffffffff) >>> 0;
-    generation = alone && before === generation ? now : undefined;
+    generation = before === generation && isNext(before, now) ? now : undefined;
   };
   const replace = async (wanted: ElementSets): Promise<void> => {
     const choices = choicesOf(wanted);
@@ -78,7 +77,7 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
     }
     return (await change(wanted, from)) ? [`elements of table ${table} mended`] : [];
   };
-  /** Chains that no element leads to any more. Not in `apply`: a service that grows or shrinks would make and remove one a step. */
+  /** Chains that no element leads to. Not in `apply`: a service that grows would make and remove one a step. */
   const forgetChoices = async (wanted: ElementSets): Promise<void> => {
     const choices = choicesOf(wanted);
     const commands = renderForgotten(table, known?.choices ?? choices, choices);
@@ -103,6 +102,10 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
       await nft.run(`add table ${table}\ndelete table ${table}\n`);
     },
   };
+}
+
+function isNext(before: number | undefined, now: number | undefined): boolean {
+  return before !== undefined && now === ((before + 1) & 0xffffffff) >>> 0;
 }
 
 function renderForgotten(table: string, seen: ReadonlySet<string>, used: ReadonlySet<string>): string {
