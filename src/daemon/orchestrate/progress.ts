@@ -13,8 +13,11 @@ import { isServing } from '../../serving.js';
 import { type Circumstances, isStopping, type Slot, type SlotPlan, type Updating } from './slot.js';
 import type { PlannedSlot } from './update.js';
 
-/** old, idle: filled by a task of an old spec that runs, that does not. waiting: the new one has no place yet. */
-type Phase = 'old' | 'idle' | 'moving' | 'waiting' | 'done';
+/**
+ * old, idle: filled by a task of an old spec that runs, that does not. staged: it runs, and its successor is being prepared.
+ * moving: between two tasks. waiting: the new one has no place yet.
+ */
+type Phase = 'old' | 'idle' | 'staged' | 'moving' | 'waiting' | 'done';
 
 export interface Standing {
   /** As in Rollout.failed. */
@@ -84,7 +87,7 @@ function isLeaving(slot: Slot, { steps }: SlotPlan): boolean {
 
 function phaseOf(slot: Slot, { keep, successor, steps }: PlannedSlot['plan'], { isCurrent }: Circumstances): Phase {
   if (keep !== undefined && !isCurrent(keep)) {
-    if (successor !== undefined) return 'moving';
+    if (successor !== undefined) return successor.desired === 'ready' ? 'staged' : 'moving';
     return keep.status.state === 'running' ? 'old' : 'idle';
   }
   if (keep !== undefined) {
@@ -208,7 +211,11 @@ function afterDeadline(
   { config, nowMs }: Omit<Counting, 'rollout'>,
 ): Progress {
   const open = openSlots(rollout, standings);
-  const awaited = open.filter(one => one.phase === 'moving' || one.phase === 'waiting');
+  const begun = open.filter(one => one.phase === 'moving' || one.phase === 'waiting');
+  const staged = open.filter(one => one.phase === 'staged' && one.successor?.status.state !== 'ready');
+  // Those that are only prepared ahead are not counted.
+  const limit = config.parallelism === 0 ? staged.length : Math.max(0, config.parallelism - begun.length);
+  const awaited = [...begun, ...staged.slice(0, limit)];
   const failed = [...rollout.failed, ...awaited.map(one => one.key)];
   const late = { ...rollout, failed, progressedAtMs: nowMs, deadlineAtMs: 0 };
   const within = `within ${seconds(config.deadlineMs)}`;

@@ -2,7 +2,7 @@
  * Replaces tasks of an old spec as the service's update (or rollback) config says: so many at a time, each of them stopped
  * first or started first, with a wait in between; counts what fails, and pauses, goes on or rolls back.
  *
- *     stop first    prepare new -> (prepared) stop old -> (ended) start new -> (runs) next slot
+ *     stop first    prepare new -> (prepared) stop old -> (ended) start new -> (runs) next slot, prepared meanwhile
  *                   no room for both: stop old -> (ended) make new -> (runs) next slot
  *     start first   start new -> (runs) stop old, next slot
  *
@@ -59,54 +59,93 @@ function planReplacing(standings: readonly Standing[], replacing: Replacing): re
   );
   const idle = standings.filter(one => one.phase === 'idle');
   const old = standings.filter(one => one.phase === 'old' && !one.hasFailed);
-  const free = config.parallelism === 0 ? Number.POSITIVE_INFINITY : config.parallelism - busy.length;
+  const staged = standings.filter(one => one.phase === 'staged');
   const rests = standings.filter(one => one.restsUntilMs > nowMs).map(one => one.restsUntilMs);
+  const parallelism = openEnded(config.parallelism);
+  const free = idle.length > 0 ? 0 : parallelism - busy.length;
+  const going = planGoing(staged, free, replacing);
+  const left = free - going.begun;
+  // While one slot is between two tasks the next one is prepared; not where a delay leaves time enough for that.
+  const ahead = idle.length > 0 || config.delayMs > 0 ? 0 : parallelism;
+  const room = left + ahead - (staged.length - going.begun);
   return [
     // What does not run is replaced at once: nothing is lost by it.
     ...idle.flatMap(({ keep }) => (keep === undefined ? [] : [stopped(keep)])),
-    ...standings.flatMap(one => (one.phase === 'moving' ? planMoving(one, replacing) : [])),
+    ...going.steps,
     ...standings.flatMap(one => (one.phase === 'old' && one.hasFailed ? planRetry(one, replacing) : [])),
-    ...planNext(old, idle.length > 0 ? 0 : free, replacing),
-    ...(old.length > 0 && rests.length > 0 ? [{ kind: 'wake', atMs: Math.min(...rests) } as const] : []),
+    ...planNext(old, { free: staged.length > going.begun ? 0 : left, room }, replacing),
+    ...(old.length + staged.length > 0 && rests.length > 0
+      ? [{ kind: 'wake', atMs: Math.min(...rests) } as const]
+      : []),
   ];
 }
 
-/** Begins with so many of the old ones, as far as their successors would find a place. */
-function planNext(old: readonly Standing[], free: number, replacing: Replacing): readonly Step[] {
+/** 0 stands for all at once. */
+function openEnded(parallelism: number): number {
+  return parallelism === 0 ? Number.MAX_SAFE_INTEGER : parallelism;
+}
+
+interface Going {
+  readonly steps: readonly Step[];
+  readonly begun: number;
+}
+
+/** Slots whose successors are prepared, as far as more may be between two tasks. */
+function planGoing(staged: readonly Standing[], free: number, replacing: Replacing): Going {
+  const steps: Step[] = [];
+  let begun = 0;
+  for (const one of staged) {
+    const step = planStaged(one, replacing);
+    if (step?.kind === 'wake') steps.push(step);
+    else if (step !== undefined && begun < free) {
+      steps.push(step);
+      begun += 1;
+    }
+  }
+  return { steps, begun };
+}
+
+/** What begins the change of a slot in which the old task runs and its successor is being prepared, when its time has come. */
+function planStaged({ keep, successor }: Standing, { config, circumstances }: Replacing): Step | undefined {
+  if (keep === undefined || successor === undefined) return undefined;
+  if (!isDue(successor.spec.restart, successor.startAfterMs, circumstances.nowMs)) {
+    return { kind: 'wake', atMs: successor.startAfterMs };
+  }
+  if (config.order === 'start-first') return { kind: 'start', task: successor.id };
+  const { state, errorCode } = successor.status;
+  if (state === 'ready') return stopped(keep);
+  // The room that was there is taken: the old task makes some.
+  const isStuck = (state === 'new' || state === 'pending') && errorCode !== '';
+  return isStuck && circumstances.room(keep).kind !== 'nowhere' ? stopped(keep) : undefined;
+}
+
+/** Begins with some of the old ones, as far as their successors would find a place: `free` at once, `room` to be prepared. */
+function planNext(
+  old: readonly Standing[],
+  limits: { readonly free: number; readonly room: number },
+  replacing: Replacing,
+): readonly Step[] {
   const steps: Step[] = [];
   let obstacle: Step | undefined;
   for (const one of old) {
-    if (steps.length >= free || one.keep === undefined) break;
-    const begun = planBegin(one, one.keep, replacing);
-    if (begun.kind === 'say') obstacle ??= begun;
-    else steps.push(begun);
+    if (steps.length >= limits.room || one.keep === undefined) break;
+    const begun = planBegin(one, one.keep, { ...replacing, isNow: steps.length < limits.free });
+    if (begun?.kind === 'say') obstacle ??= begun;
+    else if (begun !== undefined) steps.push(begun);
   }
   return steps.length === 0 && obstacle !== undefined ? [obstacle] : steps;
 }
 
-function planBegin({ slot }: Standing, keep: Task, { config, circumstances }: Replacing): Step {
+function planBegin(
+  { slot }: Standing,
+  keep: Task,
+  { config, circumstances, isNow }: Replacing & { readonly isNow: boolean },
+): Step | undefined {
   const room = circumstances.room(keep);
   const isStartFirst = config.order === 'start-first';
-  if (room.kind === 'beside') return { ...createdAtOnce(slot), isHeld: !isStartFirst };
-  if (room.kind === 'instead' && !isStartFirst) return stopped(keep);
+  if (room.kind === 'beside') return { ...createdAtOnce(slot), isHeld: !isStartFirst || !isNow };
+  if (room.kind === 'instead' && !isStartFirst) return isNow ? stopped(keep) : undefined;
   return { kind: 'say', task: keep.id, message: `waits to be replaced: ${room.message}` };
-}
-
-/** The next step of a slot in which the old task runs and its successor is on its way. */
-function planMoving({ keep, successor }: Standing, { config, circumstances }: Replacing): readonly Step[] {
-  if (keep === undefined || successor === undefined) return [];
-  const { nowMs } = circumstances;
-  if (successor.desired === 'ready' && !isDue(successor.spec.restart, successor.startAfterMs, nowMs)) {
-    return [{ kind: 'wake', atMs: successor.startAfterMs }];
-  }
-  if (config.order === 'start-first') {
-    return successor.desired === 'ready' ? [{ kind: 'start', task: successor.id }] : [];
-  }
-  const { state, errorCode } = successor.status;
-  if (state === 'ready') return [stopped(keep)];
-  // The room that was there is taken: the old task makes some.
-  const isStuck = (state === 'new' || state === 'pending') && errorCode !== '';
-  return isStuck && circumstances.room(keep).kind !== 'nowhere' ? [stopped(keep)] : [];
 }
 
 /** The successor has failed and that was put up with; the old task runs on, and another successor is tried in its time. */
