@@ -13,6 +13,7 @@ import { isServing } from '../../serving.js';
 import { isSame } from '../control/same.js';
 import { isOnlyScale, replacesTasks } from './spec-change.js';
 
+/** Earlier ones that are kept. */
 const revisionsMax = 10;
 
 type Bare<Stored> = Omit<Stored, 'meta'>;
@@ -138,7 +139,7 @@ function sameVersions(
 
 function beyondLimit(earlier: readonly Bare<Revision>[], number: number): readonly string[] {
   const lastStable = earlier.findLast(each => each.stable);
-  return earlier.filter(each => each.number <= number - revisionsMax && each !== lastStable).map(each => each.id);
+  return earlier.filter(each => each.number < number - revisionsMax && each !== lastStable).map(each => each.id);
 }
 
 function freshRollout(kind: Change['kind'], specVersion: number, same: readonly number[]): Rollout {
