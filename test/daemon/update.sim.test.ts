@@ -90,6 +90,17 @@ t.test('the delay passes between one task and the next', async t => {
   t.match(rolloutOf(plane), { state: 'completed' });
 });
 
+t.test('a clock that is set back makes no wait longer than it is', async t => {
+  await using plane = await openPlane();
+  await create(plane, { mode: replicated(3), update: updateConfig({ delayMs: 10_000, monitorMs: 5_000 }) });
+  await changeWeb(plane, image('hello:2'));
+  plane.clock.jump(-86_400_000);
+  await plane.reelect();
+  await pass(plane, 60_000, 5_000);
+  t.same(images(plane), Array(3).fill('hello:2'));
+  t.match(rolloutOf(plane), { state: 'completed' });
+});
+
 t.test('the monitor time passes after the last task, and a failure within it counts', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: replicated(2), update: updateConfig({ monitorMs: 5_000 }) });

@@ -66,14 +66,16 @@ export function standingOf({ slot, plan }: PlannedSlot, circumstances: Circumsta
   const { keep, successor } = plan;
   const { delayMs, order } = configOf(circumstances.update);
   const phase = phaseOf(slot, plan, circumstances);
+  const readyAtMs = keep?.runningAtMs ?? 0;
   const isNews = keep !== undefined && keep.specVersion === circumstances.update.rollout?.specVersion;
+  const isResting = phase === 'done' && isNews && isAhead(readyAtMs + delayMs, delayMs, circumstances.nowMs);
   return {
     key: slot.nodeId ?? String(slot.number),
     slot,
     phase,
     keep,
     successor,
-    restsUntilMs: phase === 'done' && isNews && delayMs > 0 ? (keep.runningAtMs ?? 0) + delayMs : 0,
+    restsUntilMs: isResting ? readyAtMs + delayMs : 0,
     isLeaving: order === 'start-first' && isLeaving(slot, plan),
     hasFailed: phase === 'old' && slot.tasks.some(task => circumstances.isCurrent(task) && hasEndedItself(task)),
   };
@@ -127,7 +129,7 @@ export function planProgress(standings: readonly Standing[], { rollout: stored, 
   const open = openSlots(counted, standings);
   if (open.length > 0) {
     const deadlineAtMs = counted.progressedAtMs + config.delayMs + graceMs(open) + config.deadlineMs;
-    if (nowMs < deadlineAtMs) {
+    if (isAhead(deadlineAtMs, deadlineAtMs - counted.progressedAtMs, nowMs)) {
       const next = { ...counted, deadlineAtMs, message: obstacleText(open) };
       return { kind: 'goes-on', rollout: unlessSame(stored, next), wakeAtMs: [deadlineAtMs] };
     }
@@ -137,12 +139,20 @@ export function planProgress(standings: readonly Standing[], { rollout: stored, 
     0,
     ...watched(counted, standings).map(task => (task.runningAtMs ?? 0) + config.monitorMs),
   );
-  if (config.monitorMs > 0 && watchedUntilMs > nowMs) {
+  if (isAhead(watchedUntilMs, config.monitorMs, nowMs)) {
     const next = { ...counted, deadlineAtMs: 0, message: '' };
     return { kind: 'goes-on', rollout: unlessSame(stored, next), wakeAtMs: [watchedUntilMs] };
   }
   const state = rollout.state === 'updating' ? 'completed' : 'rolled-back';
   return { kind: 'ended', rollout: over(counted, { state, message: countText(counted), nowMs }), isPaused: false };
+}
+
+/** Leaders' clocks may differ by this. */
+const skewMs = 60_000;
+
+/** Whether it is still to be waited for; a time further away than the wait is long shows that the clock was set back. */
+function isAhead(untilMs: number, waitMs: number, nowMs: number): boolean {
+  return waitMs > 0 && nowMs < untilMs && untilMs - nowMs <= waitMs + skewMs;
 }
 
 /** The first look. Ends that were there before it are not its failures. */
