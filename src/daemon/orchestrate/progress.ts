@@ -129,7 +129,7 @@ export function planProgress(standings: readonly Standing[], { rollout: stored, 
   const open = openSlots(counted, standings);
   if (open.length > 0) {
     const deadlineAtMs = counted.progressedAtMs + config.delayMs + graceMs(open) + config.deadlineMs;
-    if (isAhead(deadlineAtMs, deadlineAtMs - counted.progressedAtMs, nowMs)) {
+    if (nowMs < deadlineAtMs) {
       const next = { ...counted, deadlineAtMs, message: obstacleText(open) };
       return { kind: 'goes-on', rollout: unlessSame(stored, next), wakeAtMs: [deadlineAtMs] };
     }
@@ -175,7 +175,8 @@ function counting(
   const failed = fresh.length === 0 ? rollout.failed : [...rollout.failed, ...fresh];
   const open = openSlots({ ...rollout, failed }, standings);
   const done = Math.max(0, rollout.total - open.length - failed.length);
-  const isOn = fresh.length > 0 || done > rollout.done;
+  // Progress of the future: the clock was set back, and the deadline counts anew.
+  const isOn = fresh.length > 0 || done > rollout.done || rollout.progressedAtMs > nowMs + skewMs;
   return { ...rollout, failed, done, progressedAtMs: isOn ? nowMs : rollout.progressedAtMs };
 }
 
