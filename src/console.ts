@@ -35,6 +35,11 @@ interface OpenedFile {
   readonly chunks: AsyncIterable<Uint8Array>;
 }
 
+export interface CreatedFile extends AsyncDisposable {
+  readonly write: (content: Uint8Array) => Promise<void>;
+  readonly keep: () => Promise<void>;
+}
+
 export interface Console {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -48,6 +53,8 @@ export interface Console {
   readonly findFile: (path: string) => Uint8Array | undefined;
   readonly findKind: (path: string) => 'file' | 'directory' | 'other' | undefined;
   readonly openFile: (path: string) => Promise<OpenedFile>;
+  /** A file that is there, whole, once it is kept, and not at all before. */
+  readonly createFile: (path: string) => Promise<CreatedFile>;
   /** Why nothing answers on a unix socket: the errno of connecting to it, or undefined when something accepts. */
   readonly probeSocket: (path: string) => Promise<string | undefined>;
   /** SIGINT, SIGTERM and SIGHUP. While somebody listens they do not end the process. */

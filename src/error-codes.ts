@@ -133,7 +133,7 @@ export const errorCodes = {
   'stack-file': 'A file that the stack file names cannot be read.',
   // Images
   'image-not-found':
-    'The image is not on this node. covey image import FILE brings it; covey image ls lists what is there.',
+    'The image is not on this node, and no registry has it under that name. covey image ls lists what is there, covey image pull and covey image import FILE bring one.',
   'image-in-use': 'Tasks of this node use the image.',
   'image-bad-name': 'That is not an image reference: [registry/]name[:tag][@sha256:digest], lower case.',
   'image-archive':
@@ -143,6 +143,16 @@ export const errorCodes = {
   'image-layer':
     'A layer of the image is hostile or beyond a limit: paths that lead out, devices where none may be, names too long.',
   'image-platform': 'The image has no variant for the platform of this node.',
+  'registry-unreachable':
+    'The registry does not answer, answers that it cannot now (429, 5xx), or too slowly. Pulls try again for two minutes; tasks are started anew by their restart policy.',
+  'registry-unknown': 'The host name of the registry does not exist, as far as this node can tell.',
+  'registry-tls':
+    'The registry has a certificate that no authority known to this node signed, or speaks no TLS. registries.yaml names authorities, and registries that may go without.',
+  'registry-denied':
+    'The registry refuses: the image is private and no credential is kept for it, or the wrong one. covey login keeps one on this node.',
+  'registry-answer':
+    'The registry answered what it may not: another length or type than it said, documents that do not fit, a redirect to where covey does not go. Nothing was stored.',
+  'registry-blocked': 'The settings of this node (registries.yaml) forbid pulling from that registry.',
   // Tasks
   'no-node-fits':
     'No node can take the task. The message counts how many were looked at and why each group was excluded.',

@@ -100,4 +100,11 @@ export const formatOption: OptionDefinition = {
   completes: ['json', 'yaml', 'name'],
 };
 
+/** Of commands whose answer is no list. */
+export const jsonOption: OptionDefinition = {
+  flags: '--format <format>',
+  says: 'json: for programs',
+  completes: ['json'],
+};
+
 export const yesOption: OptionDefinition = { flags: '--yes', says: 'Do not ask' };

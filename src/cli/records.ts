@@ -179,6 +179,7 @@ export function imageRecord({ name, image }: NamedImage): JsonRecord {
     os: image.os,
     layers: image.layers.length,
     uses: image.uses,
+    origins: image.origins,
     createdAt: renderTime(image.createdAtMs),
   };
 }

@@ -7,8 +7,10 @@ import { clusterCommands } from './commands/cluster.js';
 import { execCommands } from './commands/exec.js';
 import { generalCommands } from './commands/general.js';
 import { imageCommands } from './commands/image.js';
+import { imageCareCommands } from './commands/image-care.js';
 import { networkCommands } from './commands/network.js';
 import { nodeCommands } from './commands/node.js';
+import { registryCommands } from './commands/registry.js';
 import { serviceCommands } from './commands/service/index.js';
 import { stackCommands } from './commands/stack.js';
 import { taskCommands } from './commands/task.js';
@@ -27,5 +29,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...taskVerbCommands,
   ...stackCommands,
   ...imageCommands,
+  ...imageCareCommands,
+  ...registryCommands,
   ...networkCommands,
 ];

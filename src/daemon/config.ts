@@ -23,6 +23,8 @@ export interface Settings {
   readonly userns: 'auto' | 'host';
   readonly usernsRange: IdRange;
   readonly allowPrivileged: boolean;
+  readonly registriesFile: string;
+  readonly diskHighWater: number;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
 }
@@ -132,6 +134,20 @@ const table: Readonly<Record<keyof Settings, Setting>> = {
     help: 'whether containers may be privileged',
     standard: 'no',
     parse: text => oneOf(['yes', 'no'])(text) === 'yes',
+  },
+  registriesFile: {
+    flag: 'registries-file',
+    placeholder: 'FILE',
+    help: 'mirrors and certificates of registries; there may be none',
+    standard: '/etc/covey/registries.yaml',
+    parse: absolutePath,
+  },
+  diskHighWater: {
+    flag: 'disk-high-water',
+    placeholder: 'PERCENT',
+    help: 'fuller disks lose unused images that can be pulled again (0: never)',
+    standard: '85',
+    parse: percent,
   },
   logLevel: {
     flag: 'log-level',
@@ -255,6 +271,12 @@ function parseIdRange(text: string): IdRange {
   const range = { firstId: Number(first), count: Number(length) };
   if (range.firstId >= 65_536 && range.count >= 65_536 && range.firstId + range.count <= 0xffff_fffe) return range;
   throw new CoveyError('bad-argument', `"${text}" is not FIRST:COUNT with both from 65536 on, as in 1879048192:65536`);
+}
+
+function percent(text: string): number {
+  const value = Number(text);
+  if (text !== '' && Number.isInteger(value) && value >= 0 && value <= 99) return value;
+  throw new CoveyError('bad-argument', `"${text}" is not a whole number from 0 to 99`);
 }
 
 function absolutePath(text: string): string {

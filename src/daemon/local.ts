@@ -21,6 +21,7 @@ import { version } from '../version.js';
 import { joinHostPort } from './addresses.js';
 import { type LogLevel, logLevels, type Settings } from './config.js';
 import type { Doctor } from './doctor/doctor.js';
+import { imageHandlers } from './local-images.js';
 import type { MemberNode } from './member-node.js';
 import type { MembershipFlows } from './membership/index.js';
 
@@ -77,6 +78,7 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     importImage: (requests, context) => importImage(parts, requests, context.signal),
     listImages: async () => ({ images: images.list() }),
     inspectImage: request => images.inspect(request.image),
+    ...imageHandlers(parts),
     removeImage: async request => {
       const removed = await images.remove(request.image);
       await parts.imagesChanged();

@@ -96,6 +96,7 @@ async function serve(settings: Settings): Promise<void> {
     host: linuxHost,
     log,
     unpackCommand: unpackCommand(),
+    proxy: proxyVariables(),
     nodeVersion: process.versions.node,
     onBroken: error => endBroken(log, error),
     signal: stop.signal,
@@ -114,6 +115,17 @@ async function serve(settings: Settings): Promise<void> {
   stop.abort();
   await daemon[Symbol.asyncDispose]();
   log.info('stopped; containers run on');
+}
+
+/** For pulls: what the environment says about proxies. */
+function proxyVariables(): Readonly<Record<string, string>> {
+  const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap(name => [name, name.toLowerCase()]);
+  return Object.fromEntries(
+    names.flatMap(name => {
+      const value = process.env[name];
+      return value === undefined || value === '' ? [] : [[name, value]];
+    }),
+  );
 }
 
 function unpackCommand(): readonly string[] {

@@ -38,6 +38,8 @@ export interface DaemonOptions {
   readonly log: AdjustableLogger;
   /** Argv of the child that unpacks images. */
   readonly unpackCommand: readonly string[];
+  /** HTTP_PROXY and the like. */
+  readonly proxy: Readonly<Record<string, string>>;
   readonly nodeVersion: string;
   /** The daemon can't go on and has to be started anew. */
   readonly onBroken: (error: Error) => void;
@@ -104,16 +106,40 @@ async function openMachine(
       log: log.with({ part: 'images' }),
       unpackCommand: options.unpackCommand,
       emptyFiles: ['etc/hosts', 'etc/hostname', 'etc/resolv.conf'],
+      registries: {
+        rulesPath: settings.registriesFile,
+        credentialsPath: `${dataDir}/registry-auth.json`,
+        proxy: options.proxy,
+      },
     }),
     openRuntime(() =>
       probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),
     ),
   ]);
   await spreadTaskDirectories(options);
+  parts.lifetime.run('room for images', signal => keepRoom(options, images, signal));
   const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
   await network.recover();
   const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
   return { ...options, ...parts, wire: openWire(), images, network, runtime, userns };
+}
+
+const roomEveryMs = 300_000;
+
+/** A disk that fills hurts all that runs on the machine. */
+async function keepRoom(
+  { host, settings, log }: DaemonOptions,
+  images: ImageStore,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await host.clock.sleep(roomEveryMs, signal);
+    try {
+      await images.makeRoom(settings.diskHighWater);
+    } catch (error) {
+      log.warn('cannot make room by removing images', { error });
+    }
+  }
 }
 
 /**

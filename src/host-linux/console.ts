@@ -4,7 +4,7 @@
  *
  * Not here: pseudo terminals that we make ourselves (terminal.ts).
  */
-import type { Console, Input, Output } from '../console.js';
+import type { Console, CreatedFile, Input, Output } from '../console.js';
 import { CoveyError, errnoOf } from '../errors.js';
 import { linuxClock } from './clock.js';
 
@@ -35,6 +35,7 @@ export function openConsole(): Console {
         throw readError(path, cause);
       }
     },
+    createFile,
     probeSocket,
     onInterrupt: call => {
       const listeners = interrupts.map(name => [name, () => call(name)] as const);
@@ -44,6 +45,36 @@ export function openConsole(): Console {
           for (const [name, listener] of listeners) process.removeListener(name, listener);
         },
       };
+    },
+  };
+}
+
+async function createFile(path: string): Promise<CreatedFile> {
+  const { open, rename, rm } = process.getBuiltinModule('node:fs/promises');
+  const temporary = `${path}.${process.pid}.tmp`;
+  const explained = async <Value>(work: Promise<Value>): Promise<Value> => {
+    try {
+      return await work;
+    } catch (cause) {
+      const errno = errnoOf(cause);
+      const code = errno === 'ENOSPC' ? 'no-space' : errno === 'EACCES' ? 'no-permission' : 'internal';
+      throw new CoveyError(code, `Cannot write "${path}": ${errno ?? 'it failed'}`, { cause });
+    }
+  };
+  const handle = await explained(open(temporary, 'wx', 0o644));
+  let isKept = false;
+  return {
+    write: async content => {
+      for (let at = 0; at < content.length; ) at += (await explained(handle.write(content, at))).bytesWritten;
+    },
+    keep: async () => {
+      await explained(handle.sync());
+      await explained(rename(temporary, path));
+      isKept = true;
+    },
+    [Symbol.asyncDispose]: async () => {
+      await handle.close();
+      if (!isKept) await rm(temporary, { force: true });
     },
   };
 }

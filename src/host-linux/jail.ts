@@ -6,6 +6,7 @@
  */
 import * as fs from 'node:fs';
 import { CoveyError } from '../errors.js';
+import { linuxClock, linuxRandom } from './clock.js';
 import { errnoName, lastErrno, libcFunction, systemCallError } from './libc.js';
 import { mountFlags } from './mounts.js';
 
@@ -40,12 +41,14 @@ const systemPaths = ['/usr', '/bin', '/sbin', '/lib', '/lib64', '/etc', '/dev', 
 
 /**
  * From here on this thread, and every process it starts, sees all file systems read-only but for `writable`, which holds
- * neither devices nor programs that work; and no network. Other threads of the process are not touched.
+ * neither devices nor programs that work; and no network, unless it is asked for. Other threads of the process are not
+ * touched.
  *
  * Mounts that are not needed are let go at once: a copy of the mounts of a container would keep them alive.
  */
-function enterJail(writable: string, readable: readonly string[]): void {
-  check(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET), 'make namespaces for', writable);
+function enterJail(writable: string, readable: readonly string[], options = { network: false }): void {
+  const network = options.network ? 0 : CLONE_NEWNET;
+  check(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | network), 'make namespaces for', writable);
   check(
     mount(null, '/', null, mountFlags.recursive | mountFlags.private, null),
     'make private the mounts of',
@@ -112,4 +115,4 @@ function syncFileSystem(path: string): void {
 }
 
 /** What `runUnpackChild` of tasks/image wants. */
-export const linuxJail = { enterJail, setAttribute, syncFileSystem };
+export const linuxJail = { enterJail, setAttribute, syncFileSystem, clock: linuxClock, random: linuxRandom };

@@ -2,8 +2,7 @@
  * Carries one task through its life: looks, asks `step` for the next action, does it, until there is nothing to do but wait.
  * `advance` may be called at any time and as often as one likes; one call at a time (worker.ts sees to that).
  *
- * Written down durably: the task as assigned (worker.ts), and how it ended, before anything is given back. All between is
- * seen again from the kernel and the run directory after a restart.
+ * Written down durably: the task as assigned (worker.ts), and how it ended, before anything is given back. The rest is seen anew.
  *
  * Not here: deciding (task.ts), making and releasing (prepare.ts), many tasks (worker.ts).
  */
@@ -23,7 +22,8 @@ import {
 import { Crew } from './crew.js';
 import type { Engine } from './engine.js';
 import type { Gate } from './gate.js';
-import { forgetTask, prepareTask, releaseTask } from './prepare.js';
+import { obtainAndPrepare } from './obtain.js';
+import { forgetTask, releaseTask } from './prepare.js';
 import { isFinal, judge, monitorLost, rankOf, step, type TaskAction, type TaskView } from './task.js';
 import type { TaskFile } from './task-file.js';
 import { openTaskWriter, type WriteTask } from './task-writer.js';
@@ -250,12 +250,12 @@ export class TaskController {
   }
 
   async #prepare(signal: AbortSignal): Promise<void> {
-    const { engine, creations } = this.#parts;
+    const { engine } = this.#parts;
     const preparing = new AbortController();
     this.#preparing = preparing;
-    const either = AbortSignal.any([signal, preparing.signal]);
+    const options = { onNote: this.#note.bind(this), signal: AbortSignal.any([signal, preparing.signal]) };
     try {
-      const monitored = await creations.pass(either, () => prepareTask(engine, this.#task, either));
+      const monitored = await obtainAndPrepare(this.#parts, this.#task, options);
       this.#crew.set(
         monitored.map((one, index) => createdContainer(engine, engine.paths.containerId(this.#task.id, index), one)),
       );

@@ -51,8 +51,20 @@ export interface OwnerMap {
   readonly view: (folder: string) => Promise<string>;
 }
 
+/** What a task needs of an image before it can be made. */
+export interface ImageWanted {
+  readonly taskId: TaskId;
+  readonly image: string;
+  /** "missing" or empty: pulled when it is not here; "always": asked for each time; "never". */
+  readonly policy: string;
+  /** How far the pull is, for people. */
+  readonly onNote: (text: string) => void;
+}
+
 export interface TaskImages {
   find(reference: string): ImageRecord | undefined;
+  /** Has the image here, pulling it if need be, and in use by the task when this resolves. */
+  ensure(wanted: ImageWanted, signal: AbortSignal): Promise<ImageRecord>;
   /** Mounts overlay: lower = layers, upper and work under directory; with a map, owners are shown through it. Idempotent. */
   mountRoot(image: ImageRecord, directory: string, map?: OwnerMap): Promise<{ readonly rootPath: string }>;
   /** Lazy when busy; idempotent; removes upper and work. */

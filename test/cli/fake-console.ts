@@ -22,7 +22,7 @@ export interface FakeConsoleOptions {
   readonly clock?: Clock;
   readonly probe?: (path: string) => string | undefined;
   /** Files, clock and sockets of the machine. */
-  readonly machine?: Pick<Console, 'findFile' | 'findKind' | 'openFile' | 'probeSocket' | 'clock'>;
+  readonly machine?: Pick<Console, 'findFile' | 'findKind' | 'openFile' | 'createFile' | 'probeSocket' | 'clock'>;
 }
 
 const stillClock: Clock = {
@@ -79,6 +79,11 @@ export function fakeConsole(options: FakeConsoleOptions = {}): FakeConsole {
       if (data === undefined) throw new CoveyError('not-found', `Cannot read "${path}": there is no such file`);
       return { sizeBytes: data.length, chunks: oneChunk(data) };
     },
+    createFile: async () => ({
+      write: async () => undefined,
+      keep: async () => undefined,
+      [Symbol.asyncDispose]: async () => undefined,
+    }),
     probeSocket: async path => (options.probe === undefined ? 'ENOENT' : options.probe(path)),
     ...options.machine,
     onInterrupt: call => {

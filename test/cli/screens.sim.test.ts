@@ -257,6 +257,7 @@ t.test('an archive is handed over byte by byte', async t => {
               architecture: 'amd64',
               os: 'linux',
               layers: [],
+              origins: [],
               uses: 0,
             },
           ],

@@ -94,6 +94,7 @@ const container: ContainerSpec = {
   user: '',
   groups: [],
   hostname: '',
+  pullPolicy: '',
   labels: {},
   mounts: [],
   stopSignal: '',

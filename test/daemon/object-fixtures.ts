@@ -33,6 +33,7 @@ export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {
     user: '',
     groups: [],
     hostname: '',
+    pullPolicy: '',
     labels: {},
     mounts: [],
     stopSignal: '',

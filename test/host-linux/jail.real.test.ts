@@ -21,7 +21,7 @@ fs.mkdirSync(work + '/tree');
 spawnSync('mknod', [work + '/null', 'c', '1', '3']);
 fs.copyFileSync('/bin/true', work + '/true');
 fs.chmodSync(work + '/true', 0o4755);
-const tar = startTar(work + '/tree');
+const tar = startTar(work + '/tree', { offline: false });
 const pid = fs.readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8').trim().split(' ').at(-1);
 const status = () => fs.readFileSync('/proc/' + pid + '/status', 'utf8');
 for (const until = Date.now() + 5_000; Date.now() < until && !/^Name:\\s+tar$/m.test(status()); );

@@ -27,6 +27,7 @@ export const plainContainer: ContainerSpec = {
   user: '',
   groups: [],
   hostname: '',
+  pullPolicy: '',
   labels: {},
   mounts: [],
   stopSignal: '',

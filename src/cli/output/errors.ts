@@ -83,6 +83,8 @@ const codesByExit: readonly (readonly [exit: number, codes: readonly ErrorCode[]
       'task-not-paused',
       'command-stale',
       'image-in-use',
+      'registry-blocked',
+      'registry-denied',
       'too-many',
       'stale-read',
     ],
@@ -98,6 +100,9 @@ const codesByExit: readonly (readonly [exit: number, codes: readonly ErrorCode[]
       'node-unreachable',
       'not-covey',
       'wrong-ca',
+      'registry-unreachable',
+      'registry-unknown',
+      'registry-tls',
     ],
   ],
 ];

@@ -12,7 +12,7 @@ import { padText, wrapWords } from './text.js';
 /** What a newcomer needs, in the order in which it is needed. */
 const firstDay: readonly (readonly [title: string, paths: readonly string[]])[] = [
   ['Make a cluster', ['init', 'token worker', 'join']],
-  ['Run something', ['image import', 'stack deploy', 'service create']],
+  ['Run something', ['image pull', 'stack deploy', 'service create']],
   ['Look around', ['node ls', 'service ps', 'service logs', 'doctor']],
 ];
 

@@ -45,6 +45,9 @@ function checkContainer(container: ContainerSpec, path: string): void {
   if (container.hostname !== '' && !/^[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$/.test(container.hostname)) {
     refuseAt(`${path}.hostname`)(`"${container.hostname}" is no host name`);
   }
+  if (!['', 'missing', 'always', 'never'].includes(container.pullPolicy)) {
+    refuseAt(`${path}.pullPolicy`)(`"${container.pullPolicy}" is no pull policy: missing, always, never are`);
+  }
   if (container.stopSignal !== '' && !signalForm.test(container.stopSignal)) {
     refuseAt(`${path}.stopSignal`)(`"${container.stopSignal}" is no signal, such as SIGTERM or 15`);
   }

@@ -38,6 +38,13 @@ export const roleTable: RoleTable = {
     listImages: local,
     inspectImage: local,
     removeImage: local,
+    pullImage: local,
+    tagImage: local,
+    pruneImages: local,
+    exportImages: local,
+    checkImages: local,
+    loginRegistry: local,
+    logoutRegistry: local,
     setLogLevel: local,
   },
   Control: {

@@ -6,20 +6,20 @@
  */
 import type { Buffer } from 'node:buffer';
 import { CoveyError, fromProblem } from '../../errors.js';
-import type { ImportImageProgress } from '../../gen/types.js';
 import type { Host, SpawnedProcess } from '../../host.js';
-import type { UnpackMessage, UnpackRequest } from './unpack-protocol.js';
+import type { ChildRequest, UnpackMessage } from './unpack-protocol.js';
 
 export interface ChildOptions {
   readonly processes: Host['processes'];
   readonly command: readonly string[];
-  readonly request: UnpackRequest;
-  /** Not read when the request names a path. */
-  readonly data: AsyncIterable<Uint8Array>;
+  readonly request: ChildRequest;
+  /** For its standard input; undefined: it needs none. */
+  readonly data: AsyncIterable<Uint8Array> | undefined;
   readonly signal: AbortSignal;
 }
 
-type Result = Extract<UnpackMessage, { kind: 'result' }>;
+type Progress = Extract<UnpackMessage, { kind: 'progress' | 'pulling' | 'checked' }>;
+type Result = Extract<UnpackMessage, { kind: 'result' | 'current' | 'check-done' }>;
 type Pipe = NodeJS.ReadWriteStream & { destroy(): void };
 
 const SIGKILL = 9;
@@ -28,7 +28,7 @@ const errorTextMaxBytes = 4_096;
 const childPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Yields progress, returns the result. Throws what the child found wrong, or what the feeding ran into. */
-export async function* runChild(options: ChildOptions): AsyncGenerator<ImportImageProgress, Result> {
+export async function* runChild(options: ChildOptions): AsyncGenerator<Progress, Result> {
   options.signal.throwIfAborted();
   const child = await options.processes.spawn(options.command, {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
@@ -49,14 +49,24 @@ export async function* runChild(options: ChildOptions): AsyncGenerator<ImportIma
     pipe(child, 3).write(`${JSON.stringify(options.request)}\n`);
     for await (const line of lines(pipe(child, 1))) {
       const message = JSON.parse(line) as UnpackMessage; // from our own program
-      if (message.kind === 'progress') yield { step: message.step, bytes: message.bytes, images: [] };
-      if (message.kind === 'failure') throw fromProblem(message.problem);
-      if (message.kind === 'result') return message;
+      switch (message.kind) {
+        case 'progress':
+        case 'pulling':
+        case 'checked':
+          yield message;
+          break;
+        case 'failure':
+          throw fromProblem(message.problem);
+        case 'result':
+        case 'current':
+        case 'check-done':
+          return message;
+      }
     }
     const { exitCode, signalName } = await child.exited;
     options.signal.throwIfAborted();
     feeding.throwIfFailed();
-    throw new CoveyError('internal', 'Cannot import the image: the process that unpacks it ended early', {
+    throw new CoveyError('internal', 'Cannot take the image in: the process that unpacks it ended early', {
       state: `${signalName ?? `exit code ${exitCode ?? '?'}`}: ${errorText().trim()}`,
     });
   } finally {
@@ -88,7 +98,7 @@ function openFeeding(options: ChildOptions, input: Pipe, kill: () => void): Feed
   input.on('error', () => {
     isStopped = true;
   });
-  if (options.request.path !== '') {
+  if (options.data === undefined) {
     input.end();
     return { throwIfFailed: () => undefined, stop: () => undefined };
   }

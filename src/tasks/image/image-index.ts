@@ -4,8 +4,9 @@
  *
  * Not here: blobs and layers (store.ts), what a name is (reference.ts).
  */
+import { createHash } from 'node:crypto';
 import { CoveyError } from '../../errors.js';
-import { type JsonPlace, objectsAt, parseJson, textAt, textsAt } from './json.js';
+import { countAt, type JsonPlace, objectsAt, parseJson, textAt, textsAt } from './json.js';
 import type { ImageConfig } from './oci.js';
 import { findFullName, isDigest, parseReference, renderName, withDefaultTag } from './reference.js';
 import type { UnpackedImage } from './unpack-protocol.js';
@@ -22,22 +23,30 @@ export interface StoredImage extends IndexEntry {
 const version = 1;
 
 export function renderIndex(entries: readonly IndexEntry[]): string {
-  const images = entries.map(({ names, digest, config, diffIds, layerBlobs }) => ({
+  const images = entries.map(({ names, digest, config, diffIds, layerBlobs, origins }) => ({
     names,
     digest,
     config,
     diffIds,
     layerBlobs,
+    origins,
   }));
-  return `${JSON.stringify({ version, images }, undefined, 1)}\n`;
+  return `${JSON.stringify({ version, checksum: checksumOf(images), images }, undefined, 1)}\n`;
+}
+
+function checksumOf(images: unknown): string {
+  return createHash('sha256').update(JSON.stringify(images)).digest('hex');
 }
 
 /** Throws state-damaged. */
 export function parseIndexFile(path: string, text: string): readonly IndexEntry[] {
   try {
     const place = parseJson(path, text);
-    if (place.value['version'] !== version)
-      throw new CoveyError('newer-schema', `Its version is ${String(place.value['version'])}`);
+    if (countAt(place, 'version') > version)
+      throw new CoveyError('newer-schema', `Its version is ${countAt(place, 'version')}`);
+    const checksum = textAt(place, 'checksum') ?? '';
+    if (checksum !== checksumOf(place.value['images']))
+      throw new CoveyError('state-damaged', 'Its checksum does not fit its content');
     return objectsAt(place, 'images').map(parseEntry);
   } catch (cause) {
     throw new CoveyError('state-damaged', `Cannot read the index of images "${path}"`, {
@@ -54,6 +63,7 @@ function parseEntry(place: JsonPlace): IndexEntry {
     config: textAt(place, 'config') ?? '',
     diffIds: textsAt(place, 'diffIds'),
     layerBlobs: textsAt(place, 'layerBlobs'),
+    origins: textsAt(place, 'origins'),
   };
   const digests = [entry.digest, entry.config, ...entry.diffIds, ...entry.layerBlobs];
   if (digests.every(isDigest)) return entry;
@@ -68,7 +78,8 @@ export function withImages(entries: readonly IndexEntry[], added: readonly Index
   );
   for (const image of added) {
     const names = [...new Set([...(kept.get(image.digest)?.names ?? []), ...image.names])].sort();
-    kept.set(image.digest, { ...image, names });
+    const origins = [...new Set([...(kept.get(image.digest)?.origins ?? []), ...image.origins])].sort();
+    kept.set(image.digest, { ...image, names, origins });
   }
   return [...kept.values()];
 }
@@ -123,13 +134,15 @@ export function findImage<Entry extends IndexEntry>(entries: Iterable<Entry>, re
   }
   const parsed = withDefaultTag(parseReference(reference));
   if (parsed.digest === undefined) return all.find(entry => entry.names.includes(renderName(parsed)));
-  return all.find(entry => entry.digest === parsed.digest);
+  return all.find(
+    entry => entry.digest === parsed.digest || entry.origins.some(origin => origin.endsWith(`@${parsed.digest}`)),
+  );
 }
 
 export function imageNotFound(reference: string, entries: Iterable<IndexEntry>): CoveyError {
   const count = [...entries].length;
   return new CoveyError('image-not-found', `Cannot find image "${reference}" on this node`, {
     state: count === 0 ? 'there are no images yet' : `${count} other ${count === 1 ? 'image is' : 'images are'} there`,
-    hint: 'covey image ls lists them; covey image import FILE brings one',
+    hint: 'covey image ls lists them; covey image pull and covey image import bring one',
   });
 }

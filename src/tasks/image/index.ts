@@ -6,7 +6,8 @@
  * daemon died is gone at the next start; a layer is unpacked once, whoever names it; nothing in an archive can reach outside
  * the directory of its layer.
  *
- * How it goes: `store.ts` is the front and the one writer of the index -> `import.ts` runs one short-lived child per import
+ * How it goes: `store.ts` is the front and the one writer of the index -> `store-import.ts` and `pull.ts` run one short-lived
+ * child per import or pull
  * -> `unpack-child.ts` reads the archive there (`archive.ts` tells its form, `layer-filter.ts` decides about each entry, GNU
  * tar in a jail writes) and leaves all in `tmp/` -> the store moves it into place. `mount.ts` makes root file systems.
  *
@@ -18,7 +19,7 @@ export { openImageStore } from './store.js';
 
 import type { UnpackKernel } from './unpack-protocol.js';
 
-export type { ImageStore, ImageStoreOptions } from './store-types.js';
+export type { ImageStore, ImageStoreOptions, RegistrySettings } from './store-types.js';
 export type { UnpackKernel } from './unpack-protocol.js';
 export { resolveUser } from './user.js';
 

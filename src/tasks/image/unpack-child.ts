@@ -35,8 +35,9 @@ import {
   streamPart,
   writeFile,
 } from './unpack-io.js';
-import { type UnpackedLayer, unpackLayer } from './unpack-layer.js';
+import { type LayerJob, partSource, type UnpackedLayer, unpackLayer } from './unpack-layer.js';
 import {
+  type ChildRequest,
   hexOf,
   type UnpackedImage,
   type UnpackKernel,
@@ -64,12 +65,25 @@ export async function runUnpackChild(kernel: UnpackKernel): Promise<void> {
   let message: UnpackMessage;
   try {
     // The line comes from our own daemon, which wrote it from this type.
-    message = await importArchive(JSON.parse(await readRequest()) as UnpackRequest, kernel);
+    const request = JSON.parse(await readRequest()) as ChildRequest;
+    message = await serveRequest(request, kernel);
   } catch (error) {
     message = { kind: 'failure', problem: toProblem(error) };
   }
   await sendLine(message);
   process.exit(0);
+}
+
+/** What imports do not need is loaded where it is needed: a child costs its start. */
+async function serveRequest(request: ChildRequest, kernel: UnpackKernel): Promise<UnpackMessage> {
+  switch (request.kind) {
+    case 'import':
+      return await importArchive(request, kernel);
+    case 'pull':
+      return await (await import('./unpack-pull.js')).pullImage(request, kernel);
+    case 'check':
+      return await (await import('./unpack-check.js')).checkParts(request, kernel);
+  }
 }
 
 async function importArchive(request: UnpackRequest, kernel: UnpackKernel): Promise<Result> {
@@ -245,25 +259,33 @@ async function unpackImage(work: Work, source: ArchiveSource, image: PlannedImag
     config: image.config.digest,
     diffIds: layers.map(layer => layer.diffId),
     layerBlobs: layers.map(layer => layer.blob.digest),
+    origins: [],
   };
 }
 
-type LayerWanted = Pick<Parameters<typeof unpackLayer>[0], 'part' | 'what' | 'expected'>;
+interface LayerWanted extends Pick<LayerJob, 'what' | 'expected'> {
+  readonly part: ArchivePart;
+}
 
 async function unpackOnce(work: Work, wanted: LayerWanted): Promise<UnpackedLayer> {
   const key = `${wanted.part.file}:${wanted.part.offset}:${wanted.expected?.diffId ?? ''}`;
   const known = work.done.get(key);
   if (known !== undefined) return known;
-  const folder = wanted.expected === undefined ? undefined : hexOf(wanted.expected.diffId);
+  const diffId = wanted.expected?.diffId;
   const isThere =
-    folder !== undefined &&
-    [work.request.layers, join(work.request.work, 'layers')].some(place => exists(join(place, folder, 'layer.json')));
+    diffId !== undefined &&
+    (work.request.hasLayers.includes(diffId) || exists(join(work.request.work, 'layers', hexOf(diffId))));
+  const archive = join(work.request.work, archiveName);
   const layer = await unpackLayer({
-    ...wanted,
+    source: partSource(wanted.part),
+    what: wanted.what,
+    expected: wanted.expected,
     work: work.request.work,
+    building: 'building',
     guard: work.guard,
     kernel: work.kernel,
-    isOwnFile: wanted.part.file === join(work.request.work, archiveName) && wanted.part.offset === 0,
+    ownFile: wanted.part.file === archive && wanted.part.offset === 0 ? archive : undefined,
+    isOnline: false,
     isWanted: !isThere,
     onBytes: bytes => work.progress('unpacking', bytes),
   });
@@ -330,5 +352,6 @@ async function unpackRootFileSystem(
     config: described.digest,
     diffIds: [layer.diffId],
     layerBlobs: [layer.blob.digest],
+    origins: [],
   };
 }

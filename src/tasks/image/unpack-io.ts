@@ -53,6 +53,15 @@ export function findFilePart(path: string): ArchivePart | undefined {
   return stat?.isFile() === true ? { file: path, offset: 0, sizeBytes: stat.size } : undefined;
 }
 
+/** Where a chain of links ends; the path itself when there is nothing. */
+export function realPath(path: string): string {
+  try {
+    return fs.realpathSync(path);
+  } catch {
+    return path; // not there: whoever needs it will say so
+  }
+}
+
 export function kindOf(path: string): 'file' | 'directory' | 'other' | undefined {
   const stat = fs.statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return undefined;
@@ -240,7 +249,7 @@ const tarCapabilities = '-all,+chown,+dac_override,+fowner,+fsetid,+mknod,+setfc
 const queueMaxBytes = 4 * 2 ** 20;
 const errorTextMaxBytes = 4_096;
 
-export function startTar(directory: string): TarProcess {
+export function startTar(directory: string, options: { readonly offline: boolean }): TarProcess {
   const tar = [
     'tar',
     '--extract',
@@ -253,9 +262,15 @@ export function startTar(directory: string): TarProcess {
   // Whiteouts and late parents must not touch the times of directories; no names of this machine's users are looked up.
   tar.push('--delay-directory-restore', '--xattrs', '--xattrs-include=user.*', '--xattrs-include=security.capability');
   tar.push('--warning=no-timestamp');
-  const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find(path => fs.existsSync(path));
+  const find = (name: string): string | undefined =>
+    ['/usr/bin', '/bin'].map(folder => `${folder}/${name}`).find(path => fs.existsSync(path));
+  const setpriv = find('setpriv');
+  const unshare = options.offline ? find('unshare') : undefined;
   const jailed = [setpriv ?? '', `--bounding-set=${tarCapabilities}`, '--inh-caps=-all', '--no-new-privs', '--'];
-  const [program = '', ...args] = setpriv === undefined ? tar : [...jailed, ...tar];
+  const [program = '', ...args] = [
+    ...(unshare === undefined ? [] : [unshare, '--net', '--']),
+    ...(setpriv === undefined ? tar : [...jailed, ...tar]),
+  ];
   const child = spawn(program, args, {
     stdio: ['pipe', 'ignore', 'pipe'],
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },

@@ -35,10 +35,23 @@ import { hexOf, type LayerRecord, type UnpackKernel } from './unpack-protocol.js
 const ratioMax = 200;
 const ratioFreeBytes = 2 ** 30;
 
+/** Where the bytes of a layer come from; hashed on the way. */
+export interface LayerSource {
+  readonly sizeBytes: number;
+  /** Once. */
+  readonly stream: () => AsyncIterable<Buffer>;
+  /** Of all the bytes: what `stream` did not get to is read now. */
+  readonly digest: () => Promise<string>;
+  /** Plain tar, as far as was seen. */
+  readonly isUncompressed: () => boolean;
+}
+
 export interface LayerJob {
-  readonly part: ArchivePart;
-  /** The part is a whole file of the work folder: the blob may be a second name of it. */
-  readonly isOwnFile: boolean;
+  readonly source: LayerSource;
+  /** A file of the work folder that holds just these bytes: the blob may be a second name of it. */
+  readonly ownFile: string | undefined;
+  /** Of the files that are not done yet: of layers at work side by side each has its own. */
+  readonly building: string;
   /** For messages. */
   readonly what: string;
   /** Folder for the tree, the blob and layer.json. */
@@ -46,6 +59,8 @@ export interface LayerJob {
   readonly guard: SpaceGuard;
   readonly kernel: UnpackKernel;
   readonly expected: Pick<PlannedLayer, 'diffId' | 'descriptor'> | undefined;
+  /** This process has a network: what unpacks must not. */
+  readonly isOnline: boolean;
   /** The tree is wanted; else the bytes are only checked. */
   readonly isWanted: boolean;
   readonly onBytes: (bytes: number) => void;
@@ -58,8 +73,8 @@ export interface UnpackedLayer {
 
 /** Leaves `<work>/blobs/<hex>` and, when wanted, `<work>/layers/<hex>`. */
 export async function unpackLayer(job: LayerJob): Promise<UnpackedLayer> {
-  const building = join(job.work, 'building');
-  const blobFile = join(job.work, 'building.blob');
+  const building = join(job.work, job.building);
+  const blobFile = `${building}.blob`;
   makeDirectory(join(building, 'fs'), 0o755);
   try {
     const layer = await readLayer(job, { tree: join(building, 'fs'), blobFile });
@@ -77,7 +92,8 @@ export async function unpackLayer(job: LayerJob): Promise<UnpackedLayer> {
     return { diffId: layer.diffId, blob: layer.blob };
   } catch (cause) {
     if (isNoSpace(cause)) throw noSpace(job.work, cause);
-    if (codeOf(cause) !== 'no-space') await preferDigestError(job);
+    // What did not come to its end has no digest to complain of.
+    if (codeOf(cause) !== 'no-space' && !codeOf(cause).startsWith('registry-')) await preferDigestError(job);
     throw cause;
   }
 }
@@ -92,18 +108,11 @@ function checkDigests(job: LayerJob, layer: UnpackedLayer): void {
 }
 
 /** Damaged bytes fail in many ways; that they are not those that were named is what people have to know. */
-async function preferDigestError(job: LayerJob): Promise<void> {
-  if (job.expected === undefined) return;
-  const hash = createHash('sha256');
-  let head: Buffer | undefined;
-  for await (const chunk of streamPart(job.part)) {
-    head ??= chunk;
-    hash.update(chunk);
-  }
-  const isPlain = head === undefined || isUncompressed(head);
-  const wanted = job.expected.descriptor?.digest ?? (isPlain ? job.expected.diffId : undefined);
-  const found = `sha256:${hash.digest('hex')}`;
-  if (wanted !== undefined && found !== wanted) throw wrongDigest(job.what, wanted, found);
+async function preferDigestError({ expected, source, what }: LayerJob): Promise<void> {
+  if (expected === undefined) return;
+  const found = await source.digest();
+  const wanted = expected.descriptor?.digest ?? (source.isUncompressed() ? expected.diffId : undefined);
+  if (wanted !== undefined && found !== wanted) throw wrongDigest(what, wanted, found);
 }
 
 function finishTree(place: {
@@ -139,37 +148,55 @@ async function readLayer(
   job: LayerJob,
   place: { readonly tree: string; readonly blobFile: string },
 ): Promise<ReadLayer> {
-  const blobHash = createHash('sha256');
+  const { source, ownFile } = job;
   const diffHash = createHash('sha256');
-  if (job.isOwnFile) link(job.part.file, place.blobFile);
-  using blob = job.isOwnFile ? undefined : openWriter(place.blobFile);
-  const taps = { hash: blobHash, blob, guard: job.guard, onBytes: job.onBytes };
-  const { compression, chunks } = await decompress(tapped(job.part, taps), job.what);
+  if (ownFile !== undefined) link(ownFile, place.blobFile);
+  using blob = ownFile !== undefined ? undefined : openWriter(place.blobFile);
+  const { compression, chunks } = await decompress(tapped(job, blob), job.what);
   const hashed = hashing(chunks, diffHash);
   const summary = job.isWanted ? await unpackTree(hashed, job, place.tree) : await drain(hashed);
   return {
     summary,
     diffId: `sha256:${diffHash.digest('hex')}`,
-    blob: { digest: `sha256:${blobHash.digest('hex')}`, sizeBytes: job.part.sizeBytes, compression },
+    blob: { digest: await source.digest(), sizeBytes: source.sizeBytes, compression },
   };
 }
 
-async function* tapped(
-  part: ArchivePart,
-  taps: {
-    readonly hash: Hash;
-    readonly blob: FileWriter | undefined;
-    readonly guard: SpaceGuard;
-    readonly onBytes: (bytes: number) => void;
-  },
-): AsyncGenerator<Buffer> {
-  for await (const chunk of streamPart(part)) {
-    taps.hash.update(chunk);
-    if (taps.blob !== undefined) taps.guard.take(chunk.length);
-    taps.blob?.write(chunk);
-    taps.onBytes(chunk.length);
+async function* tapped(job: LayerJob, blob: FileWriter | undefined): AsyncGenerator<Buffer> {
+  for await (const chunk of job.source.stream()) {
+    if (blob !== undefined) job.guard.take(chunk.length);
+    blob?.write(chunk);
+    job.onBytes(chunk.length);
     yield chunk;
   }
+}
+
+/** The bytes of a part of a file, which can be read again. */
+export function partSource(part: ArchivePart): LayerSource {
+  const hash = createHash('sha256');
+  let head: Buffer | undefined;
+  let isDone = false;
+  return {
+    sizeBytes: part.sizeBytes,
+    stream: async function* () {
+      for await (const chunk of streamPart(part)) {
+        head ??= chunk;
+        hash.update(chunk);
+        yield chunk;
+      }
+      isDone = true;
+    },
+    digest: async () => {
+      if (isDone) return `sha256:${hash.copy().digest('hex')}`;
+      const again = createHash('sha256');
+      for await (const chunk of streamPart(part)) {
+        head ??= chunk;
+        again.update(chunk);
+      }
+      return `sha256:${again.digest('hex')}`;
+    },
+    isUncompressed: () => head === undefined || isUncompressed(head),
+  };
 }
 
 async function* hashing(chunks: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
@@ -184,9 +211,9 @@ async function drain(chunks: AsyncIterable<Buffer>): Promise<undefined> {
 }
 
 async function unpackTree(chunks: AsyncIterable<Buffer>, job: LayerJob, tree: string): Promise<LayerSummary> {
-  const bytesMax = ratioFreeBytes + ratioMax * job.part.sizeBytes;
+  const bytesMax = ratioFreeBytes + ratioMax * job.source.sizeBytes;
   const filter = openLayerFilter({ entriesMax: layerEntriesMax, bytesMax });
-  const tar = startTar(tree);
+  const tar = startTar(tree, { offline: job.isOnline });
   try {
     await feed({ chunks, job, filter, tar });
     const { tail, summary } = filter.finish();

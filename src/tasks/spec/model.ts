@@ -109,6 +109,7 @@ export interface ServiceModel {
   readonly user: string | undefined;
   readonly groups: readonly string[];
   readonly hostname: string | undefined;
+  readonly pullPolicy: string | undefined;
   readonly runtime: string | undefined;
   readonly stopSignal: string | undefined;
   readonly stopGraceMs: number | undefined;

@@ -177,6 +177,7 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     userns: service.userns ?? '',
     securityOpt: service.securityOpt,
     devices: service.devices,
+    pullPolicy: service.pullPolicy ?? '',
   };
 }
 

@@ -41,6 +41,7 @@ export interface ReadingContext {
 
 const known = [
   'image',
+  'pull_policy',
   'command',
   'entrypoint',
   'environment',
@@ -130,7 +131,6 @@ const notHonoured = [
   'platform',
   'profiles',
   'provider',
-  'pull_policy',
   'scale',
   'storage_opt',
   'use_api_socket',
@@ -148,6 +148,7 @@ function readFound(find: FindField, field: Field, context: ReadingContext): Serv
   return {
     place: field.tree.place,
     image: readText(find('image')),
+    pullPolicy: readPullPolicy(find('pull_policy')),
     command: readCommand(find('command')),
     entrypoint: readCommand(find('entrypoint')),
     environment: readEnvironment(find('env_file'), find('environment'), context),
@@ -191,6 +192,12 @@ function readFound(find: FindField, field: Field, context: ReadingContext): Serv
     plainRestart: readPlainRestart(find('restart')),
     deploy: readDeploy(find('deploy')),
   };
+}
+
+/** "build", "daily" and the like are Compose's: nothing here builds, and tasks are pulled for when they start. */
+function readPullPolicy(field: Field | undefined): string | undefined {
+  const policy = readChoice(field, ['always', 'missing', 'if_not_present', 'never']);
+  return policy === 'if_not_present' ? 'missing' : policy;
 }
 
 /** A text that is split as a shell would, or a list. */

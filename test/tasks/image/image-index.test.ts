@@ -17,6 +17,7 @@ const entry = (digits: string, ...names: readonly string[]): IndexEntry => ({
   names: names.map(full),
   diffIds: [id('d1')],
   layerBlobs: [id('b1')],
+  origins: [],
 });
 
 t.test('what is written is what is read', async t => {

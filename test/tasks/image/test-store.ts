@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Image, ImportImageStart } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
-import { type ImageStore, openImageStore } from '../../../src/tasks/image/index.js';
+import { type ImageStore, openImageStore, type RegistrySettings } from '../../../src/tasks/image/index.js';
 import type { Logger } from '../../../src/telemetry.js';
 
 export const isRoot = process.getuid?.() === 0;
@@ -38,11 +38,31 @@ export interface TestStore extends AsyncDisposable {
   readonly reopen: () => Promise<ImageStore>;
 }
 
-export async function openTestStore(options: { readonly parent?: string } = {}): Promise<TestStore> {
+export interface TestStoreOptions {
+  readonly parent?: string;
+  /** Text of registries.yaml. */
+  readonly rules?: string;
+  readonly patience?: RegistrySettings['patience'];
+  readonly proxy?: Readonly<Record<string, string>>;
+}
+
+export async function openTestStore(options: TestStoreOptions = {}): Promise<TestStore> {
   const scratch = fs.mkdtempSync(join(options.parent ?? tmpdir(), 'covey-image-test-'));
   const directory = join(scratch, 'images');
   const reopen = (): Promise<ImageStore> =>
-    openImageStore({ directory, host: linuxHost, log: silentLog, unpackCommand });
+    openImageStore({
+      directory,
+      host: linuxHost,
+      log: silentLog,
+      unpackCommand,
+      registries: {
+        rulesPath: join(scratch, 'registries.yaml'),
+        credentialsPath: join(scratch, 'auth.json'),
+        proxy: options.proxy ?? {},
+        ...(options.patience === undefined ? {} : { patience: options.patience }),
+      },
+    });
+  if (options.rules !== undefined) fs.writeFileSync(join(scratch, 'registries.yaml'), options.rules);
   return {
     store: await reopen(),
     directory,

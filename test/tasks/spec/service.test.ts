@@ -80,6 +80,7 @@ t.test('a service of one line has the defaults of the cluster', async t => {
           userns: '',
           securityOpt: [],
           devices: [],
+          pullPolicy: '',
         },
       ],
       limits: undefined,

@@ -21,6 +21,11 @@ const valueOptions: readonly OptionDefinition[] = [
   { flags: '-u, --user <user>', says: 'User, and if wanted group: UID[:GID] or names' },
   { flags: '-w, --workdir <dir>', says: 'Working directory' },
   { flags: '--hostname <name>', says: 'Host name in the container' },
+  {
+    flags: '--pull <policy>',
+    says: 'When nodes pull the image: missing (default), always or never',
+    completes: ['missing', 'always', 'never'],
+  },
   { flags: '--init', says: 'Run a small init as process 1 that reaps and forwards signals' },
   { flags: '-t, --tty', says: 'Give it a terminal' },
   { flags: '-i, --interactive', says: 'Keep its standard input open, for attach' },

@@ -44,6 +44,7 @@ export const emptyContainer: ContainerSpec = {
   userns: '',
   securityOpt: [],
   devices: [],
+  pullPolicy: '',
 };
 
 export function withTask(spec: ServiceSpec, change: (task: TaskSpec) => TaskSpec): ServiceSpec {

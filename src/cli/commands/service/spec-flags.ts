@@ -137,6 +137,7 @@ function changedContainer(container: ContainerSpec, flags: Flags): ContainerSpec
     user: flags.text('user') ?? container.user,
     workingDir: flags.text('workdir') ?? container.workingDir,
     hostname: flags.text('hostname') ?? container.hostname,
+    pullPolicy: flags.text('pull') ?? container.pullPolicy,
     init: flags.onOff('init') ?? container.init,
     tty: flags.onOff('tty') ?? container.tty,
     stdin: flags.onOff('interactive') ?? container.stdin,

@@ -1,0 +1,91 @@
+/**
+ * Credentials for registries, in the form of Docker's config.json: one entry a registry (or a part of one: "host/team"), each
+ * with a user and password, an identity token, or a bearer token. Pure: texts in, texts out; keys that others wrote are kept.
+ *
+ * Not here: where the file lies (pull.ts), who gets a credential (endpoints.ts), tokens made from them (tokens.ts).
+ */
+import { Buffer } from 'node:buffer';
+import { CoveyError } from '../../../errors.js';
+import { type JsonPlace, objectAt, parseJson, textAt } from '../json.js';
+
+export type Credential =
+  | { readonly kind: 'password'; readonly username: string; readonly password: string }
+  /** A refresh token that the registry gave at the login, instead of the password. */
+  | { readonly kind: 'identity'; readonly username: string; readonly token: string }
+  /** Sent as it is. */
+  | { readonly kind: 'bearer'; readonly token: string };
+
+/** By "host" or "host/path". */
+export type Credentials = ReadonlyMap<string, Credential>;
+
+/** Docker keeps what is for docker.io under the address of an API that is gone. */
+const dockerKeys = ['https://index.docker.io/v1/', 'index.docker.io', 'registry-1.docker.io'];
+
+/** Throws bad-config. */
+export function parseCredentials(path: string, text: string): Credentials {
+  try {
+    const auths = objectAt(parseJson(path, text), 'auths');
+    const found = new Map<string, Credential>();
+    for (const key of Object.keys(auths?.value ?? {})) {
+      const entry = auths === undefined ? undefined : objectAt(auths, key);
+      const credential = entry === undefined ? undefined : parseEntry(entry);
+      if (credential !== undefined) found.set(placeOf(key), credential);
+    }
+    return found;
+  } catch (cause) {
+    throw new CoveyError('bad-config', `Cannot read the credentials in "${path}"`, {
+      hint: 'it has the form of ~/.docker/config.json; covey login writes it',
+      cause,
+    });
+  }
+}
+
+function parseEntry(place: JsonPlace): Credential | undefined {
+  const identity = textAt(place, 'identitytoken') ?? '';
+  const bearer = textAt(place, 'registrytoken') ?? '';
+  const packed = Buffer.from(textAt(place, 'auth') ?? '', 'base64').toString('utf8');
+  const colon = packed.indexOf(':');
+  const username = textAt(place, 'username') ?? (colon < 0 ? '' : packed.slice(0, colon));
+  const password = textAt(place, 'password') ?? (colon < 0 ? '' : packed.slice(colon + 1));
+  if (bearer !== '') return { kind: 'bearer', token: bearer };
+  if (identity !== '') return { kind: 'identity', username, token: identity };
+  return username === '' ? undefined : { kind: 'password', username, password };
+}
+
+/** "https://host/v1/" -> "host"; "host/team" stays. */
+function placeOf(key: string): string {
+  if (dockerKeys.includes(key)) return 'docker.io';
+  return key.replace(/^https?:\/\//, '').replace(/\/(?:v[12]\/?)?$/, '');
+}
+
+/** The entry for the longest part of "host/repository" that has one. */
+export function findCredential(credentials: Credentials, host: string, repository: string): Credential | undefined {
+  for (let place = `${host}/${repository}`; ; place = place.slice(0, place.lastIndexOf('/'))) {
+    const found = credentials.get(place);
+    if (found !== undefined || !place.includes('/')) return found;
+  }
+}
+
+/** The text of the file with the credential in it, or without that of the registry. */
+export function renderCredentials(text: string, registry: string, credential: Credential | undefined): string {
+  const place = text === '' ? undefined : parseJson('the credentials', text);
+  const auths = place === undefined ? undefined : objectAt(place, 'auths');
+  const others = Object.entries(auths?.value ?? {}).filter(([key]) => placeOf(key) !== registry);
+  const key = registry === 'docker.io' ? 'https://index.docker.io/v1/' : registry;
+  const entries = credential === undefined ? others : [...others, [key, renderEntry(credential)] as const];
+  return `${JSON.stringify({ ...place?.value, auths: Object.fromEntries(entries) }, undefined, 2)}\n`;
+}
+
+function renderEntry(credential: Credential): object {
+  switch (credential.kind) {
+    case 'password':
+      return { auth: Buffer.from(`${credential.username}:${credential.password}`).toString('base64') };
+    case 'identity':
+      return {
+        auth: Buffer.from(`${credential.username}:`).toString('base64'),
+        identitytoken: credential.token,
+      };
+    case 'bearer':
+      return { registrytoken: credential.token };
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Has the images of a task here before it is made, pulling what is missing, and tells how far that is: as often as people can
+ * read, because each word goes through the log of the managers.
+ *
+ * Called by controller.ts. Not here: pulling (image/pull.ts), making the task (prepare.ts).
+ */
+import type { Task } from '../gen/types.js';
+import type { Clock, Timer } from '../host.js';
+import type { Engine } from './engine.js';
+import type { Gate } from './gate.js';
+import { prepareTask } from './prepare.js';
+import type { Monitored } from './runtime/conmon.js';
+
+const noteEveryMs = 2_000;
+
+export interface ObtainOptions {
+  readonly onNote: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Pulls outside of the gate: who waits for a registry must not keep others from being made. */
+export async function obtainAndPrepare(
+  { engine, creations }: { readonly engine: Engine; readonly creations: Gate },
+  task: Task,
+  options: ObtainOptions,
+): Promise<readonly Monitored[]> {
+  await obtainImages(engine, task, options);
+  return await creations.pass(options.signal, () => prepareTask(engine, task, options.signal));
+}
+
+async function obtainImages(
+  engine: Pick<Engine, 'images' | 'host'>,
+  task: Task,
+  { onNote, signal }: ObtainOptions,
+): Promise<void> {
+  using notes = openNotes(engine.host.clock, onNote);
+  for (const { image, pullPolicy: policy } of task.spec.containers) {
+    await engine.images.ensure({ taskId: task.id, image, policy, onNote: notes.say }, signal);
+  }
+}
+
+interface Notes extends Disposable {
+  readonly say: (text: string) => void;
+}
+
+/** The first at once, then the latest of each interval. */
+function openNotes(clock: Clock, tell: (text: string) => void): Notes {
+  let latest: string | undefined;
+  let timer: Timer | undefined;
+  const flush = (): void => {
+    timer = undefined;
+    if (latest === undefined) return;
+    tell(latest);
+    latest = undefined;
+    timer = clock.after(noteEveryMs, flush);
+  };
+  return {
+    say: text => {
+      latest = text;
+      if (timer === undefined) flush();
+    },
+    [Symbol.dispose]: () => timer?.cancel(),
+  };
+}
