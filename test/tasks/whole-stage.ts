@@ -119,7 +119,6 @@ async function importImage(place: WholePlace): Promise<void> {
     log: silentLog,
     unpackCommand,
     emptyFiles: ['etc/hosts', 'etc/hostname', 'etc/resolv.conf'],
-    registries: { rulesPath: '/nowhere/registries.yaml', credentialsPath: '/nowhere/auth.json', proxy: {} },
   });
   await importInto(store, fs.readFileSync(archive), { name: 'hello:1' });
 }

@@ -54,7 +54,6 @@ export async function openWhole(place: WholePlace, host: Host = linuxHost): Prom
     log,
     unpackCommand,
     emptyFiles: ['etc/hosts', 'etc/hostname', 'etc/resolv.conf'],
-    registries: { rulesPath: '/nowhere/registries.yaml', credentialsPath: '/nowhere/auth.json', proxy: {} },
   });
   const namespace = linuxHost.kernel.openNamespace(place.namespacePath);
   const network = openNetworkStack({ host, telemetry: makeTelemetry(log), ...at, namespace, upstreams: () => [] });

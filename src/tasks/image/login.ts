@@ -7,11 +7,12 @@ import { CoveyError } from '../../errors.js';
 import { parseReference } from './reference.js';
 import { openRegistry, openTransport, patienceLimits } from './registry/index.js';
 import { keepCredential, readRegistries } from './registry-files.js';
-import type { ImageStoreOptions, RegistryLogin } from './store-types.js';
+import type { StoreState } from './store-state.js';
+import type { RegistryLogin } from './store-types.js';
 
 const loginTimeoutMs = 30_000;
 
-export async function login(parts: ImageStoreOptions, request: RegistryLogin, signal: AbortSignal): Promise<void> {
+export async function login(parts: StoreState, request: RegistryLogin, signal: AbortSignal): Promise<void> {
   const registry = registryOf(request.registry);
   const credential = { kind: 'password', username: request.username, password: request.password } as const;
   if (credential.username === '' || credential.password === '')
@@ -37,7 +38,7 @@ export async function login(parts: ImageStoreOptions, request: RegistryLogin, si
   await keepCredential(parts, registry, credential);
 }
 
-export async function logout(parts: ImageStoreOptions, registry: string): Promise<boolean> {
+export async function logout(parts: StoreState, registry: string): Promise<boolean> {
   return await keepCredential(parts, registryOf(registry), undefined);
 }
 

@@ -14,10 +14,10 @@ import {
   planEndpoints,
   renderCredentials,
 } from './registry/index.js';
-import type { ImageStoreOptions } from './store-types.js';
+import type { StoreState } from './store-state.js';
 import type { PullEndpoint } from './unpack-protocol.js';
 
-type Parts = Pick<ImageStoreOptions, 'host' | 'registries'>;
+type Parts = Pick<StoreState, 'host' | 'registries'>;
 
 /** Where to ask for the image, with certificates and credentials; the registry itself is the last. */
 export async function readRegistries(

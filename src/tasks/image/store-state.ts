@@ -13,10 +13,11 @@ import { type IndexEntry, parseIndexFile, renderIndex, type StoredImage } from '
 import { countAt, objectAt, parseJson, textAt } from './json.js';
 import { parseConfig } from './oci.js';
 import { familiarName } from './reference.js';
-import type { ImageStoreOptions } from './store-types.js';
+import type { ImageStoreOptions, RegistrySettings } from './store-types.js';
 import { hexOf, type LayerRecord } from './unpack-protocol.js';
 
 export interface StoreState extends ImageStoreOptions {
+  readonly registries: RegistrySettings;
   images: ReadonlyMap<string, StoredImage>;
   /** In the index, but with parts missing or damaged: kept, not used; an import or a pull of the same image mends it. */
   broken: readonly IndexEntry[];
@@ -39,6 +40,7 @@ export interface StoreState extends ImageStoreOptions {
 export function makeState(options: ImageStoreOptions): StoreState {
   return {
     ...options,
+    registries: options.registries ?? plainRegistries(options.directory),
     images: new Map(),
     broken: [],
     layers: new Map(),
@@ -49,6 +51,14 @@ export function makeState(options: ImageStoreOptions): StoreState {
     working: 0,
     isSweepDue: false,
     isIndexLost: false,
+  };
+}
+
+function plainRegistries(directory: string): RegistrySettings {
+  return {
+    rulesPath: join(directory, 'registries.yaml'),
+    credentialsPath: join(directory, 'registry-auth.json'),
+    proxy: {},
   };
 }
 

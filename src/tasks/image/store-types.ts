@@ -32,7 +32,8 @@ export interface ImageStoreOptions {
    * otherwise the runtime makes them in each container's own layer, a copy of /etc and four files made and removed each time.
    */
   readonly emptyFiles?: readonly string[] | undefined;
-  readonly registries: RegistrySettings;
+  /** Without: every registry is asked as it is, and no credential is kept. */
+  readonly registries?: RegistrySettings | undefined;
 }
 
 /** How this node speaks to registries. The files are read at each pull: changing them needs no restart. */
