@@ -34,6 +34,8 @@ export interface Loop<Key> {
 export function openLoop<Key>(options: LoopOptions<Key>): Loop<Key> {
   const waiting = new Set<Key>();
   const running = new Set<Key>();
+  /** Touched while they were worked on: apart from those that wait, so that nobody walks past them. */
+  const again = new Set<Key>();
   const failures = new Map<Key, number>();
   const timers = new Set<Timer>();
   const idlers: (() => void)[] = [];
@@ -63,6 +65,7 @@ export function openLoop<Key>(options: LoopOptions<Key>): Loop<Key> {
       touchAfter(key, retryInMs);
     } finally {
       running.delete(key);
+      if (again.delete(key)) waiting.add(key);
       pump();
     }
   };
@@ -70,7 +73,6 @@ export function openLoop<Key>(options: LoopOptions<Key>): Loop<Key> {
     if (lifetime.signal.aborted) return;
     for (const key of waiting) {
       if (running.size >= concurrency) return;
-      if (running.has(key)) continue;
       waiting.delete(key);
       running.add(key);
       lifetime.run(options.name, signal => work(key, signal));
@@ -78,6 +80,10 @@ export function openLoop<Key>(options: LoopOptions<Key>): Loop<Key> {
     if (running.size === 0 && waiting.size === 0) for (const resolve of idlers.splice(0)) resolve();
   };
   const touch = (key: Key): void => {
+    if (running.has(key)) {
+      again.add(key);
+      return;
+    }
     waiting.add(key);
     pump();
   };

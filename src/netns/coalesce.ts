@@ -17,9 +17,13 @@ export interface CoalescerOptions {
   readonly run: () => Promise<void>;
   /** Wait of the first request after a quiet time. */
   readonly firstMs: number;
-  /** Wait between the end of a run and the next one. */
+  /** Least wait between the end of a run and the next one. */
   readonly burstMs: number;
 }
+
+/** The wait after a run is this many times what the run took (but at most `pauseMaxMs`): large tables must not fill the day. */
+const pauseFactor = 2;
+const pauseMaxMs = 250;
 
 interface Waiter {
   readonly resolve: () => void;
@@ -31,10 +35,12 @@ export function openCoalescer({ clock, run, firstMs, burstMs }: CoalescerOptions
   let timer: Timer | undefined;
   let running = false;
   let endedAtMs = Number.NEGATIVE_INFINITY;
+  let pauseMs = burstMs;
   let closed: Error | undefined;
   const start = async (): Promise<void> => {
     timer = undefined;
     running = true;
+    const startedAtMs = clock.monotonicMs();
     const served = waiters;
     waiters = [];
     try {
@@ -45,13 +51,14 @@ export function openCoalescer({ clock, run, firstMs, burstMs }: CoalescerOptions
     } finally {
       running = false;
       endedAtMs = clock.monotonicMs();
+      pauseMs = Math.max(burstMs, Math.min(pauseMaxMs, (endedAtMs - startedAtMs) * pauseFactor));
       if (waiters.length > 0) arm();
     }
   };
   const arm = (): void => {
     if (timer !== undefined || running || closed !== undefined) return;
     const quietForMs = clock.monotonicMs() - endedAtMs;
-    timer = clock.after(quietForMs >= burstMs ? firstMs : burstMs - quietForMs, () => void start());
+    timer = clock.after(quietForMs >= pauseMs ? firstMs : pauseMs - quietForMs, () => void start());
   };
   return {
     request: () =>

@@ -28,6 +28,29 @@ t.test('the first after a quiet time waits 5 ms, a burst is taken together, runs
   t.same(log, ['5', '35', '112']);
 });
 
+t.test('a run that takes long is followed by a pause in proportion, but not for ever', async t => {
+  const clock = makeFakeClock();
+  const log: number[] = [];
+  let takesMs = 30;
+  const run = async (): Promise<void> => {
+    log.push(clock.monotonicMs());
+    await clock.sleep(takesMs, new AbortController().signal);
+  };
+  const coalescer = openCoalescer({ clock, run, firstMs: 5, burstMs: 20 });
+  const ask = (): void => void coalescer.request();
+  ask();
+  await clock.advance(10);
+  ask();
+  await clock.advance(200);
+  t.same(log, [5, 95], 'it began at 5, took 30, and 60 went by');
+  takesMs = 1_000;
+  ask();
+  await clock.advance(20);
+  ask();
+  await clock.advance(3_000);
+  t.equal((log[3] ?? 0) - (log[2] ?? 0), 1_250);
+});
+
 t.test('a failed run fails those who waited for it, and no others', async t => {
   const clock = makeFakeClock();
   let turn = 0;

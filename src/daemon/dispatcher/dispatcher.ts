@@ -173,17 +173,22 @@ function untilSettled(
   });
 }
 
-/** Calls back once for all calls within coalesceMs; at once when the last time is longer ago. */
+/**
+ * Calls back once for all calls within coalesceMs, or within three times what the last call took; at once when that is longer
+ * ago.
+ */
 function makeFlush(clock: Clock, lifetime: Lifetime, call: () => void): () => void {
   let timer: Timer | undefined;
-  let lastMs = Number.NEGATIVE_INFINITY;
+  let dueMs = Number.NEGATIVE_INFINITY;
   lifetime.defer('dispatcher/flush', () => timer?.cancel());
   return () => {
     if (timer !== undefined) return;
-    timer = clock.after(Math.max(0, lastMs + coalesceMs - clock.monotonicMs()), () => {
+    timer = clock.after(Math.max(0, dueMs - clock.monotonicMs()), () => {
       timer = undefined;
-      lastMs = clock.monotonicMs();
+      const startedAtMs = clock.monotonicMs();
       call();
+      const tookMs = clock.monotonicMs() - startedAtMs;
+      dueMs = startedAtMs + Math.max(coalesceMs, tookMs * 3);
     });
   };
 }
