@@ -80,11 +80,7 @@ export function openLoop<Key>(options: LoopOptions<Key>): Loop<Key> {
     if (running.size === 0 && waiting.size === 0) for (const resolve of idlers.splice(0)) resolve();
   };
   const touch = (key: Key): void => {
-    if (running.has(key)) {
-      again.add(key);
-      return;
-    }
-    waiting.add(key);
+    (running.has(key) ? again : waiting).add(key);
     pump();
   };
   lifetime.defer(`${options.name}/timers`, () => {
