@@ -45,10 +45,11 @@ export async function openDevCluster({ name, workers, signal }) {
 }
 
 /** A spec of a service of hello:1 that ends at once on SIGTERM, as the peer's is. What it does not say has its default. */
-export function sleeperSpec(serviceName, replicas, changes = {}) {
+export function sleeperSpec(serviceName, replicas, changes = {}, userns = '') {
   const container = {
     ...defaultsOf('ContainerSpec'),
     image: 'hello:1',
+    userns,
     command: ['/bin/sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'],
   };
   return {

@@ -33,6 +33,7 @@ export async function* metrics({ peer, signal, say }) {
     if (swarm) peerOnes.push((await swarm.create(1)).createMs);
   }
   yield metric('create_1_ms', 'ms', ones, swarm && peerOnes);
+  yield* userNamespaces(cluster, signal);
 
   const creates = [];
   const removes = [];
@@ -63,6 +64,20 @@ export async function* metrics({ peer, signal, say }) {
   yield memory('rss_100_mib', daemonsOf(dataDir), swarm?.memory());
   yield metric('idle_cpu_pct', '%', await idleCpu(daemonsOf(dataDir), signal));
   await timeRemove(cluster, service);
+}
+
+/** What a user namespace costs a start: by turns, so that the machine's mood is the same for both. */
+async function* userNamespaces(cluster, signal) {
+  const taken = { host: [], auto: [] };
+  for (let round = 0; round < 5 * rounds && !signal.aborted; round += 1) {
+    for (const mode of round % 2 === 0 ? ['host', 'auto'] : ['auto', 'host']) {
+      const { ms, service } = await timeCreate(cluster, sleeperSpec(`${mode}${round}`, 1, {}, mode), 1);
+      if (round > 0) taken[mode].push(ms);
+      await timeRemove(cluster, service);
+    }
+  }
+  yield metric('create_1_userns_host_ms', 'ms', taken.host);
+  yield metric('create_1_userns_auto_ms', 'ms', taken.auto);
 }
 
 function timesOf(run) {

@@ -40,11 +40,20 @@ const lookMs = 1;
 export const linuxUserNamespaces: Pick<Kernel, 'openUserNamespace' | 'bindMapped'> = {
   openUserNamespace: async ({ firstId, count }) => {
     // It waits for its input to end, so that it goes with us whatever happens.
-    const child = spawn('unshare', ['--user', '--', 'cat'], { stdio: ['pipe', 'ignore', 'ignore'], env: systemEnv });
+    const child = spawn('unshare', ['--user', '--', 'cat'], { stdio: ['pipe', 'ignore', 'pipe'], env: systemEnv });
+    let words = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      words = `${words}${chunk.toString('utf8')}`.slice(0, 500);
+    });
     const failed = new Promise<never>((_resolve, reject) => {
       child.once('error', cause => reject(new CoveyError('not-found', 'Cannot start unshare', { cause })));
-      child.once('exit', code =>
-        reject(new CoveyError('no-user-namespace', `Cannot make a user namespace: unshare ended with code ${code}`)),
+      child.once('close', code =>
+        reject(
+          new CoveyError(
+            'no-user-namespace',
+            `Cannot make a user namespace: ${words.trim() || `unshare ended with ${code}`}`,
+          ),
+        ),
       );
     });
     failed.catch(() => undefined); // raced below; ending it is an exit as well

@@ -48,6 +48,9 @@ export function openUserNamespaces(options: Options): UserNamespaces {
   let tried: Promise<string | undefined> | undefined;
   const show = async (source: string): Promise<string> => {
     descriptor ??= host.kernel.openUserNamespace(range);
+    descriptor.catch(() => {
+      descriptor = undefined; // asked for again, tried again
+    });
     return await makeView(host, { source, target: viewOf(folder, source), namespaceFd: await descriptor });
   };
   const map: OwnerMap = {
