@@ -242,6 +242,11 @@ export interface SeccompRule {
   }[];
 }
 
+export interface AttachInput extends Disposable {
+  /** False: not now, its reader is slow. Throws when the monitor is gone. */
+  readonly write: (data: Uint8Array) => boolean;
+}
+
 /**
  * System calls that Node does not offer. Each acts at once on the calling thread and never leaves it in another namespace.
  * Errors are CoveyError with the name of the call, the object and the errno.
@@ -309,6 +314,11 @@ export interface Kernel {
   readonly resizeTerminalAt: (slavePath: string, size: { readonly rows: number; readonly columns: number }) => void;
   /** Bytes of our end. Ends when the last holder of the other end is gone; takes over the descriptor. */
   readonly openTerminalStream: (masterFd: number) => NodeJS.ReadWriteStream & { destroy(): void };
+  /**
+   * Our end of a monitor's attach socket (SOCK_SEQPACKET), for input only: its output is refused from the start, so that the
+   * monitor never waits for us.
+   */
+  readonly openAttachInput: (path: string) => AttachInput;
   /** A seccomp filter as the kernel takes it, by libseccomp; undefined when the library is not there. */
   readonly compileSeccomp: (profile: SeccompProfile) => Uint8Array | undefined;
   readonly closeFd: (fd: number) => void;

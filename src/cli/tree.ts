@@ -3,6 +3,7 @@
  *
  * Not here: what they do (commands/).
  */
+import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
 import { execCommands } from './commands/exec.js';
 import { generalCommands } from './commands/general.js';
@@ -21,6 +22,7 @@ import type { CommandDefinition } from './definition.js';
 export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
   ...execCommands,
+  ...attachCommands,
   ...generalCommands(() => commandTree),
   ...tokenCommands,
   ...nodeCommands,

@@ -17,7 +17,7 @@ export interface ControlParts extends Parts {
   /** Made by daemon/ca. */
   readonly tokens: Pick<ControlHandlers, 'createJoinToken' | 'listJoinTokens' | 'removeJoinToken'>;
   /** Made by daemon/bulk. */
-  readonly bulk: Pick<ControlHandlers, 'exec' | 'logs' | 'runTaskVerb'>;
+  readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'runTaskVerb'>;
 }
 
 export function makeControl(parts: ControlParts): ControlHandlers {
@@ -32,6 +32,8 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     removeJoinToken: tokens.removeJoinToken,
     watch: (request, { signal }) => watchStore(parts.store, request, { signal }),
     exec: bulk.exec,
+    attach: bulk.attach,
+    copy: bulk.copy,
     logs: bulk.logs,
     runTaskVerb: bulk.runTaskVerb,
     restartTasks: restartTasksOf(parts),

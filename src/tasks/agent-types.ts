@@ -3,7 +3,16 @@
  *
  * Not here: how a task is carried out (controller.ts, task.ts), the stream to the managers (daemon/session).
  */
-import type { Assignments, BulkFrame, ExecStart, LogsStart, TaskAnswer, TaskReport, VerbStart } from '../gen/types.js';
+import type {
+  Assignments,
+  AttachStart,
+  BulkFrame,
+  ExecStart,
+  LogsStart,
+  TaskAnswer,
+  TaskReport,
+  VerbStart,
+} from '../gen/types.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
 import type { Logger } from '../telemetry.js';
@@ -58,6 +67,7 @@ export interface Agent {
   onReport(listener: (reports: readonly TaskReport[]) => void): Disposable;
   exec(frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   logs(start: LogsStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
+  attach(frames: AsyncIterable<BulkFrame>, start: AttachStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   /** Answers when it is so. */
   verb(start: VerbStart, signal: AbortSignal): Promise<TaskAnswer>;
   /** Removes what bears our prefix and belongs to no task; returns what it removed, a line each. */

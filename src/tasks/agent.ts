@@ -4,13 +4,14 @@
  * Not here: the session with the managers (daemon/session), choosing the runtime (runtime/probe.ts).
  */
 import { CoveyError } from '../errors.js';
-import type { BulkFrame, ExecStart, LogsStart } from '../gen/types.js';
+import type { AttachStart, BulkFrame, ExecStart, LogsStart } from '../gen/types.js';
 import type { TaskId } from '../ids.js';
 import { deadline } from '../lifetime.js';
 import type { Agent, AgentOptions } from './agent-types.js';
+import { attachTo } from './attach.js';
 import type { TaskController } from './controller.js';
 import { type Engine, openEngine } from './engine.js';
-import { execInside } from './exec.js';
+import { execInside } from './exec-call.js';
 import { getContainer } from './find-container.js';
 import { logLimitsOf } from './log-rotation.js';
 import { readLogs } from './logs.js';
@@ -29,6 +30,7 @@ export function openAgent(options: AgentOptions): Agent {
     onReport: worker.onReport,
     exec: (frames, start, signal) => exec(engine, worker, { frames, start, signal }),
     logs: (start, signal) => logs(engine, worker, { start, signal }),
+    attach: (frames, start, signal) => attach(engine, worker, { frames, start, signal }),
     verb: (start, signal) =>
       runVerb(engine, {
         controller: getTask(worker, start.taskId),
@@ -68,6 +70,50 @@ async function* exec(engine: Engine, worker: Worker, request: ExecRequest): Asyn
   yield* execInside(engine, place, request);
 }
 
+interface News extends AsyncDisposable {
+  readonly grown: (signal: AbortSignal) => Promise<void>;
+}
+
+/** Something happened in the folder of the task, or was reported. */
+function openNews(engine: Engine, worker: Worker, asked: { readonly taskId: TaskId; readonly follow: boolean }): News {
+  let wake: (() => void) | undefined;
+  let changed = false;
+  const notice = (): void => {
+    changed = true;
+    wake?.();
+  };
+  const watch = asked.follow ? engine.host.files.watch(engine.paths.task(asked.taskId), notice) : undefined;
+  const reports = worker.onReport(notice);
+  return {
+    grown: async signal => {
+      if (!changed) {
+        await new Promise<void>(resolve => {
+          wake = resolve;
+          signal.addEventListener('abort', notice, { once: true });
+          if (signal.aborted) resolve();
+        });
+        signal.removeEventListener('abort', notice);
+      }
+      changed = false;
+    },
+    [Symbol.asyncDispose]: async () => {
+      reports[Symbol.dispose]();
+      await watch?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function* attach(
+  engine: Engine,
+  worker: Worker,
+  request: { readonly frames: AsyncIterable<BulkFrame>; readonly start: AttachStart; readonly signal: AbortSignal },
+): AsyncIterable<BulkFrame> {
+  const { taskId } = request.start;
+  const controller = getTask(worker, taskId);
+  await using news = openNews(engine, worker, { taskId, follow: true });
+  yield* attachTo(engine, { ...request, controller, grown: news.grown });
+}
+
 /** Timers hold no more; a follower without an end is begun anew by nobody after so many days. */
 const longestMs = 2 ** 31 - 1;
 
@@ -79,26 +125,7 @@ async function* logs(
   const { start, signal } = request;
   const { task } = getTask(worker, start.taskId);
   const index = getContainer(task, start.container);
-  const folder = engine.paths.task(start.taskId);
-  let wake: (() => void) | undefined;
-  let changed = false;
-  const notice = (): void => {
-    changed = true;
-    wake?.();
-  };
-  await using _watch = start.follow ? engine.host.files.watch(folder, notice) : undefined;
-  using _reports = worker.onReport(notice);
-  const grown = async (until: AbortSignal): Promise<void> => {
-    if (!changed) {
-      await new Promise<void>(resolve => {
-        wake = resolve;
-        until.addEventListener('abort', notice, { once: true });
-        if (until.aborted) resolve();
-      });
-      until.removeEventListener('abort', notice);
-    }
-    changed = false;
-  };
+  await using news = openNews(engine, worker, { taskId: start.taskId, follow: start.follow });
   using limit = deadline(engine.host.clock, {
     ms: start.untilMs === 0 ? longestMs : Math.min(longestMs, Math.max(0, start.untilMs - engine.host.clock.wallMs())),
     parent: signal,
@@ -112,7 +139,7 @@ async function* logs(
     untilMs: start.untilMs,
     follow: start.follow,
     isEnded: () => worker.find(start.taskId)?.ended ?? true,
-    grown,
+    grown: news.grown,
     signal: start.follow ? limit.signal : signal,
   });
   yield { body: { kind: 'end' } };

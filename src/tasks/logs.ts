@@ -70,6 +70,8 @@ export interface LogRead {
   readonly follow: boolean;
   /** Bytes as they were written, instead of whole lines. */
   readonly pieces?: boolean;
+  /** From here on nothing that is written is missed. May be called twice. */
+  readonly opened?: () => void;
   /** No more will be written: a follower ends when it has read all. */
   readonly isEnded: () => boolean;
   /** Resolves when the log may have grown, or the task ended, or the signal is over. */
@@ -82,9 +84,10 @@ type LogFiles = Pick<Files, 'openReader' | 'findStat'>;
 export async function* readLogs(files: LogFiles, read: LogRead): AsyncIterable<BulkFrame> {
   const join = read.pieces === true ? frameOf : makeLineJoiner();
   const span = { sinceMs: read.sinceMs, untilMs: read.untilMs, join };
-  const chain = await openChain(files, read);
+  const { chain, isNew } = await openChain(files, read);
   try {
-    const start = read.tail < 0 ? { at: 0, offset: 0 } : await findTail(chain, read.tail);
+    const start = read.tail < 0 || isNew ? { at: 0, offset: 0 } : await findTail(chain, read.tail);
+    read.opened?.();
     let position = start.offset;
     for (const [at, source] of chain.slice(0, -1).entries()) {
       if (at < start.at) continue;
@@ -136,14 +139,24 @@ async function* readOn(files: LogFiles, read: ReadOn): AsyncGenerator<BulkFrame>
   }
 }
 
-/** The newest last. When the log is rotated while they are opened they are opened again. */
-async function openChain(files: LogFiles, read: LogRead): Promise<FileReader[]> {
+interface Chain {
+  /** The newest last. */
+  readonly chain: FileReader[];
+  /** There was no log yet: nothing in it is from before. */
+  readonly isNew: boolean;
+}
+
+/** When the log is rotated while they are opened they are opened again. */
+async function openChain(files: LogFiles, read: LogRead): Promise<Chain> {
   for (;;) {
     const before = await rotatedInodes(files, read);
     const old = await openRotated(files, read);
-    const newest = await openWhenThere(files, read, old.length > 0);
+    const present = await files.openReader(read.path);
+    const isNew = present === undefined && old.length === 0;
+    if (isNew) read.opened?.();
+    const newest = isNew ? await openWhenThere(files, read) : present;
     const chain = newest === undefined ? old : [...old, newest];
-    if ((await rotatedInodes(files, read)) === before) return chain;
+    if ((await rotatedInodes(files, read)) === before) return { chain, isNew };
     for (const source of chain) await source[Symbol.asyncDispose]();
   }
 }
@@ -167,10 +180,10 @@ async function openRotated(files: LogFiles, read: LogRead): Promise<FileReader[]
 }
 
 /** The log itself: made by the monitor with its first words, and anew after a rotation. */
-async function openWhenThere(files: LogFiles, read: LogRead, hasOld: boolean): Promise<FileReader | undefined> {
+async function openWhenThere(files: LogFiles, read: LogRead): Promise<FileReader | undefined> {
   for (;;) {
     const reader = await files.openReader(read.path);
-    if (reader !== undefined || hasOld || !read.follow || read.isEnded() || read.signal.aborted) return reader;
+    if (reader !== undefined || !read.follow || read.isEnded() || read.signal.aborted) return reader;
     await read.grown(read.signal);
   }
 }

@@ -9,6 +9,7 @@ const visible = commandTree.filter(one => one.hidden !== true);
 
 t.test('the commands are those of the design', async t => {
   t.same(visible.map(one => one.path.join(' ')).sort(), [
+    'attach',
     'completion',
     'doctor',
     'exec',

@@ -142,6 +142,8 @@ export async function openPlane(
     tokens: { createJoinToken: refused, listJoinTokens: refused, removeJoinToken: refused },
     bulk: {
       exec: () => emptyStream(),
+      attach: () => emptyStream(),
+      copy: () => emptyStream(),
       runTaskVerb: () => Promise.reject(new Error('no relay')),
       logs: () => emptyStream(),
     },

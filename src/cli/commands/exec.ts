@@ -8,14 +8,15 @@
  */
 
 import type { Console } from '../../console.js';
-import { CoveyError, codeOf, fromProblem } from '../../errors.js';
-import type { BulkFrame, ExecStart, TerminalSize } from '../../gen/types.js';
-import type { Duplex } from '../../grpc.js';
+import { CoveyError, codeOf } from '../../errors.js';
+import type { ExecStart } from '../../gen/types.js';
 import { isCancellation } from '../../lifetime.js';
 import type { CliContext } from '../context.js';
 import type { CommandDefinition, Invocation } from '../definition.js';
+import { detachKeysDefault, parseDetachKeys } from '../detach-keys.js';
 import type { Flags } from '../flags.js';
 import { exitCodeOf, exitCodes, renderError } from '../output/errors.js';
+import { joinStreams, sizeOf } from '../terminal-call.js';
 import { getTasks } from './task.js';
 
 export const execCommands: readonly CommandDefinition[] = [
@@ -30,22 +31,24 @@ export const execCommands: readonly CommandDefinition[] = [
     options: [
       { flags: '-i, --interactive', says: 'Give it standard input' },
       { flags: '-t, --tty', says: 'Give it a terminal' },
+      { flags: '-d, --detach', says: 'Leave it to itself once it runs' },
+      { flags: '--detach-keys <keys>', says: 'Keys that leave it running (default ctrl-p,ctrl-q)' },
       { flags: '-e, --env <name=value>', says: 'Environment variable', many: true },
       { flags: '-u, --user <user>', says: 'User, and if wanted group: UID[:GID] or names' },
       { flags: '-w, --workdir <dir>', says: 'Working directory' },
       { flags: '--container <name>', says: 'Container of the task (default: the main one)' },
     ],
     passThrough: true,
+    about:
+      'The program ends when this command does, however that happens; the detach keys and -d leave it running. A program that was left by its keys ends with the daemon of its node, one that was started with -d only with its container.',
     examples: [
       { says: 'a shell', line: 'covey exec -it web.1 sh' },
       { says: 'one program, with its exit code', line: 'covey exec web.1 cat /etc/hosts' },
+      { says: 'in the background', line: 'covey exec -d web.1 /backup.sh' },
     ],
     run: runExec,
   },
 ];
-
-/** At most so many bytes in a frame. */
-const frameBytes = 32 * 1024;
 
 async function runExec(invocation: Invocation, context: CliContext): Promise<number> {
   try {
@@ -75,8 +78,9 @@ export function execExitCode(error: unknown): number {
 async function exec({ args, flags }: Invocation, context: CliContext): Promise<number> {
   const { console } = context;
   const [taskText = '', ...command] = args;
-  const tty = flags.isOn('tty');
-  const stdin = flags.isOn('interactive');
+  const tty = flags.isOn('tty') && !flags.isOn('detach');
+  const detach = flags.isOn('detach');
+  const stdin = flags.isOn('interactive') && !detach;
   if (tty && stdin && !console.stdin.isTerminal) {
     throw new CoveyError('bad-argument', 'Cannot give the program a terminal: standard input is none', {
       hint: 'leave -t out',
@@ -94,28 +98,30 @@ async function exec({ args, flags }: Invocation, context: CliContext): Promise<n
     tty,
     stdin,
     size: tty ? sizeOf(console) : undefined,
-    detach: false,
+    detach,
   };
   const { control } = await context.connect();
   const ended = new AbortController();
   const call = control.exec({ signal: AbortSignal.any([context.signal, ended.signal]) });
-  const raw = tty && stdin;
-  if (raw) console.stdin.setRaw(true);
   try {
-    await call.send({ body: { kind: 'exec', ...start } });
-    using _resize = tty
-      ? console.stdout.onResize(() => void sendQuietly(call, { kind: 'resize', ...sizeOf(console) }))
-      : noResize();
-    if (stdin) void sendInput(call, console).catch(() => undefined); // the call itself tells why it ended
-    return await receive(call, console);
+    const end = await joinStreams({
+      call,
+      start: { body: { kind: 'exec', ...start } },
+      console,
+      stdin,
+      tty,
+      detachKeys: parseDetachKeys(flags.text('detach-keys') ?? detachKeysDefault),
+      note: context.note,
+    });
+    if (end.kind === 'detached') return exitCodes.done;
+    if (end.problem === undefined) return end.exitCode ?? exitCodes.execFailed;
+    // A program that was not found or cannot be executed has a code already (127, 126).
+    if (end.exitCode === undefined) throw end.problem;
+    await tell(end.problem, console);
+    return end.exitCode;
   } finally {
-    if (raw) console.stdin.setRaw(false);
     ended.abort(new CoveyError('cancelled', 'Cannot go on: the program has ended'));
   }
-}
-
-function noResize(): Disposable {
-  return { [Symbol.dispose]: () => undefined };
 }
 
 function execEnv(flags: Flags, console: Console): readonly string[] {
@@ -126,46 +132,4 @@ function execEnv(flags: Flags, console: Console): readonly string[] {
   const term = console.env['TERM'];
   const wantsTerm = flags.isOn('tty') && term !== undefined && !given.some(text => text.startsWith('TERM='));
   return wantsTerm ? [`TERM=${term}`, ...given] : given;
-}
-
-function sizeOf(console: Console): TerminalSize {
-  const { rows, columns } = console.stdout.size();
-  return { rows, columns };
-}
-
-type ExecCall = Duplex<BulkFrame, BulkFrame>;
-
-async function sendQuietly(call: ExecCall, body: BulkFrame['body']): Promise<void> {
-  try {
-    await call.send({ body });
-  } catch {
-    // The call has ended; whoever reads its answers is told why.
-  }
-}
-
-async function sendInput(call: ExecCall, console: Console): Promise<void> {
-  for await (const chunk of console.stdin.read()) {
-    for (let at = 0; at < chunk.length; at += frameBytes) {
-      await call.send({
-        body: { kind: 'data', stream: 'stdin', data: chunk.subarray(at, at + frameBytes), eof: false, atMs: 0 },
-      });
-    }
-  }
-  // The end of the input is a frame: ending the call would end the program.
-  await call.send({ body: { kind: 'data', stream: 'stdin', data: new Uint8Array(0), eof: true, atMs: 0 } });
-}
-
-async function receive(call: ExecCall, console: Console): Promise<number> {
-  for await (const { body } of call) {
-    if (body.kind === 'data' && body.data.length > 0) {
-      await (body.stream === 'stderr' ? console.stderr : console.stdout).write(body.data);
-    } else if (body.kind === 'end') {
-      if (body.problem === undefined) return body.exitCode ?? exitCodes.execFailed;
-      // A program that was not found or cannot be executed has a code already (127, 126).
-      if (body.exitCode === undefined) throw fromProblem(body.problem);
-      await tell(fromProblem(body.problem), console);
-      return body.exitCode;
-    }
-  }
-  throw new CoveyError('exec-failed', 'Cannot tell how the program ended: the stream ended before it');
 }

@@ -99,6 +99,7 @@ function refuseStale(asked: number, known: number): void {
 export async function* carryOut(agent: BulkAgent, first: BulkFrame, run: BulkRun): AsyncGenerator<BulkFrame> {
   const { body } = first;
   if (body.kind === 'exec') yield* agent.exec(run.input, body, run.signal);
+  else if (body.kind === 'attach') yield* agent.attach(run.input, body, run.signal);
   else if (body.kind === 'logs') yield* agent.logs(body, run.signal);
   else if (body.kind === 'verb') {
     refuseStale(body.term, run.term);

@@ -74,22 +74,9 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
     }
   };
   return {
-    exec: async function* (frames, context) {
-      const input = frames[Symbol.asyncIterator]();
-      const first = await input.next();
-      if (first.done === true || first.value.body.kind !== 'exec') {
-        throw new CoveyError('bad-argument', 'Cannot run anything: the first frame has to say what');
-      }
-      const task = taskFor(options.store.view(), 'exec', first.value.body.taskId);
-      const down = openChannel<BulkFrame>(framesMax);
-      // Not waited for: it ends with the caller's stream, or with the next frame after `down` has ended.
-      void pump(input, down);
-      try {
-        yield* counted(task, { body: { ...first.value.body, taskId: task.id } }, { down, signal: context.signal });
-      } finally {
-        down.close();
-      }
-    },
+    exec: streamOf(options, counted, 'exec'),
+    attach: streamOf(options, counted, 'attach'),
+    copy: streamOf(options, counted, 'copy'),
     runTaskVerb: (request, context) => runTaskVerb({ ...options, open: counted }, request, context.signal),
     logs: (request, context) => mergeLogs({ ...options, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
@@ -110,6 +97,27 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
       yield* ticket.down;
       await abortable(ticket.finished, context.signal);
     },
+  };
+}
+
+/** A stream that the caller begins by saying what for. */
+function streamOf(options: RelayOptions, open: OpenTaskStream, kind: 'exec' | 'attach' | 'copy'): BulkRelay['exec'] {
+  return async function* (frames, context) {
+    const input = frames[Symbol.asyncIterator]();
+    const first = await input.next();
+    const body = first.done === true ? undefined : first.value.body;
+    if (body?.kind !== kind) {
+      throw new CoveyError('bad-argument', `Cannot begin: the first frame has to be of kind "${kind}"`);
+    }
+    const task = taskFor(options.store.view(), kind, body.taskId);
+    const down = openChannel<BulkFrame>(framesMax);
+    // Not waited for: it ends with the caller's stream, or with the next frame after `down` has ended.
+    void pump(input, down);
+    try {
+      yield* open(task, { body: { ...body, taskId: task.id } }, { down, signal: context.signal });
+    } finally {
+      down.close();
+    }
   };
 }
 

@@ -27,6 +27,8 @@ export interface Dispatcher {
 /** Exec, Logs and verbs of Control, and Bulk of Dispatcher. */
 export interface BulkRelay {
   readonly exec: Handlers<Services['Control']>['exec'];
+  readonly attach: Handlers<Services['Control']>['attach'];
+  readonly copy: Handlers<Services['Control']>['copy'];
   readonly logs: Handlers<Services['Control']>['logs'];
   readonly runTaskVerb: Handlers<Services['Control']>['runTaskVerb'];
   readonly bulk: Handlers<Services['Dispatcher']>['bulk'];

@@ -73,6 +73,8 @@ export const roleTable: RoleTable = {
     watch: local,
     exec: local,
     logs: local,
+    attach: local,
+    copy: local,
     runTaskVerb: local,
     restartTasks: local,
   },

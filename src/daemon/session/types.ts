@@ -6,6 +6,7 @@
 import type {
   AgentMessage,
   Assignments,
+  AttachStart,
   BulkFrame,
   ExecStart,
   LogsStart,
@@ -31,6 +32,11 @@ export interface SessionAgent {
 export interface BulkAgent {
   readonly exec: (frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+  readonly attach: (
+    frames: AsyncIterable<BulkFrame>,
+    start: AttachStart,
+    signal: AbortSignal,
+  ) => AsyncIterable<BulkFrame>;
   readonly verb: (start: VerbStart, signal: AbortSignal) => Promise<TaskAnswer>;
 }
 

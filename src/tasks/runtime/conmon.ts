@@ -174,3 +174,12 @@ export function findExit(
 export function reopenLog(files: Pick<Files, 'writePipe'>, bundle: string): boolean {
   return files.writePipe(`${bundle}/ctl`, '2 0 0\n');
 }
+
+/** Sets the size of the container's terminal. */
+export function resizeMonitored(
+  files: Pick<Files, 'writePipe'>,
+  bundle: string,
+  size: { readonly rows: number; readonly columns: number },
+): boolean {
+  return files.writePipe(`${bundle}/ctl`, `1 ${size.rows} ${size.columns}\n`);
+}

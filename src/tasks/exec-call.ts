@@ -1,0 +1,253 @@
+/**
+ * `exec` as people ask for it: streams or a terminal of a program run inside a container, over frames.
+ *
+ * A caller that goes away ends the program, unless it says that it goes (detach): then the program runs on, and what it says is
+ * lost; it ends with the daemon. A program that nobody ever listens to (exec -d) is left to the runtime and ends with the
+ * container alone.
+ *
+ * With a terminal the runtime copies between ours and the one it makes in the container; a new size is set on the inner one,
+ * because crun does not pass it on.
+ *
+ * Not here: planning, starting and killing such programs (exec.ts), the container's own streams (attach.ts).
+ */
+import { type Channel, openChannel } from '../channel.js';
+import { CoveyError, toProblem } from '../errors.js';
+import type { BulkFrame, ExecStart } from '../gen/types.js';
+import type { SpawnedProcess } from '../host.js';
+import type { Engine } from './engine.js';
+import { type ExecPlace, findExecPid, killExec, planExec, spawnExec } from './exec.js';
+import { runtimeError } from './runtime/crun.js';
+import { renderConfig } from './runtime/oci.js';
+
+const framesMax = 64;
+
+export interface ExecCall {
+  readonly start: ExecStart;
+  readonly frames: AsyncIterable<BulkFrame>;
+  readonly signal: AbortSignal;
+}
+
+/** Output as it comes, slowed down to the reader's speed; the last frame is the end with the exit code. */
+export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCall): AsyncIterable<BulkFrame> {
+  if (call.start.detach) {
+    yield await execDetached(engine, place, call);
+    return;
+  }
+  const mark = Buffer.from(engine.host.random.bytes(6)).toString('hex');
+  const processFile = `${place.bundle}/exec-${mark}.json`;
+  const pidFile = `${processFile}.pid`;
+  const output = openChannel<BulkFrame>(framesMax);
+  try {
+    const planned = await planExec(engine, place, call.start);
+    engine.host.files.writeSync(processFile, renderConfig(planned), { mode: 0o600 });
+    const opened = await openExec(engine, place, { call, processFile, pidFile });
+    const running = { child: opened.child, pidFile };
+    const onAbort = (): void => killExec(engine, place, running);
+    call.signal.addEventListener('abort', onAbort, { once: true });
+    let detached = false;
+    const onDetach = (): void => {
+      detached = true;
+      void pushSlowly(output, { body: { kind: 'end' } }).then(() => output.close());
+    };
+    const input = { ...opened, pidFile, onDetach };
+    void pumpInput(engine, call.frames, input).catch(() => onAbort()); // the asker is gone: so is the need
+    const finished = finish(engine, opened, { output, pidFile });
+    const destroy = (): void => {
+      for (const pipe of opened.streams) pipe.stream.destroy();
+    };
+    try {
+      yield* output;
+    } finally {
+      call.signal.removeEventListener('abort', onAbort);
+      if (detached) void finished.then(destroy);
+      else {
+        if (!output.ended() || output.length() > 0 || call.signal.aborted) onAbort();
+        destroy();
+      }
+    }
+  } finally {
+    engine.host.files.removeFileSync(processFile);
+    engine.host.files.removeFileSync(pidFile);
+  }
+}
+
+/** Answered once it runs; from then on nobody knows of it. */
+async function execDetached(engine: Engine, place: ExecPlace, { start }: ExecCall): Promise<BulkFrame> {
+  const mark = Buffer.from(engine.host.random.bytes(6)).toString('hex');
+  const processFile = `${place.bundle}/exec-${mark}.json`;
+  const logFile = `${processFile}.log`;
+  try {
+    engine.host.files.writeSync(processFile, renderConfig(await planExec(engine, place, { ...start, tty: false })), {
+      mode: 0o600,
+    });
+    const spawn = { processFile, pidFile: `${processFile}.pid`, stdio: ['ignore', 'ignore', 'ignore'] as const };
+    const { exited } = await spawnExec(engine, place, { ...spawn, detached: true, logFile });
+    const { exitCode } = await exited;
+    if (exitCode === 0) return { body: { kind: 'end', exitCode: 0 } };
+    const words = runtimeError(engine.host.files.findTextSync(logFile) ?? '', 'start').message;
+    const problem = toProblem(new CoveyError('exec-failed', `Cannot start the program: ${words}`));
+    return { body: { kind: 'end', exitCode: codeOfStart(words), problem } };
+  } finally {
+    for (const file of [processFile, `${processFile}.pid`, logFile]) engine.host.files.removeFileSync(file);
+  }
+}
+
+type Stream = NodeJS.ReadWriteStream & { destroy(): void };
+
+interface OpenedExec {
+  readonly child: SpawnedProcess;
+  readonly streams: readonly { readonly name: 'stdout' | 'stderr'; readonly stream: Stream }[];
+  readonly input: Stream | undefined;
+  readonly tty: boolean;
+  /** Outer terminal, to size. */
+  readonly masterFd: number | undefined;
+}
+
+interface ExecFiles {
+  readonly call: ExecCall;
+  readonly processFile: string;
+  readonly pidFile: string;
+}
+
+async function openExec(engine: Engine, place: ExecPlace, files: ExecFiles): Promise<OpenedExec> {
+  const { start } = files.call;
+  if (start.tty) return openTerminalExec(engine, place, files);
+  const child = await spawnExec(engine, place, {
+    ...files,
+    stdio: [start.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+  });
+  const [stdin, stdout, stderr] = [0, 1, 2].map(fd => child.pipes.get(fd));
+  return {
+    child,
+    streams: [
+      { name: 'stdout', stream: stdout! },
+      { name: 'stderr', stream: stderr! },
+    ],
+    input: stdin,
+    tty: false,
+    masterFd: undefined,
+  };
+}
+
+async function openTerminalExec(engine: Engine, place: ExecPlace, files: ExecFiles): Promise<OpenedExec> {
+  const { kernel } = engine.host;
+  const size = files.call.start.size ?? { rows: 24, columns: 80 };
+  const terminal = kernel.openTerminal(size);
+  const child = await spawnExec(engine, place, {
+    ...files,
+    stdio: [terminal.slaveFd, terminal.slaveFd, terminal.slaveFd],
+    detached: true,
+  }).finally(() => kernel.closeFd(terminal.slaveFd));
+  const stream = kernel.openTerminalStream(terminal.masterFd);
+  return {
+    child,
+    streams: [{ name: 'stdout', stream }],
+    input: stream,
+    tty: true,
+    masterFd: terminal.masterFd,
+  };
+}
+
+async function pumpInput(
+  engine: Engine,
+  frames: AsyncIterable<BulkFrame>,
+  exec: OpenedExec & { readonly pidFile: string; readonly onDetach: () => void },
+): Promise<void> {
+  exec.input?.on('error', () => undefined); // a program that closed its input is free to
+  for await (const { body } of frames) {
+    if (body.kind === 'detach') return exec.onDetach();
+    if (body.kind === 'resize' && exec.tty) resizeInside(engine, exec, body);
+    if (body.kind !== 'data' || body.stream !== 'stdin' || exec.input === undefined) continue;
+    if (body.data.length > 0 && !exec.input.write(body.data)) await drained(exec.input);
+    if (body.eof) {
+      if (exec.tty) exec.input.write('\u0004');
+      else exec.input.end();
+    }
+  }
+}
+
+function drained(stream: Stream): Promise<void> {
+  return new Promise(resolve => {
+    stream.once('drain', resolve);
+    stream.once('close', resolve);
+  });
+}
+
+function resizeInside(
+  engine: Engine,
+  exec: { readonly pidFile: string; readonly masterFd: number | undefined },
+  size: { readonly rows: number; readonly columns: number },
+): void {
+  const pid = findExecPid(engine, exec.pidFile);
+  try {
+    if (exec.masterFd !== undefined) engine.host.kernel.resizeTerminal(exec.masterFd, size);
+    if (pid !== undefined) engine.host.kernel.resizeTerminalAt(`/proc/${pid}/fd/0`, size);
+  } catch (error) {
+    engine.log.debug('cannot size the terminal of an exec', { error }); // it ended meanwhile, or closed its input
+  }
+}
+
+interface ExecEnd {
+  readonly output: Channel<BulkFrame>;
+  readonly pidFile: string;
+}
+
+/** Copies all streams to their end, then tells the exit code. */
+async function finish(engine: Engine, exec: OpenedExec, { output, pidFile }: ExecEnd): Promise<void> {
+  const heard: string[] = [];
+  const copies = exec.streams.map(({ name, stream }) => copyOut(stream, { name, output, heard }));
+  const { exitCode, signalName } = await exec.child.exited;
+  const started = findExecPid(engine, pidFile) !== undefined;
+  // A descendant in the background may hold the pipes for ever: what the program itself said is in them by now.
+  await Promise.race([Promise.all(copies), drainTime(engine)]);
+  const words = heard.join('').trim();
+  const problem =
+    started || exitCode === 0
+      ? undefined
+      : toProblem(
+          new CoveyError('exec-failed', `Cannot start the program: ${words || signalName || 'no reason given'}`),
+        );
+  await pushSlowly(output, {
+    body: { kind: 'end', exitCode: problem === undefined ? exitCode : codeOfStart(words), problem },
+  });
+  output.close();
+}
+
+const drainTimeMs = 500;
+
+function drainTime(engine: Engine): Promise<void> {
+  return new Promise(resolve => {
+    engine.host.clock.after(drainTimeMs, resolve);
+  });
+}
+
+/** As shells and Docker have it: 127 not found, 126 found but not to be run. */
+function codeOfStart(words: string): number {
+  return /not found|no such file/i.test(words) ? 127 : 126;
+}
+
+interface Copy {
+  readonly name: 'stdout' | 'stderr';
+  readonly output: Channel<BulkFrame>;
+  /** The first of what was said: the reason, when the program could not be started. */
+  readonly heard: string[];
+}
+
+function copyOut(stream: Stream, { name, output, heard }: Copy): Promise<void> {
+  return new Promise(resolve => {
+    stream.on('data', (data: Buffer) => {
+      if (heard.length < 4) heard.push(data.toString('utf8', 0, 1_024));
+      const frame: BulkFrame = { body: { kind: 'data', stream: name, data, eof: false, atMs: 0 } };
+      if (output.push(frame)) return;
+      stream.pause();
+      void pushSlowly(output, frame).then(() => stream.resume());
+    });
+    stream.on('end', resolve);
+    stream.on('close', resolve);
+    stream.on('error', () => resolve());
+  });
+}
+
+async function pushSlowly(output: Channel<BulkFrame>, frame: BulkFrame): Promise<void> {
+  while (!output.push(frame) && !output.ended()) await output.room();
+}
