@@ -164,6 +164,11 @@ export const errorCodes = {
   'mount-failed': 'The kernel refused a mount. The message has the errno and the paths.',
   'container-exit': 'The main process ended by itself. The exit code is in the message; 128+n means signal n.',
   'out-of-memory': 'The kernel killed the main process because the task was at its memory limit.',
+  'limit-unsupported':
+    'The task asks for a limit that the kernel of its node cannot enforce: a controller that is not there, swap that is not counted, a device that the node does not have. It is refused rather than run without the limit.',
+  'limit-refused': 'The kernel did not take the value of a limit. The message has the value and the reason.',
+  'limit-below-use':
+    'The limit of memory of a running task can only be lowered to what the task can do with: below that the kernel would kill it. It is tried again every few seconds, and the task runs on within its old limit until then.',
   unhealthy: 'The health check failed as often in a row as it may.',
   'hook-failed':
     'A post-start hook of the container failed or took too long, so the task was ended. The message has its exit code and its last words. A pre-stop hook that fails is only logged.',

@@ -112,10 +112,11 @@ export function progressOf(input: ProgressInput): ServiceProgress {
   // A paused update stays as it is: what somebody asks for meanwhile is so without it.
   const isOld = isPaused(asked) && isPaused(service);
   const isCounted = (task: Task): boolean => (isOld ? isWanted(task) : isCurrent(task, service));
-  const running = alive.filter(task => isCounted(task) && isServing(task.status)).length;
+  const isDone = (task: Task): boolean => isCounted(task) && isServing(task.status) && hasLimits(task, service);
+  const running = alive.filter(isDone).length;
   const finished = slots.filter(slot => isFinished(slot, service)).length;
   const failure = slots.flatMap(slot => findFailure(slot, service) ?? [])[0];
-  const others = alive.filter(task => !(isCounted(task) && isServing(task.status))).length;
+  const others = alive.filter(task => !isDone(task)).length;
   const base = { id: service.id, name: service.spec.name, running, wanted, note: noteOf(service) };
   const lines = slots
     .map(slot => lineOf(slot[0] as Task, nodes))
@@ -192,6 +193,12 @@ function isCurrent(task: Task, service: Service): boolean {
   return isMade(task, service) && isWanted(task);
 }
 
+/** Within the limits that it should have by now. */
+function hasLimits({ status }: Task, { spec }: Service): boolean {
+  const { limits } = status;
+  return limits === undefined || JSON.stringify(limits.inEffect) === JSON.stringify(spec.task.limits);
+}
+
 /** Tasks of the present spec by slot (or node), the newest of each first. */
 function slotsOf(tasks: readonly Task[], service: Service): readonly (readonly Task[])[] {
   const slots = new Map<string, Task[]>();
@@ -238,7 +245,7 @@ function lineOf(task: Task, nodes: NodeNames): TaskLine {
     node: nodes[task.nodeId] ?? '',
     // What is to end is not shown as something that was waited for.
     state: isLive(task) && (task.desired === 'shutdown' || task.desired === 'remove') ? 'stopping' : stateOf(status),
-    why: status.error || status.message,
+    why: status.error || status.message || (status.limits?.warnings[0]?.message ?? ''),
   };
 }
 

@@ -45,6 +45,12 @@ export function taskRecord(task: Task, nodes: NodeNames): JsonRecord {
     ready: status.ready,
     containers: status.containers.map(containerRecord),
     outOfMemory: status.outOfMemory,
+    limits: status.limits?.inEffect === undefined ? {} : { ...status.limits.inEffect },
+    warnings: (status.limits?.warnings ?? []).map(warning => ({
+      code: warning.code,
+      message: warning.message,
+      since: renderTime(warning.sinceMs),
+    })),
     attempt: status.attempt,
     pid: status.pid ?? null,
     ports: task.ports.map(portRecord),

@@ -7,6 +7,7 @@
  * Not here: settings of the cluster (they live in the store and are given to `covey init`).
  */
 import { CoveyError } from '../errors.js';
+import { parseDurationMs } from '../tasks/spec/values.js';
 import { defaultRange, type IdRange } from '../tasks/userns.js';
 
 export interface Settings {
@@ -25,6 +26,7 @@ export interface Settings {
   readonly allowPrivileged: boolean;
   readonly registriesFile: string;
   readonly diskHighWater: number;
+  readonly limitsIntervalMs: number;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
 }
@@ -148,6 +150,13 @@ const table: Readonly<Record<keyof Settings, Setting>> = {
     help: 'fuller disks lose unused images that can be pulled again (0: never)',
     standard: '85',
     parse: percent,
+  },
+  limitsIntervalMs: {
+    flag: 'limits-interval',
+    placeholder: 'TIME',
+    help: 'between two looks at the limits of a task; 0: never',
+    standard: '5s',
+    parse: parseInterval,
   },
   logLevel: {
     flag: 'log-level',
@@ -277,6 +286,12 @@ function percent(text: string): number {
   const value = Number(text);
   if (text !== '' && Number.isInteger(value) && value >= 0 && value <= 99) return value;
   throw new CoveyError('bad-argument', `"${text}" is not a whole number from 0 to 99`);
+}
+
+function parseInterval(text: string): number {
+  const parsed = parseDurationMs(text);
+  if (parsed.kind === 'ok' && (parsed.value === 0 || parsed.value >= 1_000)) return parsed.value;
+  throw new CoveyError('bad-argument', `"${text}" is neither 0 nor a duration of at least 1s`);
 }
 
 function absolutePath(text: string): string {

@@ -92,6 +92,7 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     userns: options.userns,
     policy: settings,
     log: telemetry.log.with({ part: 'agent' }),
+    limitsEveryMs: settings.limitsIntervalMs,
     lifetime: lifetime.child('agent'),
   });
   await agent.recover(options.signal);

@@ -40,6 +40,8 @@ export interface AgentOptions {
   readonly policy?: NodePolicy | undefined;
   /** Where specifications of CDI devices lie; default /etc/cdi and /var/run/cdi. */
   readonly cdiFolders?: readonly string[] | undefined;
+  /** Between two looks at what a task uses; default 5 s, 0: never. */
+  readonly limitsEveryMs?: number | undefined;
   readonly log: Logger;
   readonly lifetime: Lifetime;
 }

@@ -7,8 +7,7 @@
  * Not here: deciding (task.ts), making and releasing (prepare.ts), many tasks (worker.ts).
  */
 import { CoveyError, codeOf, messageOf } from '../errors.js';
-import type { Task, TaskReport, TaskState, TaskStatus } from '../gen/types.js';
-import type { Timer } from '../host.js';
+import type { LimitsSeen, Task, TaskReport, TaskState, TaskStatus } from '../gen/types.js';
 import { isCancellation, type Lifetime } from '../lifetime.js';
 import {
   type ContainerSeen,
@@ -20,13 +19,17 @@ import {
   writeTold,
 } from './containers.js';
 import { Crew } from './crew.js';
+import { describeEnd } from './ending.js';
 import type { Engine } from './engine.js';
 import type { Gate } from './gate.js';
 import { obtainAndPrepare } from './obtain.js';
 import { forgetTask, releaseTask } from './prepare.js';
-import { isFinal, judge, monitorLost, rankOf, step, type TaskAction, type TaskView } from './task.js';
+import { isFinal, monitorLost, rankOf, step, type TaskAction, type TaskView } from './task.js';
 import type { TaskFile } from './task-file.js';
 import { openTaskWriter, type WriteTask } from './task-writer.js';
+import { openTimers, type Timers } from './timers.js';
+import { isSeenSame, sameResources } from './usage/same-resources.js';
+import { findStuck } from './usage/stuck.js';
 
 export interface ControllerParts {
   readonly engine: Engine;
@@ -62,13 +65,16 @@ export class TaskController {
   /** Asked to end by people, with that grace. */
   #asked: { readonly graceMs: number | undefined } | undefined;
   #monitorLost = false;
+  /** Processes of it that were killed for memory, as last seen while it ran. */
+  oomKills = 0;
   #preparing: AbortController | undefined;
-  readonly #timers = new Set<Timer>();
+  readonly #timers: Timers;
   readonly #write: WriteTask;
 
   constructor(parts: ControllerParts, file: TaskFile, found: Found | undefined) {
     this.#parts = parts;
     this.#write = openTaskWriter(parts.engine, file.task.id);
+    this.#timers = openTimers(parts.engine.host.clock, parts.touch);
     this.#task = file.task;
     this.#unwanted = file.unwanted;
     this.#failure = found?.failure;
@@ -84,6 +90,7 @@ export class TaskController {
     this.#crew = new Crew({ engine, lifetime, task: file.task, onChange }, found?.containers ?? blank);
     const { main } = this.#crew;
     if (main?.phase === 'running') {
+      this.oomKills = engine.cgroups.countOomKills(file.task.id);
       const checked = this.#checked(this.#status.state, this.#status.message);
       this.#status = {
         ...this.#status,
@@ -128,6 +135,22 @@ export class TaskController {
     return this.#stopping !== 'no' || this.#asked !== undefined;
   }
 
+  /** Its processes run and are not being stopped. */
+  get isWatched(): boolean {
+    return this.#crew.main?.phase === 'running' && this.#stopping === 'no' && !this.ended;
+  }
+
+  get limits(): LimitsSeen | undefined {
+    return this.#status.limits;
+  }
+
+  tellLimits(limits: LimitsSeen, oomKills: number): void {
+    this.oomKills = oomKills;
+    if (this.#status.limits !== undefined && isSeenSame(this.#status.limits, limits)) return;
+    this.#status = { ...this.#status, limits };
+    this.#parts.onStatus();
+  }
+
   /** People want it to end; its restart policy says what comes after. */
   askStop(graceMs: number | undefined): void {
     this.#asked ??= { graceMs };
@@ -144,8 +167,10 @@ export class TaskController {
 
   /** A newer wish for the same task: written down, then acted upon. Of a task that ended nothing more is written. */
   async want(wish: Wish): Promise<void> {
-    const same = this.#task.desired === wish.task.desired && this.#unwanted === wish.unwanted;
-    if (!same && !this.ended) await this.#write(() => ({ ...this.file, ...wish }));
+    const { desired, spec } = this.#task;
+    const same = desired === wish.task.desired && sameResources(spec.limits, wish.task.spec.limits);
+    if ((!same || this.#unwanted !== wish.unwanted) && !this.ended)
+      await this.#write(() => ({ ...this.file, ...wish }));
     this.#task = wish.task;
     this.#unwanted = wish.unwanted;
     if (wish.unwanted || wish.task.desired === 'shutdown' || wish.task.desired === 'remove') {
@@ -244,6 +269,8 @@ export class TaskController {
       sinceMs: engine.host.clock.wallMs(),
       ...this.#checked(state, ''),
       pid: main === undefined || main.phase === 'none' ? undefined : main.pid,
+      limits:
+        this.#status.limits ?? (state === 'running' ? { inEffect: this.#task.spec.limits, warnings: [] } : undefined),
     };
     if (rankOf(state) >= rankOf('ready')) writeTold(engine, this.#task.id, state);
     this.#parts.onStatus();
@@ -310,58 +337,39 @@ export class TaskController {
     this.#stoppedMain ||= this.#stopping === 'no' && this.#crew.main?.phase !== 'ended';
     this.#stopping = 'killed';
     engine.cgroups.killAll(this.#task.id);
-    this.#lookAgain();
+    this.#lookAgain(engine.host.clock.monotonicMs());
   }
 
   /** Until the killed are gone. Mostly the exit files tell first. */
-  #lookAgain(): void {
-    this.#after(killedLookMs, () => {
+  #lookAgain(killedAtMs: number): void {
+    this.#timers.after(killedLookMs, () => {
       if (this.ended || this.#stopping !== 'killed') return;
-      this.#parts.engine.cgroups.killAll(this.#task.id);
-      this.#lookAgain();
+      const { engine, onStatus } = this.#parts;
+      engine.cgroups.killAll(this.#task.id);
+      this.#lookAgain(killedAtMs);
+      const stuck = findStuck(engine, { taskId: this.#task.id, status: this.#status, killedAtMs });
+      if (stuck === undefined) return;
+      this.#status = stuck;
+      onStatus();
     });
-  }
-
-  #after(ms: number, call: () => void): void {
-    const timer = this.#parts.engine.host.clock.after(ms, () => {
-      this.#timers.delete(timer);
-      call();
-      this.#parts.touch();
-    });
-    this.#timers.add(timer);
-  }
-
-  #clearTimers(): void {
-    for (const timer of this.#timers) timer.cancel();
-    this.#timers.clear();
   }
 
   async #finish(): Promise<void> {
     const { engine } = this.#parts;
     this.#crew.close();
-    const { main } = this.#crew;
-    const counted = engine.cgroups.countOomKills(this.#task.id) > 0;
-    const verdict = judge({
-      state: this.#status.state,
+    const ended = describeEnd(engine, {
+      task: this.#task,
+      status: this.#status,
+      main: this.#crew.main,
       failure: this.#failure ?? this.#crew.failure,
-      exitCode: main?.exitCode,
+      unhealthy: this.#crew.unhealthy,
       stopped: this.#stoppedMain,
       asked: this.#asked !== undefined,
-      outOfMemory: counted || main?.outOfMemory === true,
-      memoryLimitBytes: this.#task.spec.limits?.memoryBytes ?? 0,
-      unhealthy: this.#crew.unhealthy,
+      oomKills: this.oomKills,
     });
-    const ending: TaskStatus = {
-      ...this.#status,
-      ...verdict,
-      ...this.#checked(verdict.state, ''),
-      sinceMs: engine.host.clock.wallMs(),
-      exitCode: main?.exitCode,
-      pid: undefined,
-      paused: false,
-    };
+    const ending: TaskStatus = { ...ended, ...this.#checked(ended.state, '') };
     this.#ending = ending;
-    this.#clearTimers();
+    this.#timers.clear();
     await this.#write(() => this.file);
     await this.#release().catch((error: unknown) => {
       engine.log.warn('cannot give back all of a task yet', { task: this.#task.id, error });
@@ -377,7 +385,7 @@ export class TaskController {
 
   async #forget(): Promise<void> {
     const { engine } = this.#parts;
-    this.#clearTimers();
+    this.#timers.clear();
     await forgetTask(engine, this.#task.id);
     this.#gone = true;
   }

@@ -17,6 +17,7 @@ import { cdiFolders } from './runtime/cdi.js';
 import { hasContainer, type RuntimePlace } from './runtime/crun.js';
 import { findModules, type SecurityModules } from './runtime/lsm.js';
 import { type HostLimits, parseHardLimits } from './runtime/process.js';
+import type { LimitsHost } from './runtime/resources.js';
 import { planSeccomp } from './runtime/seccomp.js';
 import { openSecrets, type Secrets } from './secrets.js';
 import { openTrash, type Trash } from './trash.js';
@@ -35,6 +36,10 @@ export interface Engine {
   readonly secrets: Secrets;
   readonly trash: Trash;
   readonly limits: HostLimits;
+  /** What decides how the limits of tasks are written. */
+  readonly limitsHost: LimitsHost;
+  /** Between two looks at the limits of a task; 0: never. */
+  readonly limitsEveryMs: number;
   readonly filterFor: (capabilities: readonly string[]) => SystemCallFilter;
   readonly userns: UserNamespaces;
   readonly policy: NodePolicy;
@@ -54,23 +59,27 @@ interface SystemCallFilter {
 
 /** Sets of capabilities differ little: more than these are compiled anew each time. */
 const filtersMax = 32;
+const limitsEveryDefaultMs = 5_000;
 
 export function openEngine(options: AgentOptions): Engine {
   const { host, prefix, runtime } = options;
   const paths = pathsOf(options);
   const place = { runtime, root: paths.runtimeRoot(runtime.name) };
+  const cgroups = openCgroups(host, prefix);
   return {
     host,
     paths,
     place,
     placeOf: containerId => findPlace(host, paths, { place, containerId }),
-    cgroups: openCgroups(host, prefix),
+    cgroups,
     images: options.images,
     network: options.network,
     volumes: options.volumes,
     secrets: openSecrets(host, paths),
     trash: openTrash({ host, images: options.images, directory: paths.trash, log: options.log }),
     limits: readHostLimits(host),
+    limitsHost: { countsSwap: cgroups.countsSwap, findDevice: path => findDevice(host, path) },
+    limitsEveryMs: options.limitsEveryMs ?? limitsEveryDefaultMs,
     filterFor: filterCache(options),
     userns: options.userns ?? openUserNamespaces({ ...options, range: defaultRange }),
     policy: options.policy ?? { userns: 'host', allowPrivileged: false },
@@ -84,6 +93,12 @@ export function openEngine(options: AgentOptions): Engine {
     prefix,
     log: options.log,
   };
+}
+
+/** "254:0" of "/dev/vda"; a link such as those in /dev/disk has to be given as what it leads to. */
+function findDevice({ files }: Pick<Host, 'files'>, path: string): string | undefined {
+  const name = /^\/dev\/([\w-]+)$/.exec(path)?.[1];
+  return name === undefined ? undefined : files.findTextSync(`/sys/class/block/${name}/dev`)?.trim();
 }
 
 function findPlace(

@@ -18,6 +18,7 @@ import type { Engine } from './engine.js';
 import { type ExecPlace, findExecPid, killExec, planExec, spawnExec } from './exec.js';
 import { runtimeError } from './runtime/crun.js';
 import { renderConfig } from './runtime/oci.js';
+import { watchKills } from './usage/kills.js';
 
 const framesMax = 64;
 
@@ -40,6 +41,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
   try {
     const planned = await planExec(engine, place, call.start);
     engine.host.files.writeSync(processFile, renderConfig(planned), { mode: 0o600 });
+    const findKill = watchKills(engine, place.taskId);
     const opened = await openExec(engine, place, { call, processFile, pidFile });
     const running = { child: opened.child, pidFile };
     const onAbort = (): void => killExec(engine, place, running);
@@ -51,7 +53,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
     };
     const input = { ...opened, pidFile, onDetach };
     void pumpInput(engine, call.frames, input).catch(() => onAbort()); // the asker is gone: so is the need
-    const finished = finish(engine, opened, { output, pidFile });
+    const finished = finish(engine, opened, { output, pidFile, findKill });
     const destroy = (): void => {
       for (const pipe of opened.streams) pipe.stream.destroy();
     };
@@ -190,10 +192,11 @@ function resizeInside(
 interface ExecEnd {
   readonly output: Channel<BulkFrame>;
   readonly pidFile: string;
+  readonly findKill: (exitCode: number | undefined) => CoveyError | undefined;
 }
 
 /** Copies all streams to their end, then tells the exit code. */
-async function finish(engine: Engine, exec: OpenedExec, { output, pidFile }: ExecEnd): Promise<void> {
+async function finish(engine: Engine, exec: OpenedExec, { output, pidFile, findKill }: ExecEnd): Promise<void> {
   const heard: string[] = [];
   const copies = exec.streams.map(({ name, stream }) => copyOut(stream, { name, output, heard }));
   const { exitCode, signalName } = await exec.child.exited;
@@ -207,9 +210,12 @@ async function finish(engine: Engine, exec: OpenedExec, { output, pidFile }: Exe
       : toProblem(
           new CoveyError('exec-failed', `Cannot start the program: ${words || signalName || 'no reason given'}`),
         );
-  await pushSlowly(output, {
-    body: { kind: 'end', exitCode: problem === undefined ? exitCode : codeOfStart(words), problem },
-  });
+  const killed = findKill(exitCode);
+  const end: BulkFrame =
+    killed === undefined
+      ? { body: { kind: 'end', exitCode: problem === undefined ? exitCode : codeOfStart(words), problem } }
+      : { body: { kind: 'end', exitCode, problem: toProblem(killed) } };
+  await pushSlowly(output, end);
   output.close();
 }
 

@@ -12,6 +12,7 @@ import { findInRoot } from './image/index.js';
 import { globalArgs } from './runtime/crun.js';
 import type { OciConfig, OciProcess } from './runtime/oci.js';
 import { planDirectory } from './runtime/process.js';
+import { watchKills } from './usage/kills.js';
 
 /** A running container, found by the worker. */
 export interface ExecPlace {
@@ -67,6 +68,7 @@ export async function runInside(
   run: { readonly processFile: string; readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<{ readonly exitCode: number | undefined; readonly timedOut: boolean; readonly output: string }> {
   const pidFile = `${run.processFile}.pid`;
+  const findKill = watchKills(engine, place.taskId);
   const child = await spawnExec(engine, place, {
     processFile: run.processFile,
     pidFile,
@@ -82,7 +84,7 @@ export async function runInside(
   run.signal.addEventListener('abort', end, { once: true });
   try {
     const { exitCode } = await child.exited;
-    return { exitCode, timedOut, output: kept() };
+    return { exitCode, timedOut, output: findKill(exitCode)?.message ?? kept() };
   } finally {
     timer.cancel();
     run.signal.removeEventListener('abort', end);

@@ -30,7 +30,7 @@ import { forgetContainer, isHybridRefusal } from './runtime/crun.js';
 import { type BoundFile, parseTarget } from './runtime/mounts.js';
 import { renderConfig } from './runtime/oci.js';
 import { defaultPath, initPath, planArgs, planDirectory } from './runtime/process.js';
-import { planLimits, type TaskLimits } from './runtime/resources.js';
+import { hasExtras, noLimits, planLimits, type TaskLimits } from './runtime/resources.js';
 import {
   checkCommand,
   checkMountPoints,
@@ -52,7 +52,7 @@ export async function prepareTask(engine: Engine, task: Task, signal: AbortSigna
     });
   }
   const images = task.spec.containers.map(container => findImage(engine, task, container));
-  const limits = planLimits(task.spec, { countsSwap: engine.cgroups.countsSwap });
+  const limits = planLimits(task.spec, engine.limitsHost);
   if (images.length > 1) engine.cgroups.makeTask(task.id, limits);
   const attaching = engine.network.attach(task, signal);
   const mounting = images.map((image, index) => mountRoot(engine, { task, image, index }));
@@ -66,6 +66,7 @@ export async function prepareTask(engine: Engine, task: Task, signal: AbortSigna
     await writeBundle(engine, place);
     monitored.push(await createContainer(engine, { task, index, signal }));
   }
+  if (images.length === 1 && hasExtras(limits)) engine.cgroups.addLimits(task.id, limits);
   return monitored;
 }
 
@@ -162,21 +163,13 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
       places: await resolveTargets(engine.host.files, rootPath, targets),
       shmBytes: container.shmBytes,
     },
-    limits: task.spec.containers.length === 1 ? place.limits : { ...unlimited, pidsMax: place.limits.pidsMax },
+    // A container that shares the group of its task with others has its limits there.
+    limits: task.spec.containers.length === 1 ? place.limits : { ...noLimits, pidsMax: place.limits.pidsMax },
     host: engine.limits,
     capabilities,
     isolation: await gatherIsolation(engine, { task, index, isolation, capabilities, networkPath }),
   };
 }
-
-/** Of a container that shares the group and the limits of its task with others. */
-const unlimited: TaskLimits = {
-  memoryBytes: 0,
-  limitSwap: false,
-  cpuQuotaUs: undefined,
-  cpuShares: undefined,
-  pidsMax: 0,
-};
 
 interface PreparedVolumes {
   /** Those of the spec, and an anonymous one for each VOLUME of the image that the spec does not cover. */

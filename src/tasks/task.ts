@@ -163,8 +163,10 @@ export interface TaskEnd {
   readonly stopped: boolean;
   /** People told it to: whatever its exit code, it has completed, and its restart policy decides on from there. */
   readonly asked: boolean;
-  /** The kernel killed a process of it at the memory limit. */
+  /** The kernel killed a process of it for memory when it ended. */
   readonly outOfMemory: boolean;
+  /** That happened earlier, and the main process lived on. */
+  readonly killedBefore?: boolean;
   readonly memoryLimitBytes: number;
   /** The last words of the failing health check. */
   readonly unhealthy: string | undefined;
@@ -215,7 +217,8 @@ function exitWords(end: TaskEnd): string {
   const signal =
     end.exitCode !== undefined && end.exitCode > 128 && end.exitCode < 193 ? end.exitCode - 128 : undefined;
   const words = signal === undefined ? [] : [`killed by signal ${signal}`];
-  if (end.outOfMemory) words.push(`one of its processes was killed for memory${limitText(end.memoryLimitBytes)}`);
+  if (end.outOfMemory || end.killedBefore === true)
+    words.push(`one of its processes was killed for memory${limitText(end.memoryLimitBytes)}`);
   return words.length === 0 ? '' : `: ${words.join('; ')}`;
 }
 

@@ -19,6 +19,7 @@ import { recoverTasks } from './recover.js';
 import { sweepStrays } from './sweep.js';
 import { isFinal, laterDesired, laterStatus, rankOf } from './task.js';
 import { renderTaskFile } from './task-file.js';
+import { type LimitsWatch, openLimitsWatch } from './usage/limits-watch.js';
 
 /** Creations side by side: with more, each takes longer and none is done sooner. */
 const creationsMax = 4;
@@ -50,6 +51,7 @@ interface State {
   readonly changed: Set<TaskId>;
   readonly listeners: Set<(reports: readonly TaskReport[]) => void>;
   readonly tendLogs: TendLogs;
+  readonly limits: LimitsWatch;
   reporting: Timer | undefined;
   ticking: Timer | undefined;
   ticks: number;
@@ -76,6 +78,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     changed: new Set(),
     listeners: new Set(),
     tendLogs: openLogTender(engine),
+    limits: openLimitsWatch(engine, { lifetime, tasks: () => controllers, everyMs: engine.limitsEveryMs }),
     reporting: undefined,
     ticking: undefined,
     ticks: 0,
@@ -179,6 +182,7 @@ async function takeTask(state: State, task: Task): Promise<void> {
   if (known !== undefined) {
     const desired = laterDesired(known.task.desired, task.desired);
     await known.want({ task: { ...task, desired }, unwanted: false });
+    state.limits.look(task.id);
     return;
   }
   if (isFinal(task.status.state)) return;

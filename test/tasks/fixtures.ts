@@ -93,6 +93,7 @@ export async function openRig(
     readonly wrapImages?: (directory: string, plain: TaskImages) => TaskImages;
     /** Of the agent, beyond what every rig has. */
     readonly agent?: (place: { readonly dataDir: string }) => Partial<AgentOptions>;
+    readonly limitsEveryMs?: number;
   },
 ): Promise<Rig> {
   const directory = fs.mkdtempSync(join(tmpdir(), 'covey-runtime-'));
@@ -166,6 +167,7 @@ export async function openAgentAt(options: {
   readonly bootId?: string;
   readonly wrapImages?: (directory: string, plain: TaskImages) => TaskImages;
   readonly agent?: (place: { readonly dataDir: string }) => Partial<AgentOptions>;
+  readonly limitsEveryMs?: number;
   readonly onFailure?: (failure: unknown) => void;
 }): Promise<OpenedAgent> {
   const { directory, prefix, bootId } = options;
@@ -183,6 +185,7 @@ export async function openAgentAt(options: {
     runtime: probe.choice,
     images: options.wrapImages?.(directory, plain) ?? plain,
     network: fakeNetwork(directory),
+    limitsEveryMs: options.limitsEveryMs,
     log,
     lifetime,
     ...options.agent?.(place),

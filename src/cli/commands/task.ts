@@ -111,6 +111,8 @@ function whyOf(task: Task): string {
   if (status.error !== '') return status.error;
   if (status.message !== '') return status.message;
   if (task.superseded) return 'its node is lost; another runs in its place';
+  const warnings = status.limits?.warnings ?? [];
+  if (warnings.length > 0) return warnings.map(warning => warning.message).join('; ');
   return status.exitCode !== undefined && status.exitCode !== 0 ? `exit code ${status.exitCode}` : '';
 }
 

@@ -1,27 +1,18 @@
 /**
  * Whether specs make sense by themselves. Each refusal names the field and what would be valid.
  *
- * Called by services.ts, networks.ts and stacks.ts. Not here: what depends on other objects (resolve.ts).
+ * Called by services.ts, networks.ts and stacks.ts. Not here: what depends on other objects (resolve.ts), limits
+ * (resources.ts).
  */
-import type {
-  NetworkSpec,
-  PortSpec,
-  Resources,
-  RestartPolicy,
-  ServiceSpec,
-  TaskSpec,
-  UpdateConfig,
-} from '../../gen/types.js';
+import type { NetworkSpec, PortSpec, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig } from '../../gen/types.js';
 import { portKey } from '../allocate/ports.js';
 import { parsePrefix } from '../allocate/prefix.js';
 import { parseConstraint } from '../schedule/constraints.js';
-import { renderCpus, renderSize } from '../schedule/place.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
 import { checkContainers } from './containers.js';
+import { checkResources } from './resources.js';
 
 const replicasMax = 10_000;
-const memoryMin = 4 << 20;
-const cpuMin = 1_000_000;
 /** An update needs some time for each task. */
 const deadlineMinMs = 1_000;
 
@@ -62,28 +53,6 @@ function checkTask(task: TaskSpec, path: string): void {
   }
   const twice = findDuplicate(task.networks.map(({ network }) => network));
   if (twice !== undefined) refuseAt(`${path}.networks`)(`network "${twice}" is named twice`);
-}
-
-function checkResources({ limits, reservations }: TaskSpec, path: string): void {
-  for (const [name, amounts] of Object.entries({ limits, reservations } satisfies Record<
-    string,
-    Resources | undefined
-  >)) {
-    const refuse = refuseAt(`${path}.${name}`);
-    if (amounts === undefined) continue;
-    if (amounts.memoryBytes > 0 && amounts.memoryBytes < memoryMin) {
-      refuse(`memory of ${renderSize(amounts.memoryBytes)} is less than ${renderSize(memoryMin)}`);
-    }
-    if (amounts.cpuNanos > 0 && amounts.cpuNanos < cpuMin) refuse('CPU is less than 0.001');
-  }
-  if (limits === undefined || reservations === undefined) return;
-  const refuse = refuseAt(`${path}.reservations`);
-  if (limits.memoryBytes > 0 && reservations.memoryBytes > limits.memoryBytes) {
-    refuse(`memory of ${renderSize(reservations.memoryBytes)} is above the limit of ${renderSize(limits.memoryBytes)}`);
-  }
-  if (limits.cpuNanos > 0 && reservations.cpuNanos > limits.cpuNanos) {
-    refuse(`CPU of ${renderCpus(reservations.cpuNanos)} is above the limit of ${renderCpus(limits.cpuNanos)}`);
-  }
 }
 
 function checkRestart({ delayMs, delayMaxMs }: RestartPolicy, path: string): void {

@@ -64,12 +64,13 @@ function isAssigned(task: Task): boolean {
   return task.status.state !== 'new' && task.status.state !== 'pending' && task.status.state !== 'orphaned';
 }
 
-/** Whether both tell the agent the same. The spec of a task never changes. */
+/** Whether both tell the agent the same. Of the spec of a task, nothing but its limits ever changes. */
 function sameOrder(left: Task, right: Task): boolean {
   return (
     left === right ||
     (left.desired === right.desired &&
       left.startAfterMs === right.startAfterMs &&
+      sameContent(left.spec.limits, right.spec.limits) &&
       sameContent(left.endpoints, right.endpoints) &&
       sameContent(left.ports, right.ports))
   );

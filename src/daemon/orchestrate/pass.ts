@@ -28,6 +28,7 @@ import { failuresByNode, type Placement, planPlacement } from '../schedule/place
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
+import { planLimitChanges } from './limits.js';
 import { paused } from './progress.js';
 import { planReap } from './reap.js';
 import { planReplicas } from './replicated.js';
@@ -89,6 +90,7 @@ export function planPass(
   if (service === undefined || service.removing) takeSteps(passing, planRemoval(tasksOf(passing)));
   else takeWanted(passing, service);
   if (service !== undefined && !service.removing) {
+    takeSteps(passing, planLimitChanges(service, tasksOf(passing)));
     allocate(passing);
     schedule(passing);
   }
@@ -259,6 +261,8 @@ function changed(task: Task, step: Exclude<TaskStep, { kind: 'delete' }>, nowMs:
       return { ...task, desired: step.desired, superseded: false };
     case 'start':
       return { ...task, desired: 'running' };
+    case 'limit':
+      return { ...task, spec: { ...task.spec, limits: step.limits } };
     case 'supersede':
       return { ...task, superseded: step.superseded };
     case 'say':

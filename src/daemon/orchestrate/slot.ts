@@ -7,7 +7,7 @@
  *
  * Called by replicated.ts and global.ts. Not here: how many places there are, old specs (rollout.ts), deletion (reap.ts).
  */
-import type { DesiredState, RestartHistory, Rollout, Task, UpdateConfig } from '../../gen/types.js';
+import type { DesiredState, Resources, RestartHistory, Rollout, Task, UpdateConfig } from '../../gen/types.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
@@ -34,6 +34,8 @@ export type Step =
   | { readonly kind: 'orphan'; readonly task: TaskId; readonly because: string }
   | { readonly kind: 'supersede'; readonly task: TaskId; readonly superseded: boolean }
   | { readonly kind: 'delete'; readonly task: TaskId }
+  /** Its limits are those from now on; it runs on. */
+  | { readonly kind: 'limit'; readonly task: TaskId; readonly limits: Resources | undefined }
   /** Why nothing happens to it. */
   | { readonly kind: 'say'; readonly task: TaskId; readonly message: string }
   /** Look at the service again at that time. */

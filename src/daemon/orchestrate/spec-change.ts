@@ -7,9 +7,10 @@
 import type { ServiceSpec } from '../../gen/types.js';
 import { isSame } from '../control/same.js';
 
-/** Tasks made from the old spec are not what the other one asks for. */
+/** Tasks made from the old spec are not what the other one asks for. New limits alone they get where they are (limits.ts). */
 export function replacesTasks(old: ServiceSpec, spec: ServiceSpec): boolean {
-  return !isSame(old.task, spec.task) || !isSame(hostPorts(old), hostPorts(spec));
+  const { limits } = spec.task;
+  return !isSame({ ...old.task, limits }, spec.task) || !isSame(hostPorts(old), hostPorts(spec));
 }
 
 /** Nothing but the number of replicas differs. */

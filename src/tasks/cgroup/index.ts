@@ -4,14 +4,18 @@
  * Keeps true: a group is in every hierarchy of the machine or in none when it is removed; nothing outside of `/<prefix>` is
  * touched. Version 1, version 2 and both side by side ("hybrid", where limits go through v1) are told apart at open.
  *
- * The runtime writes the limits of a task with one container; those of more containers share a group that is made here.
+ * The runtime writes the main limits of a task with one container, the rest is added here; those of more containers share a
+ * group that is made here.
  *
- * Not here: which limits (runtime/resources.ts), when to kill (task.ts).
+ * Not here: which limits (runtime/resources.ts), writing them (apply.ts), when to kill (task.ts).
  */
 import { CoveyError } from '../../errors.js';
 import type { Host } from '../../host.js';
-import type { TaskLimits } from '../runtime/resources.js';
+import { noLimits, type TaskLimits } from '../runtime/resources.js';
+import { type ApplyTarget, applyAgain, applyNew } from './apply.js';
 import { type Freezer, openFreezer } from './freezer.js';
+import type { Knob, KnobsSeen } from './knobs.js';
+import type { GroupUsage } from './usage.js';
 import { makeV1 } from './v1.js';
 import { makeV2 } from './v2.js';
 
@@ -32,8 +36,17 @@ export interface CgroupDriver {
   readonly countsSwap: boolean;
   /** Where each hierarchy is mounted. */
   readonly mounts: readonly string[];
-  readonly make: (path: string, limits: TaskLimits | undefined) => void;
+  readonly make: (path: string) => void;
+  /** What is to be written, in order. */
+  readonly planKnobs: (limits: TaskLimits, seen: KnobsSeen) => readonly Knob[];
+  readonly fileOf: (path: string, controller: string, file: string) => string;
+  /** Numbers of the devices that have limits. */
+  readonly seeDevices: (path: string) => readonly string[];
+  /** A group may have no processors that the group above has not. */
+  readonly cpusetIsNested: boolean;
   readonly readLimits: (path: string) => SeenLimits;
+  /** A whole look reads more files. */
+  readonly readUsage: (path: string, whole: boolean) => GroupUsage;
   /** Processes killed in the group for memory since it was made. */
   readonly countOomKills: (path: string) => number;
   /** The hierarchy that knows all members. */
@@ -50,9 +63,14 @@ export interface Cgroups {
   readonly containerPath: (taskId: string, index: number, count: number) => string;
   /** The parent of a task's containers, with its limits. */
   readonly makeTask: (taskId: string, limits: TaskLimits) => void;
+  /** What the runtime does not write, for a container that was made and not started. */
+  readonly addLimits: (taskId: string, limits: TaskLimits) => void;
+  /** Of a task that runs. Throws the first that could not be changed, after all were tried. */
+  readonly changeLimits: (taskId: string, limits: TaskLimits) => void;
+  readonly readUsage: (taskId: string, look: { readonly whole: boolean; readonly containers: number }) => GroupUsage;
   readonly readLimits: (taskId: string) => SeenLimits;
-  /** In all its containers. */
-  readonly countOomKills: (taskId: string) => number;
+  /** In all its containers; told how many there are, it need not look. */
+  readonly countOomKills: (taskId: string, containers?: number) => number;
   /** Process ids in the task's groups, zombies left out. */
   readonly members: (taskId: string) => readonly number[];
   /** SIGKILL to all members. True when none is left. */
@@ -79,6 +97,10 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
   const taskPath = (taskId: string): string => `${parent}/${taskId}`;
   const mounts = host.files.findTextSync('/proc/self/mounts') ?? '';
   const freezer = openFreezer(host, { mounts, parent });
+  const targetOf = (taskId: string): ApplyTarget => {
+    const path = taskPath(taskId);
+    return { host, driver, path, inner: innerPaths(host, driver, path) };
+  };
   let monitorsMade = false;
 
   return {
@@ -86,9 +108,29 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
     countsSwap: driver.countsSwap,
     taskPath,
     containerPath: (taskId, index, count) => (count === 1 ? taskPath(taskId) : `${taskPath(taskId)}/${index}`),
-    makeTask: (taskId, limits) => driver.make(taskPath(taskId), limits),
+    makeTask: (taskId, limits) => {
+      driver.make(taskPath(taskId));
+      applyNew(targetOf(taskId), limits);
+      if (limits.memorySoftBytes > 0) shareProtection(host, driver, parent);
+    },
+    addLimits: (taskId, limits) => {
+      const { memorySoftBytes, cpusetCpus, cpusetMems, ioWeight, ioDevices, hugepages } = limits;
+      const extras = { ...noLimits, memorySoftBytes, cpusetCpus, cpusetMems, ioWeight, ioDevices, hugepages };
+      applyNew(targetOf(taskId), extras);
+      if (memorySoftBytes > 0) shareProtection(host, driver, parent);
+    },
+    changeLimits: (taskId, limits) => {
+      applyAgain(targetOf(taskId), limits);
+      shareProtection(host, driver, parent);
+    },
+    readUsage: (taskId, { whole, containers }) => readUsage(driver, groupsOf(taskPath(taskId), containers), whole),
     readLimits: taskId => driver.readLimits(taskPath(taskId)),
-    countOomKills: taskId => countOomKills(host, driver, taskPath(taskId)),
+    countOomKills: (taskId, containers) => {
+      const path = taskPath(taskId);
+      const groups = containers === undefined ? [path, ...innerPaths(host, driver, path)] : groupsOf(path, containers);
+      // Version 1 counts where the victim was, version 2 in all groups above as well.
+      return (driver.version === 'v2' ? [path] : groups).reduce((sum, group) => sum + driver.countOomKills(group), 0);
+    },
     members: taskId => membersBelow(host, driver, taskPath(taskId)),
     killAll: taskId => {
       freezer.thaw(taskId); // what stands still does not die on version 1
@@ -97,7 +139,7 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
     freezer,
     remove: taskId => removeEverywhere(host, driver, taskPath(taskId)),
     adoptMonitor: pid => {
-      if (!monitorsMade) driver.make(monitorPath, undefined);
+      if (!monitorsMade) driver.make(monitorPath);
       monitorsMade = true;
       for (const mount of driver.mounts) host.files.writeSync(`${mount}${monitorPath}/cgroup.procs`, String(pid));
     },
@@ -160,10 +202,28 @@ function innerPaths(host: CgroupHost, driver: CgroupDriver, path: string): reado
   return groupsIn(host, `${mount}${path}`).map(name => `${path}/${name}`);
 }
 
-/** Version 1 counts where the victim was, version 2 in all groups above as well. */
-function countOomKills(host: CgroupHost, driver: CgroupDriver, path: string): number {
-  const inner = innerPaths(host, driver, path).map(driver.countOomKills);
-  return inner.reduce((sum, count) => sum + count, driver.countOomKills(path));
+/** The group of a task, and those of its containers when there are several. */
+function groupsOf(path: string, containers: number): readonly string[] {
+  return containers === 1 ? [path] : [path, ...Array.from({ length: containers }, (_one, index) => `${path}/${index}`)];
+}
+
+/** Version 1 counts refused processes where they were to be started; all else is counted in the groups above as well. */
+function readUsage(driver: CgroupDriver, [path = '', ...inner]: readonly string[], whole: boolean): GroupUsage {
+  const usage = driver.readUsage(path, whole);
+  if (driver.version === 'v2') return usage;
+  const refused = inner.map(group => driver.readUsage(group, false).pidsRefused);
+  return { ...usage, pidsRefused: refused.reduce((sum, count) => sum + count, usage.pidsRefused) };
+}
+
+/** Version 2 protects memory in a group only as far as it does so in the groups above. */
+function shareProtection(host: CgroupHost, driver: CgroupDriver, parent: string): void {
+  const file = driver.fileOf(parent, 'memory', 'memory.low');
+  if (driver.version !== 'v2' || host.files.findTextSync(file) === undefined) return;
+  const lows = groupsIn(host, `${driver.mounts[0] ?? ''}${parent}`).map(name =>
+    Number(host.files.findTextSync(driver.fileOf(`${parent}/${name}`, 'memory', 'memory.low'))?.trim() ?? '0'),
+  );
+  const sum = lows.reduce((all, low) => all + (Number.isNaN(low) ? 0 : low), 0);
+  host.files.writeSync(file, String(sum));
 }
 
 function membersBelow(host: CgroupHost, driver: CgroupDriver, path: string): readonly number[] {

@@ -13,7 +13,7 @@ import { defaultCapabilities } from './capabilities.js';
 import { createMonitored, isMonitorOf } from './conmon.js';
 import { forgetContainer, type RuntimePlace, startContainer } from './crun.js';
 import { type OciConfig, renderConfig } from './oci.js';
-import { planResources } from './resources.js';
+import { noLimits, planResources } from './resources.js';
 import { planSeccomp } from './seccomp.js';
 
 export interface SelfTestOptions {
@@ -106,7 +106,7 @@ interface TestPlan {
 async function planTest(host: Host, { folder, filter, cgroupPath }: TestPlan): Promise<OciConfig> {
   const folders = ['/usr', '/bin', '/lib', '/lib64'];
   const there = await Promise.all(folders.map(async path => (await host.files.findStat(path)) !== undefined));
-  const limits = { memoryBytes, limitSwap: false, cpuQuotaUs: undefined, cpuShares: undefined, pidsMax };
+  const limits = { ...noLimits, memoryBytes, pidsMax };
   return {
     ociVersion: '1.0.2',
     process: {

@@ -1,7 +1,7 @@
 /**
  * The key `deploy` of a service: mode and number, resources, restart policy, placement, how it is updated.
  *
- * Not here: the key `restart` (service.ts).
+ * Not here: the key `restart` (service.ts), resources (limits.ts).
  */
 import type { RestartCondition, UpdateFailureAction, UpdateOrder } from '../../gen/types.js';
 import {
@@ -16,8 +16,9 @@ import {
   readText,
   readTexts,
 } from './fields.js';
-import type { DeployModel, ResourcesModel, RestartModel, UpdateModel } from './model.js';
-import { parseBytes, parseCpuNanos, parseDurationMs, parseRatio } from './values.js';
+import { readResources } from './limits.js';
+import type { DeployModel, RestartModel, UpdateModel } from './model.js';
+import { parseDurationMs, parseRatio } from './values.js';
 
 const countMax = 100_000;
 
@@ -75,18 +76,6 @@ function readMode(field: Field | undefined): 'replicated' | 'global' | undefined
   if (text === 'replicated' || text === 'global') return text;
   const isJob = text === 'replicated-job' || text === 'global-job';
   return problem(field, isJob ? 'stack-not-honoured' : 'stack-type', `is "${text}"; covey has replicated and global`);
-}
-
-function readResources(field: Field | undefined, what: 'limits' | 'reservations'): ResourcesModel {
-  const find = keysOf(field, what, {
-    known: what === 'limits' ? ['cpus', 'memory', 'pids'] : ['cpus', 'memory'],
-    notHonoured: ['devices', 'generic_resources'],
-  });
-  return {
-    cpuNanos: readParsed(find('cpus'), parseCpuNanos),
-    memoryBytes: readParsed(find('memory'), parseBytes),
-    pids: readInteger(find('pids'), { min: -1, max: 4_194_304 }),
-  };
 }
 
 const failureActions: readonly UpdateFailureAction[] = ['pause', 'continue', 'rollback'];

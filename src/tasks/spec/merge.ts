@@ -54,6 +54,8 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
     networks: later.networkMode === undefined ? mergeNetworks(base, later) : new Map(),
     networkMode: later.networks.size > 0 ? undefined : (later.networkMode ?? base.networkMode),
     plainRestart: later.plainRestart ?? base.plainRestart,
+    plainLimits: override(base.plainLimits, later.plainLimits),
+    plainReservations: override(base.plainReservations, later.plainReservations),
     deploy: mergeDeploy(base.deploy, later.deploy),
   };
 }

@@ -6,6 +6,7 @@
  */
 import type {
   ContainerRole,
+  DeviceIo,
   EndpointMode,
   Healthcheck,
   Hook,
@@ -49,10 +50,18 @@ export interface NetworkUse {
   readonly aliases: readonly string[] | undefined;
 }
 
+/** -1 for memory and swap together stands for no limit. */
 export interface ResourcesModel {
-  readonly cpuNanos: number | undefined;
-  readonly memoryBytes: number | undefined;
-  readonly pids: number | undefined;
+  readonly cpuNanos?: number | undefined;
+  readonly memoryBytes?: number | undefined;
+  readonly memorySwapBytes?: number | undefined;
+  readonly pids?: number | undefined;
+  readonly cpuShares?: number | undefined;
+  readonly cpusetCpus?: string | undefined;
+  readonly cpusetMems?: string | undefined;
+  readonly ioWeight?: number | undefined;
+  readonly ioDevices?: ReadonlyMap<string, DeviceIo> | undefined;
+  readonly hugepages?: ReadonlyMap<string, number> | undefined;
 }
 
 export interface RestartModel {
@@ -145,6 +154,9 @@ export interface ServiceModel {
   readonly networks: ReadonlyMap<string, NetworkUse>;
   /** The key `network_mode`: a network of the node itself instead of the stack's. */
   readonly networkMode: 'host' | 'none' | undefined;
+  /** The keys `mem_limit`, `cpus` and the like, which count where deploy.resources says nothing. */
+  readonly plainLimits: ResourcesModel;
+  readonly plainReservations: ResourcesModel;
   /** The key `restart`, which counts where deploy.restart_policy says nothing. */
   readonly plainRestart: RestartModel | undefined;
   readonly deploy: DeployModel;

@@ -11,20 +11,19 @@ import type {
   Mount,
   NetworkAttachment,
   NetworkSpec,
-  Resources,
   RestartPolicy,
   ServiceSpec,
   StackFile,
   TaskSpec,
   UpdateConfig,
 } from '../../gen/types.js';
+import { resourcesOf } from './limits.js';
 import type {
   Environment,
   FileModel,
   FileUse,
   NetworkUse,
   Reference,
-  ResourcesModel,
   RestartModel,
   ServiceModel,
   StackModel,
@@ -96,8 +95,8 @@ function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec
   const { deploy } = service;
   return {
     containers: containersOf(naming, service),
-    limits: resourcesOf(deploy.limits),
-    reservations: resourcesOf(deploy.reservations),
+    limits: resourcesOf(deploy.limits, service.plainLimits),
+    reservations: resourcesOf(deploy.reservations, service.plainReservations),
     restart: restartOf(deploy.restart, service.plainRestart),
     placement: { constraints: deploy.constraints, perNodeMax: deploy.perNodeMax ?? 0 },
     networks: attachmentsOf(naming, name, service),
@@ -185,12 +184,6 @@ const emptyHealthcheck = { test: [], intervalMs: 0, timeoutMs: 0, startPeriodMs:
 
 function labelsOf(pairs: Environment): Readonly<Record<string, string>> {
   return Object.fromEntries([...pairs].map(([name, value]) => [name, value ?? '']));
-}
-
-function resourcesOf(model: ResourcesModel): Resources | undefined {
-  const { cpuNanos = 0, memoryBytes = 0, pids = 0 } = model;
-  if (cpuNanos === 0 && memoryBytes === 0 && pids <= 0) return undefined;
-  return { cpuNanos, memoryBytes, pids: Math.max(0, pids) };
 }
 
 function restartOf(policy: RestartModel, plain: RestartModel | undefined): RestartPolicy {

@@ -23,6 +23,7 @@ import {
   readTexts,
 } from './fields.js';
 import { readHooks, readLifecycle } from './lifecycle.js';
+import { limitKeys, readPlainLimits, readPlainReservations } from './limits.js';
 import { readLogging } from './logging.js';
 import type { Environment, HealthcheckModel, RestartModel, ServiceModel } from './model.js';
 import { inlineProfile, parseDevice, parseUserns } from './security.js';
@@ -86,12 +87,12 @@ const known = [
   'network_mode',
   'restart',
   'deploy',
+  ...limitKeys,
 ];
 
 const notHonoured = [
   'annotations',
   'attach',
-  'blkio_config',
   'build',
   'cgroup',
   'cgroup_parent',
@@ -99,13 +100,8 @@ const notHonoured = [
   'container_name',
   'cpu_count',
   'cpu_percent',
-  'cpu_period',
-  'cpu_quota',
   'cpu_rt_period',
   'cpu_rt_runtime',
-  'cpu_shares',
-  'cpus',
-  'cpuset',
   'credential_spec',
   'depends_on',
   'develop',
@@ -120,14 +116,10 @@ const notHonoured = [
   'label_file',
   'links',
   'mac_address',
-  'mem_limit',
-  'mem_reservation',
   'mem_swappiness',
-  'memswap_limit',
   'models',
   'oom_kill_disable',
   'pid',
-  'pids_limit',
   'platform',
   'profiles',
   'provider',
@@ -190,6 +182,8 @@ function readFound(find: FindField, field: Field, context: ReadingContext): Serv
     networks: readNetworkUses(find('networks')),
     networkMode: readNetworkMode(find('network_mode'), find('networks')),
     plainRestart: readPlainRestart(find('restart')),
+    plainLimits: readPlainLimits(find),
+    plainReservations: readPlainReservations(find),
     deploy: readDeploy(find('deploy')),
   };
 }

@@ -55,6 +55,15 @@ const limits = planLimits(
   { countsSwap: true },
 );
 
+const v1Files = [
+  ...['memory.limit_in_bytes', 'memory.memsw.limit_in_bytes', 'memory.soft_limit_in_bytes'],
+  ...['cpu.cfs_period_us', 'cpu.cfs_quota_us', 'cpu.shares', 'pids.max'],
+].map(file => `/sys/fs/cgroup/${file.split('.')[0]}/covey/${id}/${file}`);
+const v2Files = ['memory.max', 'memory.swap.max', 'memory.low', 'cpu.max', 'cpu.weight', 'pids.max'].map(
+  file => `/sys/fs/cgroup/covey/${id}/${file}`,
+);
+const empty = (files: readonly string[]) => Object.fromEntries(files.map(file => [file, 'max']));
+
 t.test('the version is told by what is mounted where', async t => {
   const version = (mounts: string) => openCgroups(fakeHost({ '/proc/self/mounts': mounts }).host, 'covey').version;
   t.equal(version(hybridMounts), 'hybrid');
@@ -69,7 +78,11 @@ t.test('the version is told by what is mounted where', async t => {
 });
 
 t.test('limits are written in the words of each version', async t => {
-  const v1 = fakeHost({ '/proc/self/mounts': hybridMounts, '/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes': '0' });
+  const v1 = fakeHost({
+    '/proc/self/mounts': hybridMounts,
+    '/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes': '0',
+    ...empty(v1Files),
+  });
   const one = openCgroups(v1.host, 'covey');
   t.equal(one.countsSwap, true);
   one.makeTask(id, limits);
@@ -89,7 +102,7 @@ t.test('limits are written in the words of each version', async t => {
     '/proc/swaps': '',
     '/sys/fs/cgroup/cgroup.controllers': 'cpu memory pids rdma\n',
     '/sys/fs/cgroup/cgroup.subtree_control': 'cpu\n',
-    [`/sys/fs/cgroup/covey/${id}/memory.swap.max`]: 'max',
+    ...empty(v2Files),
   });
   openCgroups(v2.host, 'covey').makeTask(id, limits);
   t.strictSame(

@@ -6,6 +6,7 @@
  * Not here: what they do to a spec (spec-flags.ts).
  */
 import { type OptionDefinition, waitOptions } from '../../definition.js';
+import { limitOptions } from './limit-flags.js';
 import { readyOptions } from './ready-flags.js';
 import { updateConfigOptions } from './update-flags.js';
 
@@ -30,11 +31,7 @@ const valueOptions: readonly OptionDefinition[] = [
   { flags: '-t, --tty', says: 'Give it a terminal' },
   { flags: '-i, --interactive', says: 'Keep its standard input open, for attach' },
   { flags: '--read-only', says: 'Make its root file system read-only' },
-  { flags: '--limit-cpu <cores>', says: 'CPU it may use, such as 0.5' },
-  { flags: '--limit-memory <size>', says: 'Memory it may use, such as 256M' },
-  { flags: '--limit-pids <number>', says: 'Processes it may have (0: no limit)' },
-  { flags: '--reserve-cpu <cores>', says: 'CPU that a node must have free for it' },
-  { flags: '--reserve-memory <size>', says: 'Memory that a node must have free for it' },
+  ...limitOptions,
   { flags: '--replicas-max-per-node <number>', says: 'No more tasks than this on one node (0: no limit)' },
   {
     flags: '--restart-condition <condition>',

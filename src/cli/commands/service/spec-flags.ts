@@ -9,15 +9,15 @@ import type {
   ContainerSpec,
   EndpointMode,
   Healthcheck,
-  Resources,
   RestartCondition,
   RestartPolicy,
   ServiceSpec,
 } from '../../../gen/types.js';
 import { logDrivers, parseLogOption } from '../../../tasks/spec/logging.js';
 import { parseUserns } from '../../../tasks/spec/security.js';
-import { parseBytes, parseCpuNanos, parseWords } from '../../../tasks/spec/values.js';
+import { parseBytes, parseWords } from '../../../tasks/spec/values.js';
 import { type Flags, orBadValue } from '../../flags.js';
+import { changedLimits, changedReservations } from './limit-flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
 import { oneOf } from './one-of.js';
 import { changedReadyCheck } from './ready-flags.js';
@@ -97,25 +97,13 @@ function changedValues(spec: ServiceSpec, flags: Flags): ServiceSpec {
   return withContainer(
     withTask(changed, task => ({
       ...task,
-      limits: changedResources(task.limits, flags, 'limit'),
-      reservations: changedResources(task.reservations, flags, 'reserve'),
+      limits: changedLimits(task.limits, flags),
+      reservations: changedReservations(task.reservations, flags),
       restart: changedRestart(task.restart, flags),
       placement: perNodeMax === undefined ? task.placement : { ...task.placement, perNodeMax },
     })),
     container => changedContainer(container, flags),
   );
-}
-
-function changedResources(
-  resources: Resources | undefined,
-  flags: Flags,
-  prefix: 'limit' | 'reserve',
-): Resources | undefined {
-  const cpuNanos = flags.parsed(`${prefix}-cpu`, parseCpuNanos) ?? resources?.cpuNanos ?? 0;
-  const memoryBytes = flags.parsed(`${prefix}-memory`, parseBytes) ?? resources?.memoryBytes ?? 0;
-  const pids =
-    (prefix === 'limit' ? flags.integer('limit-pids', { min: 0, max: 4_194_304 }) : undefined) ?? resources?.pids ?? 0;
-  return cpuNanos === 0 && memoryBytes === 0 && pids === 0 ? undefined : { cpuNanos, memoryBytes, pids };
 }
 
 function changedRestart(restart: RestartPolicy, flags: Flags): RestartPolicy {
