@@ -29,3 +29,5 @@ await build({
   chunkNames: 'chunks/[name]-[hash]',
 });
 await build({ ...common, entryPoints: ['src/daemon/main.ts'], outfile: 'dist/coveyd.js' });
+// The thread that owns the log of a manager.
+await build({ ...common, entryPoints: ['src/raft/storage/wal-worker.ts'], outfile: 'dist/wal-worker.js' });

@@ -55,8 +55,6 @@ export const errorCodes = {
     'The leadership changed while the change was on its way: it may or may not have been made. Look before you repeat it.',
   'newer-schema':
     'The log holds an entry written by a newer version of covey. This version stops applying rather than skipping it. Update this node.',
-  'one-manager':
-    'This version of covey keeps the state of a cluster on one manager. Any number of workers can join it; more managers come with a later version.',
   'last-manager':
     'This is the only manager; if it leaves, the cluster and everything in it is gone. --force says that this is meant.',
   // Raft log
@@ -64,6 +62,9 @@ export const errorCodes = {
     'The Raft log or a snapshot of this manager does not hold what was written: a flipped bit, a missing segment. The message names file and offset. covey does not guess: with other managers alive, remove this node, move its data directory away and join again.',
   'log-failed':
     'A write to the Raft log failed. A failed write is never tried again, because nobody knows then what is on the disk: the manager stops voting and leading until it is started anew.',
+  'change-pending': 'The managers are changing their group already. Ask again in a moment.',
+  'would-lose-quorum':
+    'Without that manager those that remain and answer would be no majority, and nothing could be changed any more. Bring a lost manager back, remove it for good, or make another node a manager first.',
   'wrong-member':
     'A manager spoke to, or for, a member of the Raft group that lives elsewhere. It happens for a moment while a machine changes its part in the cluster; if it stays, two machines use a copy of one data directory.',
   'log-foreign':

@@ -1,9 +1,9 @@
 /**
- * What a manager runs besides its agent: the store on its log, the loops, the dispatcher, the CA, Control, and the server
- * that other nodes reach.
+ * What a manager runs besides its agent: its member of the Raft group with the store on it, the CA, Control, the server that
+ * other nodes reach, and while it leads the leader's half (leader-parts.ts).
  *
- * Keeps true: parts that write end before the store does; the loops run only while this manager leads (a cluster of one
- * manager: as long as it runs).
+ * Keeps true: parts that write end before the store does; the leader's half runs only while this manager leads; whoever asks a
+ * manager that does not lead is told who does, or is served by way of it.
  *
  * Called by member-node.ts. Not here: what each part does.
  */
@@ -13,16 +13,25 @@ import type { ManagerAddress, NodeRole } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
-import { openSoloLog } from '../raft/solo-log.js';
-import { openStore, type Store, type Write } from '../raft/store.js';
+import { type OpenStore, openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { openBulkRelay } from './bulk/index.js';
 import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
 import type { HostPort } from './config.js';
 import { makeControl } from './control.js';
-import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
-import { openManager } from './manager.js';
+import { onBehalf } from './control-once.js';
+import { leaderOnly, routeControl } from './control-route.js';
+import type { Dispatcher } from './dispatcher/index.js';
+import { type AddressBook, makeAddressBook } from './group/address-book.js';
+import { forwardCa } from './group/ca-route.js';
+import { type Group, openGroup } from './group/group.js';
+import { type LeaderLink, openLeaderLink } from './group/leader-link.js';
+import { type Leadership, openLeadership } from './group/leadership.js';
+import { findHeir } from './group/members.js';
+import { makeRoles } from './group/roles.js';
+import { redirectSession } from './group/session-route.js';
+import { type LeaderParts, openLeaderParts } from './leader-parts.js';
 import { openClusterServer } from './rpc/index.js';
 import type { BulkAgent } from './session/types.js';
 
@@ -33,9 +42,14 @@ export interface ClusterPartsOptions {
   readonly lifetime: Lifetime;
   readonly dataDir: string;
   readonly listen: HostPort;
+  readonly raftId: number;
+  /** The program of the log's thread. */
+  readonly workerFile: URL;
   readonly identity: IdentityHolder;
-  /** First transaction of a new cluster; empty for one that is there. */
+  /** What a new cluster starts with; empty for one that is there. */
   readonly bootstrap: readonly Write[];
+  /** Managers as this node last heard of them. */
+  readonly remembered: () => readonly ManagerAddress[];
   /** The worker half of this very node. */
   readonly agent: BulkAgent;
   readonly onStoreFailed: (error: Error) => void;
@@ -44,96 +58,205 @@ export interface ClusterPartsOptions {
 
 export interface ClusterParts {
   readonly store: Store;
-  readonly dispatcher: Dispatcher;
-  readonly bulk: Handlers<Services['Dispatcher']>['bulk'];
+  /** Of this manager while it leads. */
+  readonly findDispatcher: () => Dispatcher | undefined;
+  readonly isLeading: () => boolean;
   readonly control: Handlers<Services['Control']>;
   readonly managers: () => readonly ManagerAddress[];
+  /** Resolves when this node's member has caught up and votes. */
+  readonly voting: (signal: AbortSignal) => Promise<void>;
+  /** Gives leadership to another manager, if there is one that can take it. */
+  readonly handOver: (signal: AbortSignal) => Promise<void>;
+}
+
+/** The parts that know of one another. */
+interface Inner {
+  readonly options: ClusterPartsOptions;
+  readonly store: OpenStore;
+  readonly group: Group;
+  readonly leadership: Leadership<LeaderParts>;
+  readonly book: AddressBook;
 }
 
 export async function openClusterParts(options: ClusterPartsOptions): Promise<ClusterParts> {
-  const { host, wire, lifetime, telemetry } = options;
+  const { lifetime } = options;
+  const changed = new Set<() => void>();
+  const inner = await openInner(options, () => {
+    for (const call of changed) call();
+  });
+  const { store, group, leadership } = inner;
+  lifetime.defer('hand over', () => handOver(inner, AbortSignal.timeout(handOverMs)));
+  const leader = openLeaderLink({
+    own: options.identity.current().nodeId,
+    findLeader: group.findLeader,
+    identity: options.identity,
+    wire: options.wire,
+    clock: options.host.clock,
+    lifetime,
+  });
+  changed.add(leader.leaderChanged);
+  changed.add(() => leadership.find()?.parts.groupChanged());
+  const isLeading = (): boolean => leadership.find() !== undefined;
+  const control = await serve(inner, leader);
+  return {
+    store,
+    isLeading,
+    control,
+    findDispatcher: () => leadership.find()?.parts.dispatcher,
+    managers: group.managers,
+    voting: signal => untilVoting(inner, signal),
+    handOver: signal => handOver(inner, signal),
+  };
+}
+
+/** Store, member and leadership: each needs the others, and none calls another before all are there. */
+async function openInner(options: ClusterPartsOptions, onChange: () => void): Promise<Inner> {
+  const { host, wire, lifetime, telemetry, identity } = options;
+  let inner: Inner | undefined;
+  let group: Group | undefined;
+  const book = makeAddressBook({
+    view: () => {
+      if (inner === undefined) throw new CoveyError('bug', 'Cannot look at the store before it is open');
+      return inner.store.view();
+    },
+    remembered: options.remembered,
+  });
+  const early: AddressBook = {
+    ...book,
+    findPeer: peer => (inner === undefined ? undefined : book.findPeer(peer)),
+    nameOf: peer => (inner === undefined ? undefined : book.nameOf(peer)),
+  };
+  let leadingTerm: number | undefined;
+  const store = lifetime.own(
+    await openStore({
+      wire,
+      clock: host.clock,
+      openLog: async machine => {
+        group = await openGroup({
+          host,
+          wire,
+          log: telemetry.log.with({ part: 'raft' }),
+          lifetime,
+          dataDir: options.dataDir,
+          clusterId: identity.current().clusterId,
+          raftId: options.raftId,
+          workerFile: options.workerFile,
+          identity,
+          book: early,
+          machine,
+          bootstrap: options.bootstrap,
+          onLeading: term => {
+            leadingTerm = term;
+            inner?.leadership.begin(term);
+          },
+          onFollowing: () => {
+            leadingTerm = undefined;
+            inner?.leadership.end();
+          },
+          onChange: () => inner && onChange(),
+          onFailed: options.onStoreFailed,
+        });
+        return group.log;
+      },
+    }),
+  );
+  if (group === undefined) throw new CoveyError('bug', 'Cannot go on: the store has opened no log');
+  const member = group;
+  const leadership = openLeadership<LeaderParts>({
+    lifetime: lifetime.child('leading'),
+    open: (term, scope) => openLeaderParts({ ...options, store, group: member, term, lifetime: scope }),
+  });
+  inner = { options, store, group, leadership, book };
+  if (leadingTerm !== undefined) leadership.begin(leadingTerm);
+  return inner;
+}
+
+/** The handlers over this manager's store; they write, or reach nodes, while it leads. */
+function makeHandlers({ options, store, group, leadership }: Inner) {
+  const { host, telemetry, identity } = options;
   const { clock, random } = host;
-  const log = telemetry.log;
-  const store = lifetime.own(await openLeaderStore(options));
-  if (options.bootstrap.length > 0) {
-    await store.update(() => options.bootstrap, { principal: 'system', signal: options.signal });
-  }
-  // What writes to the store ends before it: a child scope is disposed first.
-  const leading = lifetime.child('leading');
-  const managers = (): readonly ManagerAddress[] => managersIn(store, options.identity.current().nodeId);
-  const dispatcher = openDispatcher({
-    store,
-    term: store.log.term(),
-    clock,
-    log: log.with({ part: 'dispatcher' }),
-    lifetime: leading,
-    managers,
-    count: telemetry.count,
-  });
-  leading.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime: leading }));
-  const relay = openBulkRelay({
-    store,
-    clock,
-    dispatcher: () => dispatcher,
-    term: () => store.log.term(),
-    own: { nodeId: options.identity.current().nodeId, agent: options.agent },
-  });
+  const { nodeId } = identity.current();
+  const findDispatcher = (): Dispatcher | undefined => leadership.find()?.parts.dispatcher;
+  const relay = openBulkRelay({ store, clock, dispatcher: findDispatcher, term: () => leadership.find()?.term ?? 0, own: { nodeId, agent: options.agent } });
+  const roles = makeRoles({ store, group, clock, random, leading: () => leadership.find()?.signal });
+  const address = (): string => group.managers().find(manager => manager.nodeId === nodeId)?.addresses[0] ?? '';
   const control = makeControl({
     store,
     clock,
     random,
-    tokens: workerTokensOnly(tokenHandlers({ store, clock, random, address: () => managers()[0]?.addresses[0] ?? '' })),
+    roles,
+    tokens: tokenHandlers({ store, clock, random, address }),
     bulk: relay,
-    leaderId: () => options.identity.current().nodeId,
+    leaderId: () => group.findLeader()?.nodeId,
   });
-  const { listen } = options;
-  leading.own(
-    await openClusterServer({
-      host: listen.host,
-      port: listen.port,
-      identity: options.identity,
-      wire,
-      clock,
-      services: {
-        Ca: caHandlers({ store, clock, random, log: log.with({ part: 'ca' }), managers, settled: dispatcher.settled }),
-        Dispatcher: { session: dispatcher.session, bulk: relay.bulk },
-      },
-      findMember: (nodeId): NodeRole | undefined => store.view().find('node', nodeId)?.role,
-    }),
-  );
-  return { store, dispatcher, bulk: relay.bulk, control, managers };
-}
-
-/** The log of this version is that of one manager: a second one could not follow it. */
-function workerTokensOnly(tokens: ReturnType<typeof tokenHandlers>): ReturnType<typeof tokenHandlers> {
+  const ca = caHandlers({
+    store,
+    clock,
+    random,
+    log: telemetry.log.with({ part: 'ca' }),
+    managers: group.managers,
+    roles,
+    settled: async limits => await findDispatcher()?.settled(limits),
+  });
   return {
-    ...tokens,
-    createJoinToken: async (request, context) => {
-      if (request.role !== 'manager') return await tokens.createJoinToken(request, context);
-      throw new CoveyError('one-manager', 'Cannot add a second manager', { hint: 'covey token worker' });
-    },
+    control,
+    ca,
+    bulk: relay.bulk,
+    session: redirectSession({ find: findDispatcher, managers: group.managers }),
   };
 }
 
-function openLeaderStore(options: ClusterPartsOptions) {
-  const { host, wire, telemetry } = options;
-  return openStore({
-    wire,
-    clock: host.clock,
-    openLog: machine =>
-      openSoloLog({
-        directory: `${options.dataDir}/store`,
-        files: host.files,
-        clock: host.clock,
-        machine,
-        log: telemetry.log.with({ part: 'store' }),
-        onFailed: options.onStoreFailed,
-      }),
-  });
+async function serve(inner: Inner, leader: LeaderLink): Promise<Handlers<Services['Control']>> {
+  const { options, store, group, leadership } = inner;
+  const { host, wire, lifetime, identity } = options;
+  const { clock, random } = host;
+  const isLeading = (): boolean => leadership.find() !== undefined;
+  const { control, ca, bulk, session } = makeHandlers(inner);
+  lifetime.own(
+    await openClusterServer({
+      host: options.listen.host,
+      port: options.listen.port,
+      identity,
+      wire,
+      clock,
+      services: {
+        Ca: forwardCa(ca, { isLeading, leader }),
+        Dispatcher: { session, bulk },
+        Raft: group.handlers,
+        Control: leaderOnly(wire, onBehalf(wire, control), isLeading),
+      },
+      // A manager whose store is behind does not know who is new: only the leader can say who was removed.
+      findMember: (id, certified): NodeRole | undefined =>
+        store.view().find('node', id)?.role ?? (isLeading() ? undefined : certified),
+    }),
+  );
+  const { read } = group.log;
+  const managersNow = (): string => describeManagers(group);
+  return routeControl({ wire, clock, random, local: control, isLeading, leader, read, managersNow });
 }
 
-function managersIn(store: Store, leaderId: string): readonly ManagerAddress[] {
-  return [...store.view().list('node')]
-    .filter(node => node.role === 'manager')
-    .map(node => ({ nodeId: node.id, addresses: node.description.addresses, leader: node.id === leaderId }));
+/** For whoever waits for a leader in vain. */
+function describeManagers(group: Group): string {
+  const reached = group.reached();
+  const { confState, id } = group.log.status();
+  const answering = confState.voters.filter(peer => peer === id || reached.has(peer));
+  const needed = Math.floor(confState.voters.length / 2) + 1;
+  return `${answering.length} of ${confState.voters.length} managers answer here, ${needed} are needed`;
+}
+
+const handOverMs = 2_000;
+const lookMs = 20;
+
+async function handOver({ options, group, leadership }: Inner, signal: AbortSignal): Promise<void> {
+  const status = group.log.status();
+  const heir = status.role === 'leader' ? findHeir(status) : undefined;
+  if (heir === undefined) return;
+  group.log.transferTo(heir);
+  const { clock } = options.host;
+  while (!signal.aborted && group.log.status().role === 'leader') await clock.sleep(lookMs, signal);
+  await leadership.ended();
+}
+
+async function untilVoting({ options, group }: Inner, signal: AbortSignal): Promise<void> {
+  while (!group.log.status().confState.voters.includes(group.own)) await options.host.clock.sleep(lookMs, signal);
 }

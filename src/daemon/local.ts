@@ -63,6 +63,7 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
         {
           identity: node.identity(),
           otherManagers: node.otherManagers,
+          handOver: node.handOver,
           stopTasks: node.stopTasks,
           stop: parts.dismantle,
         },

@@ -97,6 +97,11 @@ async function serve(settings: Settings): Promise<void> {
     log,
     unpackCommand: unpackCommand(),
     proxy: proxyVariables(),
+    // Beside the bundle; compiled file by file it lies where its source does.
+    workerFile: new URL(
+      import.meta.url.endsWith('/coveyd.js') ? './wal-worker.js' : '../raft/storage/wal-worker.js',
+      import.meta.url,
+    ),
     nodeVersion: process.versions.node,
     onBroken: error => endBroken(log, error),
     signal: stop.signal,

@@ -13,6 +13,7 @@ import type { Services } from '../gen/services.js';
 import type {
   ManagerAddress,
   NodeDescription,
+  NodeRole,
   ObjectCounts,
   RenewRequest,
   RenewResponse,
@@ -28,12 +29,13 @@ import type { UserNamespaces } from '../tasks/userns.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } from './ca/index.js';
+import { type RenewalOptions, renewOnce } from './ca/renewal.js';
 import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
 import { type Member, type Membership, saveIdentity } from './membership/index.js';
 import { connectToManager } from './rpc/index.js';
 import { makeDial, targetsOf } from './session/dial.js';
-import { openSessionMemory } from './session/memory.js';
+import { openSessionMemory, type SessionMemory } from './session/memory.js';
 import { openSession } from './session/session.js';
 import type { Session } from './session/types.js';
 
@@ -55,7 +57,17 @@ export interface MemberNodeOptions {
     readonly dataPathAddress: string;
   }) => Promise<NodeDescription>;
   readonly onStoreFailed: (error: Error) => void;
+  /** The program of the log's thread. */
+  readonly workerFile: URL;
+  /** The managers say that this node is something else than it is. */
+  readonly onRole: (change: RoleNews) => void;
   readonly signal: AbortSignal;
+}
+
+/** What the managers say that this node is. */
+export interface RoleNews {
+  readonly role: NodeRole;
+  readonly raftId: number;
 }
 
 export interface MemberNode {
@@ -70,7 +82,11 @@ export interface MemberNode {
   readonly counts: () => ObjectCounts | undefined;
   /** undefined on a worker. */
   readonly control: Handlers<Services['Control']> | undefined;
-  /** Resolves when a manager has welcomed this node and what it sent is in effect. */
+  /** Gives leadership away before this node goes. */
+  readonly handOver: (signal: AbortSignal) => Promise<void>;
+  /** Asks for a certificate of the role that the managers have this node in. */
+  readonly renewIdentity: (signal: AbortSignal) => Promise<NodeIdentity>;
+  /** Resolves when a manager has welcomed this node and what it sent is in effect; on a manager also that its member votes. */
   readonly ready: (signal: AbortSignal) => Promise<void>;
   /** Tells the managers the facts of this node anew. */
   readonly describeAgain: () => Promise<void>;
@@ -96,19 +112,18 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     lifetime: lifetime.child('agent'),
   });
   await agent.recover(options.signal);
-  const cluster =
-    membership.role === 'manager'
-      ? await openClusterParts({
-          ...options,
-          lifetime,
-          dataDir: settings.dataDir,
-          listen: settings.listen,
-          identity,
-          agent,
-        })
-      : undefined;
-  const session = await connect(options, { identity, agent, cluster });
-  keepRenewed(options, { identity, session });
+  const memory = await openSessionMemory({
+    files: host.files,
+    clock: host.clock,
+    log: telemetry.log.with({ part: 'session' }),
+    wire: options.wire,
+    dataDir: settings.dataDir,
+    lifetime: lifetime.child('memory'),
+  });
+  const cluster = await openCluster(options, { identity, agent, memory });
+  const session = connect(options, { identity, agent, cluster, memory });
+  const renewal = renewalOf(options, { identity, session });
+  openRenewal(renewal);
   const managers = (): readonly ManagerAddress[] => cluster?.managers() ?? session.managers();
   return {
     membership,
@@ -119,51 +134,76 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
         .filter(manager => manager.nodeId !== membership.nodeId)
         .flatMap(({ addresses, nodeId }) => addresses.map(address => ({ address, nodeId }))),
     stopTasks: signal => agent.stopAll(signal),
-    isLeader: () => cluster !== undefined,
+    isLeader: () => cluster?.isLeading() === true,
     isConnected: () => session.state().kind === 'connected',
     managers,
     tasksRunning: () => agent.reports().filter(report => report.status.state === 'running').length,
     counts: () => countsOf(cluster),
     control: cluster?.control,
-    ready: session.ready,
+    handOver: async signal => await cluster?.handOver(signal),
+    renewIdentity: signal => renewOnce(renewal, signal),
+    ready: async signal => {
+      await session.ready(signal);
+      await cluster?.voting(signal);
+    },
     describeAgain: async () => session.describe(await options.describe(membership)),
   };
 }
 
+/** A manager's parts; a worker keeps nothing of a time as a manager. */
+async function openCluster(
+  options: MemberNodeOptions,
+  parts: { readonly identity: IdentityHolder; readonly agent: Agent; readonly memory: SessionMemory },
+): Promise<ClusterParts | undefined> {
+  const { settings, host } = options;
+  const { role, raftId } = options.member.membership;
+  if (role !== 'manager') {
+    await host.files.removeTree(`${settings.dataDir}/raft`);
+    return undefined;
+  }
+  return await openClusterParts({
+    ...options,
+    dataDir: settings.dataDir,
+    listen: settings.listen,
+    raftId,
+    identity: parts.identity,
+    remembered: parts.memory.managers,
+    agent: parts.agent,
+  });
+}
+
 function connect(
   options: MemberNodeOptions,
-  parts: { readonly identity: IdentityHolder; readonly agent: Agent; readonly cluster: ClusterParts | undefined },
-): Promise<Session> {
-  const { host, wire, telemetry, settings, member } = options;
-  const lifetime = options.lifetime.child('session');
-  const log = telemetry.log.with({ part: 'session' });
-  const open = async (): Promise<Session> =>
-    openSession({
+  parts: {
+    readonly identity: IdentityHolder;
+    readonly agent: Agent;
+    readonly cluster: ClusterParts | undefined;
+    readonly memory: SessionMemory;
+  },
+): Session {
+  const { host, wire, telemetry, member } = options;
+  return openSession({
+    clock: host.clock,
+    random: host.random,
+    log: telemetry.log.with({ part: 'session' }),
+    lifetime: options.lifetime.child('session'),
+    dial: makeDial({
+      identity: parts.identity,
+      wire,
       clock: host.clock,
       random: host.random,
-      log,
-      lifetime,
-      dial: makeDial({
-        identity: parts.identity,
-        wire,
-        clock: host.clock,
-        random: host.random,
-        findLocal: () => parts.cluster?.dispatcher,
-      }),
-      agent: parts.agent,
-      tables: { applyTables: (items, signal) => showTables(options, items, signal) },
-      memory: await openSessionMemory({
-        files: host.files,
-        clock: host.clock,
-        log,
-        wire,
-        dataDir: settings.dataDir,
-        lifetime,
-      }),
-      describe: () => options.describe(member.membership),
-      bootId: host.processes.bootId(),
-    });
-  return open();
+      findLocal: () => parts.cluster?.findDispatcher(),
+    }),
+    agent: parts.agent,
+    tables: { applyTables: (items, signal) => showTables(options, items, signal) },
+    memory: parts.memory,
+    describe: () => options.describe(member.membership),
+    bootId: host.processes.bootId(),
+    onWelcome: ({ role, raftId }) => {
+      const { membership } = member;
+      if (role !== membership.role || raftId !== membership.raftId) options.onRole({ role, raftId });
+    },
+  });
 }
 
 /** The node's own row among the tables says which tunnel addresses are its own. */
@@ -188,12 +228,12 @@ async function showTables(
   await options.network.applyTables(items, signal);
 }
 
-function keepRenewed(
+function renewalOf(
   options: MemberNodeOptions,
   parts: { readonly identity: IdentityHolder; readonly session: Session },
-): void {
+): RenewalOptions {
   const { host, wire, telemetry, settings } = options;
-  openRenewal({
+  return {
     clock: host.clock,
     random: host.random,
     log: telemetry.log.with({ part: 'renewal' }),
@@ -202,7 +242,7 @@ function keepRenewed(
     renew: (request, signal) =>
       askForRenewal({ wire, host, identity: parts.identity, managers: parts.session.managers() }, request, signal),
     save: identity => saveIdentity({ files: host.files, dataDir: settings.dataDir }, identity),
-  });
+  };
 }
 
 /** The first manager that answers gives the new certificate. */

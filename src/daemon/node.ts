@@ -7,7 +7,7 @@
  * Called by main.ts. Not here: what runs while the machine is a node (member-node.ts), what each part does.
  */
 import grpc from '@grpc/grpc-js';
-import { CoveyError } from '../errors.js';
+import { asCoveyError, CoveyError, codeOf } from '../errors.js';
 import type { Services } from '../gen/services.js';
 import type { NodeDescription } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
@@ -28,7 +28,7 @@ import { gateControl } from './control-gate.js';
 import { makeDoctor } from './doctor/doctor.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
-import { type MemberNode, openMemberNode } from './member-node.js';
+import { type MemberNode, openMemberNode, type RoleNews } from './member-node.js';
 import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
 import { openLocalServer } from './rpc/index.js';
 
@@ -41,6 +41,8 @@ export interface DaemonOptions {
   /** HTTP_PROXY and the like. */
   readonly proxy: Readonly<Record<string, string>>;
   readonly nodeVersion: string;
+  /** The program of the log's thread. */
+  readonly workerFile: URL;
   /** The daemon can't go on and has to be started anew. */
   readonly onBroken: (error: Error) => void;
   readonly signal: AbortSignal;
@@ -188,9 +190,18 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     await ending?.lifetime[Symbol.asyncDispose]();
   };
   const start = async (member: Member, bootstrap: readonly Write[], signal: AbortSignal): Promise<MemberNode> => {
-    running = await openRunning(machine, { member, bootstrap, describe, signal });
+    running = await openRunning(machine, { member, bootstrap, describe, onRole, signal });
     return running.node;
   };
+  const onRole = (news: RoleNews): void =>
+    followRole(machine, news, {
+      find: () => running?.node,
+      change: (change, signal) => membership.changeRole(change, signal),
+      restart: async member => {
+        await stop();
+        await start(member, [], lifetime.signal);
+      },
+    });
   const membership = openMembership({
     host,
     dataDir: settings.dataDir,
@@ -234,6 +245,46 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
   );
 }
 
+/**
+ * Becomes what the managers say that this node is. Tried until it is so, or they say something else, or the node has gone; a
+ * node whose parts can't be opened again ends its daemon, which is started anew.
+ */
+function followRole(
+  machine: Machine,
+  { role, raftId }: RoleNews,
+  node: {
+    readonly find: () => MemberNode | undefined;
+    readonly change: MembershipFlows['changeRole'];
+    readonly restart: (member: Member) => Promise<void>;
+  },
+): void {
+  const present = node.find();
+  if (present === undefined) return;
+  machine.lifetime.run('change role', async signal => {
+    while (node.find() === present && !signal.aborted) {
+      try {
+        const member = { membership: present.membership, identity: present.identity() };
+        const renew = present.renewIdentity;
+        const restart = async (next: Member): Promise<void> => {
+          try {
+            await node.restart(next);
+          } catch (error) {
+            machine.onBroken(asCoveyError(error));
+          }
+        };
+        await node.change({ member, role, raftId, renew, restart }, signal);
+        return;
+      } catch (error) {
+        if (codeOf(error) === 'stale-version') return;
+        machine.log.warn('role not changed yet', { role, error, retryInMs: roleRetryMs });
+        await machine.host.clock.sleep(roleRetryMs, signal);
+      }
+    }
+  });
+}
+
+const roleRetryMs = 1_000;
+
 /** Goes on as the node that the files say; a daemon without them waits for init or join. */
 async function resume(membership: MembershipFlows, start: (member: Member) => Promise<void>): Promise<void> {
   const member = await membership.find();
@@ -246,6 +297,7 @@ async function openRunning(
     readonly member: Member;
     readonly bootstrap: readonly Write[];
     readonly describe: (asked: Asked) => Promise<NodeDescription>;
+    readonly onRole: (news: RoleNews) => void;
     readonly signal: AbortSignal;
   },
 ): Promise<Running> {

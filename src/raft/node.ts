@@ -31,7 +31,7 @@ import { createSender, type Sender } from './node/sender.js';
 import { createSnapshotInstaller, type SnapshotInstaller } from './node/snapshot-installer.js';
 import { createSnapshotKeeper, type SnapshotKeeper, snapshotOf } from './node/snapshot-keeper.js';
 import { createSnapshotPolicy, type SnapshotPolicy } from './node/snapshot-policy.js';
-import { findStuck, handOver, statusOf } from './node/status.js';
+import { findStuck, handOver, isOnlyVoter, statusOf } from './node/status.js';
 import { createStorageQueue, type StorageQueue } from './node/storage-queue.js';
 import type { MembershipChange, NodeOptions, NodeProposeOutcome, NodeReadOutcome, NodeStatus } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
@@ -252,6 +252,8 @@ export class RaftNode implements Arrivals {
       onConfigured: (confState, index) => this.#announcer.configured(confState, index),
     });
     this.#options.onEvent({ kind: 'started', applied });
+    // The only voter has nobody to wait for.
+    if (isOnlyVoter(this.#log.initialState().confState, this.#options.id)) core.campaign(this.#node);
     this.#wake();
   }
 

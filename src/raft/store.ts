@@ -22,7 +22,7 @@ export {
   stateRank,
   taskEdges,
 } from './store/edges.js';
-export type { StoreMachine } from './store/machine.js';
+export { firstSnapshot, type StoreMachine } from './store/machine.js';
 export { type OpenStore, openStore } from './store/open.js';
 export { updateInPieces } from './store/pieces.js';
 

@@ -157,7 +157,7 @@ const info: InfoResponse = {
   role: 'manager',
   leader: true,
   connected: true,
-  managers: [{ nodeId: asId<NodeId>('n1'), addresses: ['10.0.0.11:7377'], leader: true }],
+  managers: [{ nodeId: asId<NodeId>('n1'), addresses: ['10.0.0.11:7377'], leader: true, raftId: 0 }],
   description: node({ id: 'n1', name: 'rack1' }).description,
   dataDir: '/var/lib/covey',
   runDir: '/run/covey',

@@ -155,5 +155,7 @@ export function node(fields: {
     status: { state: fields.state ?? 'ready', sinceMs: meta.createdAtMs, message: fields.message ?? '' },
     tunnelIndex: 1,
     certificateExpiresAtMs: 0,
+    raftId: 0,
+    demoting: false,
   };
 }

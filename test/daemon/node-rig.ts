@@ -69,6 +69,9 @@ export interface TestManager extends AsyncDisposable {
   readonly startServer: () => Promise<void>;
 }
 
+/** Nobody here is a manager that could be let go of. */
+const noManagers = { letGo: async () => undefined };
+
 /** Init on a real directory, then the servers of a manager on 127.0.0.1; no agent of its own. */
 export async function startManager(
   t: { teardown: (call: () => unknown) => unknown },
@@ -92,7 +95,7 @@ export async function startManager(
   const identity = holdIdentity(member.identity);
   const { nodeId } = member.membership;
   let port = 0;
-  const managers = () => [{ nodeId, addresses: [`127.0.0.1:${port}`], leader: true }];
+  const managers = () => [{ nodeId, addresses: [`127.0.0.1:${port}`], leader: true, raftId: 0 }];
   const { clock, random } = linuxHost;
   const dispatcher = openDispatcher({ store, term: 1, clock, log: silent, lifetime, managers, count: () => undefined });
   const relay = options.relay?.({ store, dispatcher });
@@ -105,7 +108,7 @@ export async function startManager(
       clock,
       findMember: id => store.view().find('node', id)?.role,
       services: {
-        Ca: caHandlers({ store, clock, random, log: silent, managers, settled: dispatcher.settled }),
+        Ca: caHandlers({ store, clock, random, log: silent, managers, settled: dispatcher.settled, roles: noManagers }),
         Dispatcher: {
           session: dispatcher.session,
           bulk: relay?.bulk ?? (() => Promise.reject(new Error('no relay')) as never),
@@ -212,6 +215,8 @@ export async function runWorker(
     memory,
     describe: async () => description(member.membership.nodeName, ['127.0.0.1:1']),
     bootId: 'boot',
+
+    onWelcome: () => undefined,
   });
   const stop = async (): Promise<void> => await lifetime[Symbol.asyncDispose]();
   t.teardown(stop);

@@ -147,6 +147,8 @@ export function node(name: string, over: Partial<Node> = {}): Node {
     status: { state: 'ready', sinceMs: 0, message: '' },
     tunnelIndex: 1,
     certificateExpiresAtMs: 0,
+    raftId: 0,
+    demoting: false,
     ...over,
   };
 }

@@ -139,6 +139,7 @@ export async function openPlane(
     clock,
     random,
     leaderId: () => undefined,
+    roles: { letGo: async () => undefined, takeIn: async () => undefined },
     tokens: { createJoinToken: refused, listJoinTokens: refused, removeJoinToken: refused },
     bulk: {
       exec: () => emptyStream(),

@@ -4,7 +4,7 @@
  * Not here: joining and leaving (cluster.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { Availability, ListNodesResponse, Node } from '../../gen/types.js';
+import type { Availability, ListNodesResponse, Node, NodeRole } from '../../gen/types.js';
 import { bad, ok } from '../../tasks/spec/values.js';
 import { confirm } from '../confirm.js';
 import type { CliContext } from '../context.js';
@@ -70,6 +70,31 @@ export const nodeCommands: readonly CommandDefinition[] = [
       { says: 'label two machines', line: 'covey node update --label-add disk=ssd rack1 rack2' },
     ],
     run: runUpdate,
+  },
+  {
+    path: ['node', 'promote'],
+    says: 'Make workers managers',
+    about:
+      'It waits until the new manager has the whole state of the cluster and votes. Three or five managers are a good number.',
+    args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
+    options: [],
+    examples: [
+      { says: 'a second and a third manager', line: 'covey node promote rack2 rack3' },
+      { says: 'in place of one that is to go', line: 'covey node promote rack4 && covey node demote rack2' },
+    ],
+    run: (invocation, context) => runRole(invocation, context, 'manager'),
+  },
+  {
+    path: ['node', 'demote'],
+    says: 'Make managers workers',
+    about: 'Refused when those that remain and answer would be no majority.',
+    args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
+    options: [],
+    examples: [
+      { says: 'a manager that is to run tasks only', line: 'covey node demote rack2' },
+      { says: 'the one that answers', line: 'covey node demote self' },
+    ],
+    run: (invocation, context) => runRole(invocation, context, 'worker'),
   },
   {
     path: ['node', 'rm'],
@@ -192,6 +217,15 @@ async function runUpdate({ args, flags }: Invocation, context: CliContext): Prom
       if (code !== exitCodes.done) return code;
     }
     await context.print(name);
+  }
+  return exitCodes.done;
+}
+
+async function runRole({ args }: Invocation, context: CliContext, role: NodeRole): Promise<number> {
+  const { control } = await context.connect();
+  for (const { node } of await listNodes(context, args)) {
+    await control.setNodeRole({ node: node.id, role }, { signal: context.signal });
+    await context.print(node.spec.name);
   }
   return exitCodes.done;
 }

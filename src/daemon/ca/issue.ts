@@ -19,8 +19,10 @@ import type { Cluster, JoinRequest, JoinResponse, ManagerAddress, Node, NodeRole
 import type { CallContext, Handlers } from '../../grpc.js';
 import type { Clock, Random } from '../../host.js';
 import { asId, isId, type NodeId, newId } from '../../ids.js';
+import { newPeerId } from '../../raft/membership.js';
 import type { Store, View, Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
+import type { Roles } from '../group/roles.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
 import { roleUnits, tlsNameOf } from './identity.js';
 import { planNodeRemoval, removedError } from './removal.js';
@@ -32,6 +34,8 @@ export interface CaOptions {
   readonly random: Random;
   readonly log: Logger;
   readonly managers: () => readonly ManagerAddress[];
+  /** A manager that leaves is let go of first. */
+  readonly roles: Pick<Roles, 'letGo'>;
   /** Resolves when the other nodes no longer send traffic to a node that leaves. */
   readonly settled: (options: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<void>;
 }
@@ -73,6 +77,7 @@ export function caHandlers(options: CaOptions): Handlers<Services['Ca']> {
     },
     leave: async (_request, context) => {
       const nodeId = callingNode(context);
+      await options.roles.letGo(nodeId, { principal: `node:${nodeId}`, signal: context.signal });
       await removeNode(options, nodeId, context.signal);
       await options.settled({ timeoutMs: settleMs, signal: context.signal });
       return {};
@@ -97,8 +102,10 @@ async function join(options: CaOptions, request: JoinRequest, context: CallConte
     validUntilMs,
     request: request.certificateRequest,
   });
+  const isUsed = (id: number): boolean => [...store.view().list('node')].some(node => node.raftId === id);
+  const raftId = token.role === 'manager' ? newPeerId(options.random.bytes, isUsed) : 0;
   await store.update(
-    view => planJoin(view, { request, nodeId, role: token.role, validUntilMs, nowMs: clock.wallMs() }),
+    view => planJoin(view, { request, nodeId, role: token.role, raftId, validUntilMs, nowMs: clock.wallMs() }),
     {
       principal: `node:${nodeId}`,
       signal: context.signal,
@@ -112,6 +119,7 @@ async function join(options: CaOptions, request: JoinRequest, context: CallConte
     certificate,
     rootCertificate: cluster.rootCertificate,
     managers: options.managers(),
+    raftId: store.view().find('node', nodeId)?.raftId ?? 0,
   };
 }
 
@@ -122,6 +130,7 @@ export function planJoin(
     readonly request: JoinRequest;
     readonly nodeId: NodeId;
     readonly role: NodeRole;
+    readonly raftId: number;
     readonly validUntilMs: number;
     readonly nowMs: number;
   },
@@ -149,6 +158,8 @@ export function planJoin(
     status: { state: 'unknown', sinceMs: nowMs, message: 'has joined; no session yet' },
     tunnelIndex,
     certificateExpiresAtMs: joiner.validUntilMs,
+    raftId: joiner.raftId,
+    demoting: false,
   };
   return [
     { kind: 'put', table: 'node', object: node },

@@ -5,13 +5,14 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { Config, Network, NetworkSpec, Secret } from '../../gen/types.js';
-import { type NetworkId, newId } from '../../ids.js';
+import type { NetworkId } from '../../ids.js';
 import { isEnded, type View } from '../../raft/store.js';
 import { openAddressPool } from '../allocate/ipam.js';
 import { findOverlap, planSubnets } from '../allocate/subnets.js';
+import { newIdFor } from '../control-once.js';
 import { clusterSpecOf, fixedNetworks } from '../tables.js';
 import { getObject, selectObjects } from './find.js';
-import { type Change, type ControlHandlers, change, type Parts } from './parts.js';
+import { type Change, type ControlHandlers, change, changeOnce, type Parts } from './parts.js';
 import { checkNetworkSpec } from './validate.js';
 
 type NetworkHandlers = Pick<
@@ -30,8 +31,10 @@ export function networkHandlers(parts: Parts): NetworkHandlers {
     },
     createNetwork: async ({ spec }, context) => {
       checkNetworkSpec(spec, 'spec');
-      const id = newId<NetworkId>(random.bytes);
-      await change(parts, context, view => [{ kind: 'put', table: 'network', object: planNetwork(view, spec, id) }]);
+      const id = newIdFor<NetworkId>(context, random);
+      await changeOnce(parts, context, view => [
+        { kind: 'put', table: 'network', object: planNetwork(view, spec, id) },
+      ]);
       return getObject(store.view(), 'network', id);
     },
     removeNetwork: async ({ object }, context) => {

@@ -7,11 +7,12 @@ import { CoveyError } from '../../errors.js';
 import type { Cluster, Node } from '../../gen/types.js';
 import type { NodeId } from '../../ids.js';
 import { planNodeRemoval } from '../ca/removal.js';
+import { principalOf } from '../rpc/roles.js';
 import { checkLabels } from './check.js';
 import { getObject, selectObjects } from './find.js';
 import { type ControlHandlers, change, type Parts } from './parts.js';
 
-type NodeHandlers = Pick<ControlHandlers, 'getCluster' | 'listNodes' | 'updateNode' | 'removeNode'>;
+type NodeHandlers = Pick<ControlHandlers, 'getCluster' | 'listNodes' | 'updateNode' | 'setNodeRole' | 'removeNode'>;
 
 /** Tasks orphaned in one transaction. */
 const removalWritesMax = 150;
@@ -42,8 +43,18 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
       });
       return getObject(store.view(), 'node', id);
     },
-    removeNode: async ({ node: text, force }, context) => {
+    setNodeRole: async ({ node: text, role }, context) => {
       const { id } = getObject(store.view(), 'node', text);
+      const asked = { principal: principalOf(context.caller), signal: context.signal };
+      if (role === 'manager') await parts.roles.takeIn(id, asked);
+      else await parts.roles.letGo(id, asked);
+      return getObject(store.view(), 'node', id);
+    },
+    removeNode: async ({ node: text, force }, context) => {
+      const node = getObject(store.view(), 'node', text);
+      const { id } = node;
+      checkRemoval(node, { managers: [...store.view().list('node')].filter(isManager), force });
+      await parts.roles.letGo(id, { principal: principalOf(context.caller), signal: context.signal });
       for (let more = true; more; ) {
         await change(parts, context, view => {
           const node = view.find('node', id);

@@ -8,6 +8,7 @@ import type { CallContext, Handlers } from '../../grpc.js';
 import type { Clock, Random } from '../../host.js';
 import type { NodeId } from '../../ids.js';
 import type { Store, TableName, Tables, View, Write } from '../../raft/store.js';
+import type { Roles } from '../group/roles.js';
 import { principalOf } from '../rpc/roles.js';
 
 export type ControlHandlers = Handlers<Services['Control']>;
@@ -17,6 +18,8 @@ export interface Parts {
   readonly clock: Clock;
   readonly random: Random;
   readonly leaderId: () => NodeId | undefined;
+  /** Managers that become workers, and the other way round. */
+  readonly roles: Roles;
 }
 
 /** An object to be written; the store fills in its meta. */
@@ -29,4 +32,17 @@ export async function change(
   decide: (view: View) => readonly Write[],
 ): Promise<number> {
   return await store.update(decide, { principal: principalOf(context.caller), signal: context.signal });
+}
+
+/**
+ * The same for a command that is this one transaction: when it is asked for again under its name, because the outcome was not
+ * known, it has happened once.
+ */
+export async function changeOnce(
+  { store }: Pick<Parts, 'store'>,
+  context: CallContext,
+  decide: (view: View) => readonly Write[],
+): Promise<number> {
+  const { caller, signal, once } = context;
+  return await store.update(decide, { principal: principalOf(caller), signal, once });
 }

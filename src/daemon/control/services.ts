@@ -6,16 +6,17 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { ListServicesResponse, ListTasksResponse, Service, ServiceSpec, Task } from '../../gen/types.js';
-import { newId, type ServiceId } from '../../ids.js';
+import type { ServiceId } from '../../ids.js';
 import type { View, Write } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
 
+import { newIdFor } from '../control-once.js';
 import { type Revised, reviseService, writesOfRevised } from '../orchestrate/revisions.js';
 import { isWanted } from '../orchestrate/slot.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { refuseAt } from './check.js';
 import { getObject, getTasks, selectObjects } from './find.js';
-import { type Change, type ControlHandlers, change, type Parts } from './parts.js';
+import { type Change, type ControlHandlers, change, changeOnce, type Parts } from './parts.js';
 import { checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
 import { updateHandlers } from './updates.js';
 import { checkServiceSpec } from './validate.js';
@@ -39,14 +40,14 @@ export function serviceHandlers(parts: Parts): ServiceHandlers {
     listServices: async request => listServices(store.view(), request),
     createService: async ({ spec }, context) => {
       checkServiceSpec(spec, 'spec');
-      const id = newId<ServiceId>(random.bytes);
-      await change(parts, context, view => [putService(planService(view, spec, id))]);
+      const id = newIdFor<ServiceId>(context, random);
+      await changeOnce(parts, context, view => [putService(planService(view, spec, id))]);
       return getObject(store.view(), 'service', id);
     },
     updateService: async ({ service: text, version, spec }, context) => {
       checkServiceSpec(spec, 'spec');
       const { id } = getObject(store.view(), 'service', text);
-      await change(parts, context, view => {
+      await changeOnce(parts, context, view => {
         const old = getObject(view, 'service', id);
         checkVersion(old, version);
         return writesOfRevised(planUpdate(view, old, spec));

@@ -127,6 +127,8 @@ function welcomeFor(
       heartbeatMs: cluster.spec.heartbeatMs,
       managers: serving.managers(),
       nodeName,
+      role: node.role,
+      raftId: node.raftId,
     },
   };
   return { welcome, nodeName };

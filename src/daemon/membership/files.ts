@@ -107,12 +107,12 @@ export async function isInitUnfinished({ files, dataDir }: MembershipFiles): Pro
 export async function removeMembership({ files, dataDir }: MembershipFiles): Promise<void> {
   await files.remove(paths.member(dataDir));
   await files.syncDirectory(dataDir);
-  for (const name of ['store', 'tasks', 'session', 'tls']) await files.removeTree(`${dataDir}/${name}`);
+  for (const name of ['raft', 'tasks', 'session', 'tls']) await files.removeTree(`${dataDir}/${name}`);
 }
 
 function parseMembership(text: string, path: string): Membership {
   const value = parseObject(text, path);
-  const { clusterId, nodeId, nodeName, role, advertiseAddress, dataPathAddress, labels, joinedAtMs } = value;
+  const { clusterId, nodeId, nodeName, role, raftId, advertiseAddress, dataPathAddress, labels, joinedAtMs } = value;
   if (value['schemaVersion'] !== schemaVersion) {
     throw new CoveyError('newer-schema', `Cannot read "${path}"`, {
       state: `its version is ${String(value['schemaVersion'])}`,
@@ -122,11 +122,13 @@ function parseMembership(text: string, path: string): Membership {
     throw damaged(path, 'the ids are missing');
   }
   if (role !== 'worker' && role !== 'manager') throw damaged(path, 'the role is neither worker nor manager');
+  if (role === 'manager' && !(Number(raftId) > 0)) throw damaged(path, 'a manager has no member of the Raft group');
   return {
     clusterId: asId(clusterId),
     nodeId: asId(nodeId),
     nodeName: String(nodeName),
     role,
+    raftId: Number(raftId ?? 0),
     advertiseAddress: String(advertiseAddress ?? ''),
     dataPathAddress: String(dataPathAddress ?? ''),
     labels: isRecordOfText(labels) ? labels : {},

@@ -21,6 +21,7 @@ import { findMember } from './files.js';
 import { type InitOptions, initCluster } from './init.js';
 import { type JoinOptions, joinCluster } from './join.js';
 import { type LeaveOptions, leaveCluster } from './leave.js';
+import { changeRole, type RoleChange } from './role.js';
 import type { Member } from './types.js';
 
 export { saveIdentity } from './files.js';
@@ -31,9 +32,11 @@ export interface MembershipFlows {
   readonly find: () => Promise<Member | undefined>;
   readonly init: (request: InitRequest, signal: AbortSignal) => Promise<InitResponse>;
   readonly join: (request: JoinClusterRequest, signal: AbortSignal) => Promise<JoinClusterResponse>;
+  /** The managers made this node a worker or a manager. */
+  readonly changeRole: (change: RoleChange, signal: AbortSignal) => Promise<void>;
   /** `parts` of the node as it runs now. */
   readonly leave: (
-    parts: Pick<LeaveOptions, 'identity' | 'otherManagers' | 'stopTasks' | 'stop'>,
+    parts: Pick<LeaveOptions, 'identity' | 'otherManagers' | 'handOver' | 'stopTasks' | 'stop'>,
     request: LeaveClusterRequest,
     signal: AbortSignal,
   ) => Promise<LeaveClusterResponse>;
@@ -71,6 +74,7 @@ export function openMembership(options: InitOptions & JoinOptions): MembershipFl
         await refuseMember('join a cluster');
         return await joinCluster(options, request, signal);
       }),
+    changeRole: (change, signal) => alone('change role', () => changeRole(options, change, signal)),
     leave: (parts, request, signal) => alone('leave', () => leaveCluster({ ...options, ...parts }, request, signal)),
   };
 }

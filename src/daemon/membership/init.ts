@@ -11,6 +11,7 @@
 import { CoveyError } from '../../errors.js';
 import type { Cluster, InitRequest, InitResponse, Node } from '../../gen/types.js';
 import { type ClusterId, type NodeId, newId } from '../../ids.js';
+import { newPeerId } from '../../raft/membership.js';
 import type { Write } from '../../raft/store.js';
 import { roleUnits, tlsNameOf } from '../ca/identity.js';
 import { identityOf, toPem } from '../ca/pem.js';
@@ -67,7 +68,7 @@ export async function initCluster(
 
 async function clearUnfinished(place: MembershipFiles): Promise<void> {
   if (await isInitUnfinished(place)) return removeMembership(place);
-  const store = `${place.dataDir}/store`;
+  const store = `${place.dataDir}/raft`;
   if ((await place.files.list(store)).length === 0) return;
   throw new CoveyError('state-damaged', 'Cannot make a cluster here', {
     state: `"${store}" holds the state of a cluster, but node.json is gone`,
@@ -88,6 +89,7 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
   const description = await options.describe({ advertiseAddress, dataPathAddress });
   const clusterId = newId<ClusterId>(host.random.bytes);
   const nodeId = newId<NodeId>(host.random.bytes);
+  const raftId = newPeerId(host.random.bytes, () => false);
   const nodeName = request.name === '' ? description.hostname : request.name;
   const certificateDays = request.certificateDays === 0 ? clusterDefaults.certificateDays : request.certificateDays;
   const validUntilMs = nowMs + certificateDays * 86_400_000;
@@ -109,6 +111,8 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
     status: { state: 'unknown', sinceMs: nowMs, message: 'has made the cluster; no session yet' },
     tunnelIndex: 1,
     certificateExpiresAtMs: validUntilMs,
+    raftId,
+    demoting: false,
   };
   return {
     member: {
@@ -117,6 +121,7 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
         nodeId,
         nodeName,
         role: 'manager',
+        raftId,
         advertiseAddress,
         dataPathAddress,
         labels: request.labels,

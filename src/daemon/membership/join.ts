@@ -192,6 +192,7 @@ function memberOf(parts: {
       nodeId: answer.nodeId,
       nodeName: parts.nodeName,
       role: answer.role,
+      raftId: answer.raftId,
       advertiseAddress: request.advertiseAddress,
       dataPathAddress: request.dataPathAddress,
       labels: request.labels,

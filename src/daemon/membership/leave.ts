@@ -9,7 +9,7 @@
  *
  * Not here: the manager's half (ca/issue.ts), undoing changes on the host (netns, tasks; handed in as `stop`).
  */
-import { CoveyError } from '../../errors.js';
+import { asCoveyError, CoveyError, codeOf, type ErrorCode } from '../../errors.js';
 import type { LeaveClusterRequest, LeaveClusterResponse } from '../../gen/types.js';
 import type { NodeIdentity } from '../ca/identity.js';
 import { connectToManager } from '../rpc/client.js';
@@ -20,10 +20,15 @@ export interface LeaveOptions extends MembershipOptions, Dismantle {
   readonly identity: NodeIdentity;
   /** Managers other than this node, the leader first. */
   readonly otherManagers: () => readonly { readonly address: string; readonly nodeId: string }[];
+  /** Gives leadership away: another manager has to let this one go. */
+  readonly handOver: (signal: AbortSignal) => Promise<void>;
 }
 
 const connectMs = 2_000;
-const callMs = 10_000;
+/** Longer than the group may take to let a manager go. */
+const callMs = 40_000;
+const leaderWithinMs = 6_000;
+const againMs = 100;
 
 export async function leaveCluster(
   options: LeaveOptions,
@@ -39,7 +44,8 @@ export async function leaveCluster(
       });
     }
   } else {
-    await releaseMembership(options, { managers, force: request.force, signal });
+    await options.handOver(signal);
+    await releaseMembership(options, { force: request.force, signal });
   }
   const tasksStopped = await options.stopTasks(signal);
   const undone = await options.stop();
@@ -50,27 +56,50 @@ export async function leaveCluster(
 
 async function releaseMembership(
   options: LeaveOptions,
-  release: {
-    readonly managers: readonly { readonly address: string; readonly nodeId: string }[];
-    readonly force: boolean;
-    readonly signal: AbortSignal;
-  },
+  release: { readonly force: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
-  let failure: unknown = new CoveyError('no-connection', 'Cannot reach a manager', {
-    state: 'no address of one is known',
-  });
-  for (const manager of release.managers) {
-    try {
-      await askToLeave(options, { identity: options.identity, manager, signal: release.signal });
+  const { clock } = options.host;
+  const endMs = clock.monotonicMs() + leaderWithinMs;
+  for (;;) {
+    const failure = await askAll(options, release.signal);
+    if (failure === undefined) return;
+    const isAgain = electing.has(codeOf(failure)) && clock.monotonicMs() < endMs;
+    if (isAgain) {
+      await clock.sleep(againMs, release.signal);
+      continue;
+    }
+    if (release.force) {
+      options.log.warn('left without telling a manager', { error: failure });
       return;
+    }
+    // What a manager said is the reason; that none could be asked is another.
+    if (!unreached.has(codeOf(failure))) throw failure;
+    throw new CoveyError('no-connection', 'Cannot leave the cluster', {
+      cause: failure,
+      hint: 'covey leave --force',
+    });
+  }
+}
+
+/** Who leads next is being decided: worth asking again. */
+const electing: ReadonlySet<ErrorCode> = new Set(['not-leader', 'no-leader', 'unknown-outcome']);
+const unreached: ReadonlySet<ErrorCode> = new Set([...electing, 'no-connection', 'timeout']);
+
+/** Undefined when a manager let this node go. */
+async function askAll(options: LeaveOptions, signal: AbortSignal): Promise<Error | undefined> {
+  let failure = new CoveyError('no-connection', 'Cannot reach a manager', { state: 'no address of one is known' });
+  for (const manager of options.otherManagers()) {
+    try {
+      await askToLeave(options, { identity: options.identity, manager, signal });
+      return undefined;
     } catch (error) {
-      if (error instanceof CoveyError && error.code === 'node-removed') return;
-      failure = error;
+      signal.throwIfAborted();
+      if (codeOf(error) === 'node-removed') return undefined;
+      // "That manager does not lead" says less than what the leader says.
+      if (!electing.has(codeOf(error)) || codeOf(failure) === 'no-connection') failure = asCoveyError(error);
     }
   }
-  if (!release.force)
-    throw new CoveyError('no-connection', 'Cannot leave the cluster', { cause: failure, hint: 'covey leave --force' });
-  options.log.warn('left without telling a manager', { error: failure });
+  return failure;
 }
 
 /** Tells a manager that the node of this identity goes. */

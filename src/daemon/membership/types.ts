@@ -18,6 +18,8 @@ export interface Membership {
   readonly nodeId: NodeId;
   readonly nodeName: string;
   readonly role: NodeRole;
+  /** This node's member of the managers' Raft group; 0 on a worker. */
+  readonly raftId: number;
   /** As given at init or join; empty: found from the machine. */
   readonly advertiseAddress: string;
   readonly dataPathAddress: string;

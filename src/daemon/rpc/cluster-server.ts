@@ -28,7 +28,7 @@ export interface ClusterServerOptions {
   readonly clock: Clock;
   readonly services: { readonly [Name in keyof Services]?: Handlers<Services[Name]> };
   /** The role of a member; undefined when the node is none (any more). */
-  readonly findMember: (nodeId: string) => NodeRole | undefined;
+  readonly findMember: (nodeId: string, certified: NodeRole) => NodeRole | undefined;
 }
 
 export interface ClusterServer extends AsyncDisposable {
@@ -130,7 +130,7 @@ function guard(rows: RolesByPath, options: ClusterServerOptions): grpc.ServerInt
 function callerOf(
   auth: ReturnType<grpc.ServerInterceptingCallInterface['getAuthContext']>,
   peer: string,
-  findMember: (nodeId: string) => NodeRole | undefined,
+  findMember: ClusterServerOptions['findMember'],
 ): Caller {
   // Only there when the chain was verified against our root and is in its time of validity.
   const certificate = auth.sslPeerCertificate;
@@ -144,7 +144,7 @@ function callerOf(
     kind: 'node',
     nodeId: String(nodeId),
     clusterId: String(certificate.subject.O),
-    role: findMember(String(nodeId)) ?? '',
+    role: findMember(String(nodeId), certified) ?? '',
     certified,
     serial: certificate.serialNumber,
   };

@@ -40,7 +40,9 @@ export function makeDial(options: DialOptions): DialManager {
     let failure: unknown = new CoveyError('no-connection', 'Cannot find a manager', {
       state: 'no address of one is known',
     });
-    for (const target of targetsOf(managers, options.random.fraction)) {
+    const own = options.identity.current().nodeId;
+    const others = managers.filter(({ nodeId }) => nodeId !== own);
+    for (const target of targetsOf(others, options.random.fraction)) {
       signal.throwIfAborted();
       try {
         return await openConnection(options, target, signal);

@@ -76,7 +76,7 @@ export interface Reached {
 /** What managers say of themselves, with the address that is known to work from here first. */
 export function withReached(said: readonly ManagerAddress[], reached: Reached): readonly ManagerAddress[] {
   const same = said.find(manager => manager.nodeId === reached.nodeId);
-  const known = same ?? { nodeId: asId<NodeId>(reached.nodeId), addresses: [], leader: false };
+  const known = same ?? { nodeId: asId<NodeId>(reached.nodeId), addresses: [], leader: false, raftId: 0 };
   const addresses = [reached.address, ...known.addresses.filter(address => address !== reached.address)];
   return [{ ...known, addresses }, ...said.filter(manager => manager !== same)];
 }

@@ -18,6 +18,10 @@ export function planRedial(error: unknown, fraction: number): number {
     case 'node-removed':
     case 'no-common-protocol':
       return Math.round(20_000 + 20_000 * fraction);
+    // Another manager leads, or will in a moment.
+    case 'not-leader':
+    case 'no-leader':
+      return Math.round(30 + 220 * fraction);
     case 'no-connection':
     case 'timeout':
       return Math.round(100 + 400 * fraction);

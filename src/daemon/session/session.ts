@@ -12,7 +12,14 @@
 import { abortable } from '../../abortable.js';
 import { type Channel, openChannel } from '../../channel.js';
 import { asCoveyError, CoveyError, codeOf } from '../../errors.js';
-import type { AgentMessage, Assignments, ManagerAddress, ManagerMessage, NodeDescription } from '../../gen/types.js';
+import type {
+  AgentMessage,
+  Assignments,
+  ManagerAddress,
+  ManagerMessage,
+  NodeDescription,
+  Welcome,
+} from '../../gen/types.js';
 import type { Duplex } from '../../grpc.js';
 import type { Clock, Random } from '../../host.js';
 import type { Lifetime } from '../../lifetime.js';
@@ -44,6 +51,8 @@ export interface SessionOptions {
   /** The facts of this node as they are now. */
   readonly describe: () => Promise<NodeDescription>;
   readonly bootId: string;
+  /** What the managers say that this node is. */
+  readonly onWelcome: (welcome: Pick<Welcome, 'role' | 'raftId'>) => void;
 }
 
 interface Seen {
@@ -184,6 +193,7 @@ function hear(link: Link, message: ManagerMessage): void {
       inside.log.info('session open', { node: body.nodeName, term: body.term, heartbeatMs: body.heartbeatMs });
       inside.state = { kind: 'connected', term: body.term, sinceMs: inside.clock.wallMs() };
       learnManagers(link, body.managers);
+      inside.onWelcome(body);
       scope.run('write', signal => speak(link, signal));
       scope.run('heartbeat', signal => beat(link, body.heartbeatMs, signal));
       scope.run('assign', signal => carryOut(link, signal));

@@ -6,7 +6,7 @@
 import { lastIndex } from '../core/log.js';
 import type { Raft } from '../core/raft/index.js';
 import { type RawNode, transferLeader } from '../core/rawnode.js';
-import type { PeerId } from '../core/types.js';
+import type { ConfState, PeerId } from '../core/types.js';
 import type { MemoryLog } from '../storage/memory-log.js';
 import type { ApplyQueue } from './apply-queue.js';
 import type { NodeOptions, NodeStatus } from './types.js';
@@ -61,4 +61,8 @@ export function findStuck(
 ): 'disk' | 'apply' | undefined {
   if (since.disk !== undefined && since.disk < tick) return 'disk';
   return since.apply !== undefined && since.apply < tick ? 'apply' : undefined;
+}
+
+export function isOnlyVoter({ voters, votersOutgoing }: ConfState, id: PeerId): boolean {
+  return voters.length === 1 && voters[0] === id && votersOutgoing.length === 0;
 }

@@ -43,6 +43,8 @@ async function putNode(store: OpenStore, id: string, tunnelIndex: number): Promi
     status: { state: 'ready', sinceMs: 0, message: '' },
     tunnelIndex,
     certificateExpiresAtMs: 0,
+    raftId: 0,
+    demoting: false,
   };
   await put(store, [{ kind: 'put', table: 'node', object }]);
 }
@@ -72,6 +74,7 @@ async function withToken(change: { readonly usesMax?: number; readonly expiresMs
       request,
       nodeId,
       role: parts.role ?? 'worker',
+      raftId: 0,
       validUntilMs: 5,
       nowMs: parts.nowMs ?? nowMs,
     });

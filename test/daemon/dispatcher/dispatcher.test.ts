@@ -78,6 +78,8 @@ async function putNode(store: OpenStore, id: NodeId): Promise<void> {
     status: { state: 'unknown', sinceMs: 0, message: '' },
     tunnelIndex: 1,
     certificateExpiresAtMs: 0,
+    raftId: 0,
+    demoting: false,
   } as const;
   await put(store, [{ kind: 'put', table: 'node', object }]);
 }

@@ -28,6 +28,8 @@ async function putNode(
     status: { state, sinceMs: 0, message: '' },
     tunnelIndex: index,
     certificateExpiresAtMs: 0,
+    raftId: 0,
+    demoting: false,
   };
   await put(store, [{ kind: 'put', table: 'node', object }]);
 }

@@ -241,11 +241,11 @@ t.test('an init that was cut short starts over; a store without its mark is not 
   });
   await t.rejects(failing.init(initRequest, anySignal()), { code: 'port-in-use' });
   t.same(await leftovers(dataDir), ['store-was-here'], 'nothing of ours is left');
-  await mkdir(`${dataDir}/store`);
-  await writeFile(`${dataDir}/store/log`, 'precious');
+  await mkdir(`${dataDir}/raft`);
+  await writeFile(`${dataDir}/raft/log`, 'precious');
   const flows = openFlows(dataDir, 'm1', { start: async () => undefined });
   await t.rejects(flows.init(initRequest, anySignal()), { code: 'state-damaged' });
-  t.equal(await readFile(`${dataDir}/store/log`, 'utf8'), 'precious');
+  t.equal(await readFile(`${dataDir}/raft/log`, 'utf8'), 'precious');
 });
 
 t.test('init makes a cluster whose token lets a worker in', async t => {

@@ -15,6 +15,7 @@ function leave(
   const flows = openFlows(worker.dataDir, 'w1', { start: async () => undefined });
   const parts = {
     identity: worker.identity.current(),
+    handOver: async () => undefined,
     otherManagers: () => [{ address: manager.address, nodeId: manager.member.membership.nodeId }],
     stopTasks: async () => 3,
     stop: async () => {
@@ -80,6 +81,7 @@ t.test('the only manager leaves with force only', async t => {
   let stopped = 0;
   const parts = {
     identity: manager.identity.current(),
+    handOver: async () => undefined,
     otherManagers: () => [],
     stopTasks: async () => {
       stopped += 1;
@@ -102,6 +104,8 @@ t.test('the removal of a node with many tasks goes in pieces, the node last', as
     status: { state: 'ready', sinceMs: 0, message: '' },
     tunnelIndex: 1,
     certificateExpiresAtMs: 0,
+    raftId: 0,
+    demoting: false,
   } as const;
   await put(store, [{ kind: 'put', table: 'node', object: { ...object, description: emptyDescription() } }]);
   for (let count = 0; count < 7; count += 1) await putTask(store, { nodeId });

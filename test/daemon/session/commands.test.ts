@@ -69,6 +69,8 @@ function play(t: Scope, parts: { readonly fake?: FakeAgent; readonly tables?: Se
     },
     describe: async () => description('w1'),
     bootId: 'boot',
+
+    onWelcome: () => undefined,
   });
   t.teardown(() => lifetime[Symbol.asyncDispose]());
   const say = async (body: ManagerMessage['body']): Promise<void> => {
@@ -79,7 +81,17 @@ function play(t: Scope, parts: { readonly fake?: FakeAgent; readonly tables?: Se
 }
 
 function welcome(term = 1): ManagerMessage['body'] {
-  return { kind: 'welcome', protocol: 1, term, clusterId: asId('c'), heartbeatMs: 1_000, managers: [], nodeName: 'w1' };
+  return {
+    kind: 'welcome',
+    protocol: 1,
+    term,
+    clusterId: asId('c'),
+    heartbeatMs: 1_000,
+    managers: [],
+    nodeName: 'w1',
+    role: 'worker',
+    raftId: 0,
+  };
 }
 
 function assignments(term: number, sequence: number, full = false): ManagerMessage['body'] {
@@ -293,7 +305,7 @@ t.test('how long to wait before the next call', async t => {
   const cases: readonly [ErrorCode, number, number][] = [
     ['no-connection', 100, 500],
     ['timeout', 100, 500],
-    ['not-leader', 100, 2_000],
+    ['not-leader', 30, 250],
     ['cancelled', 100, 2_000],
     ['session-replaced', 5_000, 15_000],
     ['node-removed', 20_000, 40_000],
@@ -317,7 +329,7 @@ t.test('the highest version that both sides speak', async t => {
   t.equal(chooseProtocol({ min: 1, max: 1 }, { min: 1, max: 1 }), 1);
   t.throws(() => chooseProtocol({ min: 1, max: 1 }, { min: 2, max: 3 }), {
     code: 'no-common-protocol',
-    hint: 'update the node',
+    hint: 'update the caller',
   });
   t.throws(() => chooseProtocol({ min: 4, max: 5 }, { min: 2, max: 3 }), {
     code: 'no-common-protocol',
@@ -330,6 +342,7 @@ t.test('the leader is called first, at the address that worked', async t => {
     nodeId: asId(id),
     addresses,
     leader,
+    raftId: 0,
   });
   const all = [manager('m1', ['a:1']), manager('m2', ['b:1', 'c:1'], true)];
   t.same(

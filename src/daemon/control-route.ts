@@ -1,0 +1,215 @@
+/**
+ * Control on any manager: what is only looked at is answered here, once everything that was committed before is applied here;
+ * what changes something, or needs the sessions of the nodes, goes to the manager that leads, wherever the caller is.
+ *
+ *     list, watch          ──►  ReadIndex ──► this manager's own store
+ *     change               ──►  this manager leads: its own handlers; else the leader's, over mutual TLS
+ *                               leader lost on the way: again with the next one, under the same name (control-once.ts)
+ *     logs, exec           ──►  as a change, but not again
+ *
+ * Keeps true: a command is answered within `leaderWithinMs` of having no leader, with what is known; a change happens once.
+ *
+ * Called by cluster-parts.ts. Not here: the handlers (control.ts).
+ */
+import { asCoveyError, CoveyError, codeOf, type ErrorCode } from '../errors.js';
+import type { Services } from '../gen/services.js';
+import { type AnyHandler, type AnyMethod, type CallContext, type Handlers, mapHandlers, remoteOf } from '../grpc.js';
+import type { Clock, Random } from '../host.js';
+import { deadline } from '../lifetime.js';
+import type { NodeReadOutcome } from '../raft/node/types.js';
+import type { Wire } from '../wire.js';
+import { makeNumbering, travelling } from './control-once.js';
+import type { LeaderLink } from './group/leader-link.js';
+import { notLeading } from './group/leadership.js';
+
+type ControlHandlers = Handlers<Services['Control']>;
+
+/** Where each call is answered. What does something to a container is not asked for a second time when its outcome is not known. */
+const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'leader-once' } = {
+  getCluster: 'here',
+  createJoinToken: 'leader',
+  listJoinTokens: 'here',
+  removeJoinToken: 'leader',
+  listNodes: 'here',
+  updateNode: 'leader',
+  setNodeRole: 'leader',
+  removeNode: 'leader',
+  listServices: 'here',
+  createService: 'leader',
+  updateService: 'leader',
+  removeService: 'leader',
+  rollbackService: 'leader',
+  holdUpdate: 'leader',
+  listRevisions: 'here',
+  listTasks: 'here',
+  listNetworks: 'here',
+  createNetwork: 'leader',
+  removeNetwork: 'leader',
+  listSecrets: 'here',
+  listConfigs: 'here',
+  deployStack: 'leader',
+  removeStack: 'leader',
+  watch: 'here',
+  exec: 'leader',
+  logs: 'leader',
+  attach: 'leader',
+  copy: 'leader',
+  runTaskVerb: 'leader-once',
+  restartTasks: 'leader-once',
+};
+
+export interface RouteOptions {
+  readonly wire: Wire;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The handlers over this manager's store. */
+  readonly local: ControlHandlers;
+  readonly isLeading: () => boolean;
+  readonly read: () => Promise<NodeReadOutcome>;
+  readonly leader: LeaderLink;
+  /** What is known of the managers, for whoever waits in vain. */
+  readonly managersNow: () => string;
+}
+
+const leaderWithinMs = 5_000;
+const againMs = 25;
+const attemptMs = 40_000;
+
+/** Nothing was done. */
+const unasked: ReadonlySet<ErrorCode> = new Set(['not-leader', 'no-leader']);
+/** Nobody here knows what was done; the next leader will. */
+const unknown: ReadonlySet<ErrorCode> = new Set(['unknown-outcome', 'no-connection']);
+
+function mayAskAgain({ name }: Method, code: ErrorCode): boolean {
+  return unasked.has(code) || (places[name] === 'leader' && unknown.has(code));
+}
+
+/** The Control service of this manager. */
+export function routeControl(options: RouteOptions): ControlHandlers {
+  const numbering = makeNumbering(options.random);
+  return mapHandlers({ name: 'Control', wire: options.wire, handlers: options.local }, method => {
+    if (places[method.name] === 'here')
+      return method.getsStream ? streamHere(options, method) : callHere(options, method);
+    if (method.getsStream) return (request, context) => streamAtLeader(options, method, { request, context });
+    return async (request, context) => {
+      const { once, done } = numbering.begin();
+      try {
+        return await callAtLeader(options, method, { request, context: { ...context, once } });
+      } finally {
+        done();
+      }
+    };
+  });
+}
+
+/** The handlers for other managers: answered by the leader only. */
+export function leaderOnly(wire: Wire, handlers: ControlHandlers, isLeading: () => boolean): ControlHandlers {
+  return mapHandlers({ name: 'Control', wire, handlers }, ({ handler }) => (request, context) => {
+    if (!isLeading()) throw notLeading('Cannot answer another manager');
+    return handler(request, context);
+  });
+}
+
+type Method = AnyMethod<'Control'>;
+
+function callHere(options: RouteOptions, { handler }: Method): AnyHandler {
+  return async (request, context) => {
+    await untilCurrent(options);
+    return await handler(request, context);
+  };
+}
+
+function streamHere(options: RouteOptions, { handler }: Method): AnyHandler {
+  return async function* (request, context) {
+    await untilCurrent(options);
+    yield* streamOf(handler(request, context));
+  };
+}
+
+/** What a handler with a stream of answers gives. */
+function streamOf(answers: unknown): AsyncIterable<unknown> {
+  if (typeof answers === 'object' && answers && isIterable(answers)) return answers;
+  throw new CoveyError('bug', 'Cannot read the answers of a handler that gives none');
+}
+
+function isIterable(value: object): value is AsyncIterable<unknown> {
+  return Symbol.asyncIterator in value;
+}
+
+/** Resolves when the store here holds all that was committed before the call. Without a leader nobody can say that. */
+async function untilCurrent(options: RouteOptions): Promise<void> {
+  const outcome = await options.read();
+  if (outcome.kind !== 'ready') throw noLeader(options, undefined);
+}
+
+interface Asked {
+  readonly request: unknown;
+  readonly context: CallContext;
+}
+
+async function callAtLeader(options: RouteOptions, method: Method, asked: Asked): Promise<unknown> {
+  const { clock } = options;
+  const { context } = asked;
+  let endMs = clock.monotonicMs() + leaderWithinMs;
+  for (;;) {
+    const beganMs = clock.monotonicMs();
+    try {
+      return await callOnce(options, method, asked);
+    } catch (error) {
+      context.signal.throwIfAborted();
+      if (!mayAskAgain(method, codeOf(error))) throw error;
+      // Time that a leader took for its work is not time without one.
+      if (clock.monotonicMs() - beganMs > leaderWithinMs) endMs = clock.monotonicMs() + leaderWithinMs;
+      if (clock.monotonicMs() > endMs) throw noLeader(options, error);
+      await clock.sleep(againMs, context.signal);
+    }
+  }
+}
+
+async function callOnce({ isLeading, leader }: RouteOptions, method: Method, asked: Asked): Promise<unknown> {
+  const { request, context } = asked;
+  if (isLeading()) return await method.handler(request, context);
+  const metadata = travelling(context);
+  return await leader.call(
+    'Control',
+    (calls, signal) => remoteOf(calls, method).unary(request, { signal, timeoutMs: attemptMs, metadata }),
+    context.signal,
+  );
+}
+
+async function* streamAtLeader(options: RouteOptions, method: Method, asked: Asked): AsyncGenerator<unknown> {
+  const { request, context } = asked;
+  await untilSomebodyLeads(options, context.signal);
+  if (options.isLeading()) {
+    yield* streamOf(method.handler(request, context));
+    return;
+  }
+  const metadata = travelling(context);
+  yield* options.leader.stream(
+    'Control',
+    (calls, signal) => remoteOf(calls, method).stream(request, { signal, metadata }),
+    context.signal,
+  );
+}
+
+async function untilSomebodyLeads(options: RouteOptions, signal: AbortSignal): Promise<void> {
+  using limit = deadline(options.clock, {
+    ms: leaderWithinMs,
+    parent: signal,
+    reason: () => noLeader(options, undefined),
+  });
+  while (!options.isLeading() && !options.leader.isKnown()) await options.clock.sleep(againMs, limit.signal);
+}
+
+function noLeader(options: RouteOptions, cause: unknown): CoveyError {
+  const unknown = cause !== undefined && codeOf(cause) === 'unknown-outcome';
+  return new CoveyError(
+    unknown ? 'unknown-outcome' : 'no-leader',
+    unknown ? 'Cannot say whether it was done: no manager leads' : 'Cannot do that now: no manager leads',
+    {
+      state: options.managersNow(),
+      hint: 'running tasks go on; bring a majority of the managers back, or covey cluster recover when they are lost for good',
+      cause: cause === undefined ? undefined : asCoveyError(cause),
+    },
+  );
+}

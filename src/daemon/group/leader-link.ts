@@ -1,0 +1,143 @@
+/**
+ * This manager's way to the one that leads: one connection, made when it is needed and given up as soon as another leads, so
+ * that a call to a leader that is gone does not wait for a timeout.
+ *
+ * Called by control-route.ts and cluster-parts.ts. Not here: which calls go there, and whether they are made again.
+ */
+import { CoveyError, codeOf } from '../../errors.js';
+import type { Services } from '../../gen/services.js';
+import type { ManagerAddress } from '../../gen/types.js';
+import type { Calls } from '../../grpc.js';
+import type { Clock } from '../../host.js';
+import type { Lifetime } from '../../lifetime.js';
+import type { Wire } from '../../wire.js';
+import type { IdentityHolder } from '../ca/index.js';
+import { connectToManager, type ManagerClient } from '../rpc/index.js';
+
+export interface LeaderLinkOptions {
+  readonly own: string;
+  readonly findLeader: () => ManagerAddress | undefined;
+  readonly identity: IdentityHolder;
+  readonly wire: Wire;
+  readonly clock: Clock;
+  readonly lifetime: Lifetime;
+}
+
+export interface LeaderLink {
+  /** Makes a call on the leader. Rejects with no-leader, with no-connection, or with what the leader says. */
+  readonly call: <Name extends keyof Services, Result>(
+    service: Name,
+    make: (calls: Calls<Services[Name]>, signal: AbortSignal) => Promise<Result>,
+    signal: AbortSignal,
+  ) => Promise<Result>;
+  /** The same for a stream. */
+  readonly stream: <Name extends keyof Services, Result>(
+    service: Name,
+    make: (calls: Calls<Services[Name]>, signal: AbortSignal) => AsyncIterable<Result>,
+    signal: AbortSignal,
+  ) => AsyncIterable<Result>;
+  /** Somebody is known to lead. */
+  readonly isKnown: () => boolean;
+  /** Who leads may have changed. */
+  readonly leaderChanged: () => void;
+}
+
+const connectMs = 1_000;
+
+interface Connection {
+  readonly nodeId: string;
+  readonly ending: AbortController;
+  readonly client: Promise<ManagerClient>;
+}
+
+export function openLeaderLink(options: LeaderLinkOptions): LeaderLink {
+  let open: Connection | undefined;
+  const giveUp = (why: CoveyError): void => {
+    const ended = open;
+    open = undefined;
+    if (ended === undefined) return;
+    ended.ending.abort(why);
+    // One that was not made has nothing to be given back.
+    void ended.client.then(
+      client => client[Symbol.asyncDispose](),
+      () => undefined,
+    );
+  };
+  const connection = (): Connection => {
+    const leader = options.findLeader();
+    if (leader === undefined) throw new CoveyError('no-leader', 'Cannot reach the leader: no manager leads');
+    if (leader.nodeId === options.own)
+      throw new CoveyError('not-leader', 'Cannot go on: this manager is about to lead');
+    if (open?.nodeId === leader.nodeId) return open;
+    giveUp(new CoveyError('no-connection', 'Cannot go on: another manager leads now'));
+    const ending = new AbortController();
+    const made = { nodeId: leader.nodeId, ending, client: connect(options, leader, ending.signal) };
+    made.client.catch(() => {
+      if (open === made) open = undefined;
+    });
+    open = made;
+    return made;
+  };
+  const failed = (made: Connection, error: unknown): void => {
+    if (codeOf(error) === 'no-connection' && open === made)
+      giveUp(new CoveyError('no-connection', 'Cannot go on: the connection to the leader broke'));
+  };
+  options.lifetime.defer('leader link', () => giveUp(new CoveyError('cancelled', 'Cannot go on: the daemon ends')));
+  return {
+    call: async (service, make, signal) => {
+      const made = connection();
+      try {
+        const client = await made.client;
+        return await make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
+      } catch (error) {
+        failed(made, error);
+        throw error;
+      }
+    },
+    stream: async function* (service, make, signal) {
+      const made = connection();
+      try {
+        const client = await made.client;
+        yield* make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
+      } catch (error) {
+        failed(made, error);
+        throw error;
+      }
+    },
+    isKnown: () => options.findLeader() !== undefined,
+    leaderChanged: () => {
+      const leader = options.findLeader();
+      if (leader !== undefined && open !== undefined && leader.nodeId !== open.nodeId)
+        giveUp(new CoveyError('no-connection', 'Cannot go on: another manager leads now'));
+    },
+  };
+}
+
+async function connect(
+  options: LeaderLinkOptions,
+  leader: ManagerAddress,
+  signal: AbortSignal,
+): Promise<ManagerClient> {
+  const { clusterId, root, certificate, key } = options.identity.current();
+  let failure: unknown = new CoveyError('no-connection', 'Cannot reach the leader', {
+    state: 'no address of it is known',
+  });
+  for (const address of leader.addresses) {
+    try {
+      return await connectToManager({
+        address,
+        nodeId: leader.nodeId,
+        clusterId,
+        root,
+        client: { certificate, key },
+        wire: options.wire,
+        clock: options.clock,
+        timeoutMs: connectMs,
+        signal,
+      });
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}

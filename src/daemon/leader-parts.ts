@@ -1,0 +1,64 @@
+/**
+ * What only the manager that leads runs: the sessions of the nodes, the loops over services, and the loop over the managers'
+ * own group. All of it lives in one scope and is gone before this manager leads again.
+ *
+ * Opened through group/leadership.ts. Not here: what a manager runs whether it leads or not (cluster-parts.ts).
+ */
+import type { ManagerAddress } from '../gen/types.js';
+import type { Host } from '../host.js';
+import type { Lifetime } from '../lifetime.js';
+import type { Store } from '../raft/store.js';
+import type { Telemetry } from '../telemetry.js';
+import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
+import type { Group } from './group/group.js';
+import { openMembers } from './group/members.js';
+import { openManager } from './manager.js';
+
+export interface LeaderParts {
+  readonly dispatcher: Dispatcher;
+  /** The members of the group changed, or who leads: nodes are told, the loop over the members looks. */
+  readonly groupChanged: () => void;
+}
+
+export function openLeaderParts(options: {
+  readonly host: Host;
+  readonly telemetry: Telemetry;
+  readonly store: Store;
+  readonly group: Group;
+  readonly term: number;
+  /** Of this leadership. */
+  readonly lifetime: Lifetime;
+}): LeaderParts {
+  const { host, telemetry, store, group, term, lifetime } = options;
+  const { clock, random } = host;
+  const { log } = telemetry;
+  const dispatcher = openDispatcher({
+    store,
+    term,
+    clock,
+    log: log.with({ part: 'dispatcher' }),
+    lifetime,
+    managers: group.managers,
+    count: telemetry.count,
+  });
+  lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime }));
+  const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
+  let told = JSON.stringify(group.managers());
+  const tell = (): void => {
+    const managers: readonly ManagerAddress[] = group.managers();
+    if (JSON.stringify(managers) === told) return;
+    told = JSON.stringify(managers);
+    dispatcher.managersChanged();
+  };
+  const watch = store.watch(events => {
+    if (events.some(event => event.table === 'node')) tell();
+  });
+  lifetime.defer('managers/watch', () => watch[Symbol.dispose]());
+  return {
+    dispatcher,
+    groupChanged: () => {
+      tell();
+      look();
+    },
+  };
+}
