@@ -10,19 +10,21 @@ const { openWire } = await import(join(root, 'dist/src/wire.js'));
 const wire = openWire();
 
 /** Starts it; the result is an AsyncDisposable that takes it down. */
-export async function openDevCluster({ name, workers, signal }) {
+export async function openDevCluster({ name, managers = 1, workers, signal }) {
   const run = (...args) =>
     execFileSync(join(root, 'scripts/dev-cluster'), [...args, '--name', name, '--json'], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
     });
   run('down');
-  const { nodes } = JSON.parse(run('up', '--workers', String(workers)));
-  const client = new grpc.Client(`unix:${nodes[0].socket}`, grpc.credentials.createInsecure());
+  const { nodes } = JSON.parse(run('up', '--managers', String(managers), '--workers', String(workers)));
+  const clients = nodes.map(node => new grpc.Client(`unix:${node.socket}`, grpc.credentials.createInsecure()));
+  const [client] = clients;
   return {
     nodes,
     run,
     control: makeCalls(client, 'Control', wire),
+    controlOf: index => makeCalls(clients[index - 1], 'Control', wire),
     local: makeCalls(client, 'Local', wire),
     covey: (index, ...args) =>
       execFileSync(
@@ -38,7 +40,7 @@ export async function openDevCluster({ name, workers, signal }) {
       ),
     signal,
     [Symbol.asyncDispose]: async () => {
-      client.close();
+      for (const one of clients) one.close();
       run('down');
     },
   };

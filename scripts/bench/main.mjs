@@ -10,6 +10,7 @@ const groups = {
   raft: './raft.mjs',
   restart: './restart.mjs',
   engine: './engine.mjs',
+  managers: './managers.mjs',
 };
 const { values, positionals } = parseArgs({
   allowPositionals: true,

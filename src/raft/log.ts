@@ -2,7 +2,7 @@
  * The replicated log as its users see it: entries go in by `propose`, come out of `apply` in the same order on every manager,
  * and an entry that was answered with `committed` survives kill -9 and loss of power.
  *
- * Implementations: solo-log.ts (one manager), node.ts (a Raft group).
+ * Implementation: group-log.ts (a Raft group, of one manager or of several).
  *
  * Not here: what an entry means (store.ts).
  */

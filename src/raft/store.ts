@@ -5,7 +5,7 @@
  * Keeps true: all managers come to the same state, because what a transaction does depends on nothing but the log; states of
  * tasks only rise, and each edge has one owner (store/edges.ts).
  *
- * The front page of store/. Not here: the log (log.ts, solo-log.ts, node.ts), what is decided (daemon/).
+ * The front page of store/. Not here: the log (log.ts, group-log.ts), what is decided (daemon/).
  */
 import type { Cluster, Config, JoinToken, Network, Node, Revision, Secret, Service, Task } from '../gen/types.js';
 import type { ProposeOutcome } from './log.js';

@@ -22,7 +22,7 @@ import { node } from './object-fixtures.js';
 
 export const wire = openWire();
 
-export const silent: Logger = {
+const silent: Logger = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,

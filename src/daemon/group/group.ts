@@ -62,11 +62,11 @@ export interface Group {
   readonly reached: () => ReadonlySet<PeerId>;
 }
 
-export function raftFolder(dataDir: string, raftId: PeerId): string {
+function raftFolder(dataDir: string, raftId: PeerId): string {
   return `${dataDir}/raft/${raftId}`;
 }
 
-export function storageOf(options: Pick<GroupOptions, 'dataDir' | 'clusterId' | 'raftId'>): WorkerSettings {
+function storageOf(options: Pick<GroupOptions, 'dataDir' | 'clusterId' | 'raftId'>): WorkerSettings {
   return {
     ...storageDefaults,
     folder: raftFolder(options.dataDir, options.raftId),

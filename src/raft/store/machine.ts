@@ -5,7 +5,7 @@
  * later one: nothing is skipped. A void transaction is a no-op whose reason is kept for a while, for the one who proposed it. A
  * change that was proposed twice is applied once (clients.ts).
  *
- * Called by solo-log.ts and the Raft driver; opened by open.ts. Not here: proposals (open.ts), rules (transaction.ts).
+ * Called by the Raft driver; opened by open.ts. Not here: proposals (open.ts), rules (transaction.ts).
  */
 import { CoveyError } from '../../errors.js';
 import type { Change, StoreSnapshot } from '../../gen/types.js';

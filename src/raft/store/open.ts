@@ -6,7 +6,7 @@
  * changes are taken back before anything else can look; a decision that touches what an earlier one of its batch changed
  * waits for the next batch, because the version to quote is not known yet.
  *
- * Called by daemon/node.ts. Not here: what an entry does (transaction.ts), how it becomes durable (solo-log.ts, node.ts).
+ * Called by daemon/node.ts. Not here: what an entry does (transaction.ts), how it becomes durable (group-log.ts).
  */
 import { CoveyError } from '../../errors.js';
 import type { Transaction } from '../../gen/types.js';
