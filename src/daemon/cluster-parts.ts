@@ -177,7 +177,13 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
   const { clock, random } = host;
   const { nodeId } = identity.current();
   const findDispatcher = (): Dispatcher | undefined => leadership.find()?.parts.dispatcher;
-  const relay = openBulkRelay({ store, clock, dispatcher: findDispatcher, term: () => leadership.find()?.term ?? 0, own: { nodeId, agent: options.agent } });
+  const relay = openBulkRelay({
+    store,
+    clock,
+    dispatcher: findDispatcher,
+    term: () => leadership.find()?.term ?? 0,
+    own: { nodeId, agent: options.agent },
+  });
   const roles = makeRoles({ store, group, clock, random, leading: () => leadership.find()?.signal });
   const address = (): string => group.managers().find(manager => manager.nodeId === nodeId)?.addresses[0] ?? '';
   const control = makeControl({
