@@ -32,7 +32,7 @@ import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } fro
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
 import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
-import { type Member, type Membership, saveIdentity } from './membership/index.js';
+import { type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
 import { connectToManager } from './rpc/index.js';
 import { makeDial, targetsOf } from './session/dial.js';
 import { openSessionMemory, type SessionMemory } from './session/memory.js';
@@ -62,12 +62,6 @@ export interface MemberNodeOptions {
   /** The managers say that this node is something else than it is. */
   readonly onRole: (change: RoleNews) => void;
   readonly signal: AbortSignal;
-}
-
-/** What the managers say that this node is. */
-export interface RoleNews {
-  readonly role: NodeRole;
-  readonly raftId: number;
 }
 
 export interface MemberNode {

@@ -7,7 +7,7 @@
  * Called by main.ts. Not here: what runs while the machine is a node (member-node.ts), what each part does.
  */
 import grpc from '@grpc/grpc-js';
-import { asCoveyError, CoveyError, codeOf } from '../errors.js';
+import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
 import type { NodeDescription } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
@@ -28,8 +28,8 @@ import { gateControl } from './control-gate.js';
 import { makeDoctor } from './doctor/doctor.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
-import { type MemberNode, openMemberNode, type RoleNews } from './member-node.js';
-import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
+import { type MemberNode, openMemberNode } from './member-node.js';
+import { followRole, type Member, type MembershipFlows, openMembership, type RoleNews } from './membership/index.js';
 import { openLocalServer } from './rpc/index.js';
 
 export interface DaemonOptions {
@@ -194,7 +194,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     return running.node;
   };
   const onRole = (news: RoleNews): void =>
-    followRole(machine, news, {
+    followRole({ ...machine, clock: host.clock }, news, {
       find: () => running?.node,
       change: (change, signal) => membership.changeRole(change, signal),
       restart: async member => {
@@ -244,46 +244,6 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     }),
   );
 }
-
-/**
- * Becomes what the managers say that this node is. Tried until it is so, or they say something else, or the node has gone; a
- * node whose parts can't be opened again ends its daemon, which is started anew.
- */
-function followRole(
-  machine: Machine,
-  { role, raftId }: RoleNews,
-  node: {
-    readonly find: () => MemberNode | undefined;
-    readonly change: MembershipFlows['changeRole'];
-    readonly restart: (member: Member) => Promise<void>;
-  },
-): void {
-  const present = node.find();
-  if (present === undefined) return;
-  machine.lifetime.run('change role', async signal => {
-    while (node.find() === present && !signal.aborted) {
-      try {
-        const member = { membership: present.membership, identity: present.identity() };
-        const renew = present.renewIdentity;
-        const restart = async (next: Member): Promise<void> => {
-          try {
-            await node.restart(next);
-          } catch (error) {
-            machine.onBroken(asCoveyError(error));
-          }
-        };
-        await node.change({ member, role, raftId, renew, restart }, signal);
-        return;
-      } catch (error) {
-        if (codeOf(error) === 'stale-version') return;
-        machine.log.warn('role not changed yet', { role, error, retryInMs: roleRetryMs });
-        await machine.host.clock.sleep(roleRetryMs, signal);
-      }
-    }
-  });
-}
-
-const roleRetryMs = 1_000;
 
 /** Goes on as the node that the files say; a daemon without them waits for init or join. */
 async function resume(membership: MembershipFlows, start: (member: Member) => Promise<void>): Promise<void> {

@@ -25,6 +25,7 @@ import { changeRole, type RoleChange } from './role.js';
 import type { Member } from './types.js';
 
 export { saveIdentity } from './files.js';
+export { followRole, type RoleNews } from './role.js';
 export type { Member, Membership } from './types.js';
 
 export interface MembershipFlows {

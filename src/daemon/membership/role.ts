@@ -7,11 +7,14 @@
  *
  * Called by daemon/node.ts. Not here: what is stored about it (group/roles.ts).
  */
-import { CoveyError } from '../../errors.js';
+import { asCoveyError, CoveyError, codeOf } from '../../errors.js';
 import type { NodeRole } from '../../gen/types.js';
+import type { Clock } from '../../host.js';
+import type { Lifetime } from '../../lifetime.js';
+import type { Logger } from '../../telemetry.js';
 import type { NodeIdentity } from '../ca/identity.js';
 import { saveMembership } from './files.js';
-import type { Member, MembershipOptions } from './types.js';
+import type { Member, Membership, MembershipOptions } from './types.js';
 
 export interface RoleChange {
   readonly member: Member;
@@ -39,4 +42,61 @@ export async function changeRole(
   await saveMembership({ files: options.host.files, dataDir: options.dataDir }, membership);
   options.log.info('role changed', { role });
   await change.restart({ identity, membership });
+}
+
+/** What the managers say that this node is. */
+export interface RoleNews {
+  readonly role: NodeRole;
+  readonly raftId: number;
+}
+
+/** The node as it runs now. */
+interface RunningNode {
+  readonly membership: Membership;
+  readonly identity: () => NodeIdentity;
+  readonly renewIdentity: RoleChange['renew'];
+}
+
+const retryMs = 1_000;
+
+/**
+ * Becomes what the managers say. Tried until it is so, or they say something else, or the node has gone; a node whose parts
+ * can't be opened again ends its daemon, which is started anew.
+ */
+export function followRole(
+  options: {
+    readonly clock: Clock;
+    readonly log: Logger;
+    readonly lifetime: Lifetime;
+    readonly onBroken: (error: Error) => void;
+  },
+  { role, raftId }: RoleNews,
+  node: {
+    readonly find: () => RunningNode | undefined;
+    readonly change: (change: RoleChange, signal: AbortSignal) => Promise<void>;
+    readonly restart: (member: Member) => Promise<void>;
+  },
+): void {
+  const present = node.find();
+  if (present === undefined) return;
+  const restart = async (next: Member): Promise<void> => {
+    try {
+      await node.restart(next);
+    } catch (error) {
+      options.onBroken(asCoveyError(error));
+    }
+  };
+  options.lifetime.run('change role', async signal => {
+    while (node.find() === present && !signal.aborted) {
+      try {
+        const member = { membership: present.membership, identity: present.identity() };
+        await node.change({ member, role, raftId, renew: present.renewIdentity, restart }, signal);
+        return;
+      } catch (error) {
+        if (codeOf(error) === 'stale-version') return;
+        options.log.warn('role not changed yet', { role, error, retryInMs: retryMs });
+        await options.clock.sleep(retryMs, signal);
+      }
+    }
+  });
 }
