@@ -13,7 +13,6 @@ import type { Services } from '../gen/services.js';
 import type {
   ManagerAddress,
   NodeDescription,
-  NodeRole,
   ObjectCounts,
   RenewRequest,
   RenewResponse,
