@@ -5,7 +5,7 @@
  * Rules: a task on a lost node is kept but filled a second time (superseded); one on a draining node goes when its replacement
  * runs; what we stopped is replaced when it has ended; what ended by itself is restarted by its policy (restart.ts).
  *
- * Called by replicated.ts and global.ts. Not here: how many places there are, old specs (rollout.ts), deletion (reap.ts).
+ * Called by replicated.ts and global.ts. Not here: how many places there are, old specs (update.ts), deletion (reap.ts).
  */
 import type { DesiredState, Resources, RestartHistory, Rollout, Task, UpdateConfig } from '../../gen/types.js';
 import type { NodeId, TaskId } from '../../ids.js';
