@@ -162,6 +162,7 @@ export const errorCodes = {
   'user-not-found':
     'The user or group is not in the image’s /etc/passwd or /etc/group. Use a number, or a name that is there.',
   'mount-source': 'The source of a bind mount does not exist on the node. covey does not make it.',
+  'volume-in-use': 'Tasks of the node use the volume. Stop or remove their service first.',
   'mount-failed': 'The kernel refused a mount. The message has the errno and the paths.',
   'container-exit': 'The main process ended by itself. The exit code is in the message; 128+n means signal n.',
   'out-of-memory': 'The kernel killed the main process because the task was at its memory limit.',

@@ -271,6 +271,11 @@ export interface Kernel {
     readonly target: string;
     readonly namespaceFd: number;
   }) => void;
+  /**
+   * Binds a directory or file below a root on target (made, of the same kind). No link in the path leads out of the root, and
+   * none is followed to a file system that the kernel makes up. not-found when there is none.
+   */
+  readonly bindBeneath: (bind: { readonly root: string; readonly path: string; readonly target: string }) => void;
   /** Lazy with `detach`; nothing when the target is no mount point. */
   readonly unmount: (target: string, options?: { readonly detach?: boolean }) => void;
   /** A new network namespace, pinned by a bind mount at path (made when missing). */

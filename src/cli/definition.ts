@@ -10,7 +10,16 @@ import type { CliContext } from './context.js';
 import type { Flags } from './flags.js';
 
 /** What completion offers for an argument or an option's value. */
-export type Completes = 'node' | 'service' | 'task' | 'image' | 'network' | 'stack' | 'file' | readonly string[];
+export type Completes =
+  | 'node'
+  | 'service'
+  | 'task'
+  | 'image'
+  | 'network'
+  | 'volume'
+  | 'stack'
+  | 'file'
+  | readonly string[];
 
 interface ArgumentDefinition {
   /** "SERVICE", as help shows it. */

@@ -17,6 +17,7 @@ import { stackCommands } from './commands/stack.js';
 import { taskCommands } from './commands/task.js';
 import { taskVerbCommands } from './commands/task-verbs.js';
 import { tokenCommands } from './commands/token.js';
+import { volumeCommands } from './commands/volume.js';
 import type { CommandDefinition } from './definition.js';
 
 export const commandTree: readonly CommandDefinition[] = [
@@ -34,4 +35,5 @@ export const commandTree: readonly CommandDefinition[] = [
   ...imageCareCommands,
   ...registryCommands,
   ...networkCommands,
+  ...volumeCommands,
 ];

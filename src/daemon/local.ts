@@ -24,6 +24,7 @@ import type { Doctor } from './doctor/doctor.js';
 import { imageHandlers } from './local-images.js';
 import type { MemberNode } from './member-node.js';
 import type { MembershipFlows } from './membership/index.js';
+import { type VolumeParts, volumeHandlers } from './volumes.js';
 
 export interface LocalParts {
   readonly settings: Settings;
@@ -44,6 +45,7 @@ export interface LocalParts {
   readonly dismantle: () => Promise<readonly string[]>;
   /** The images of this node changed: the managers place by them. */
   readonly imagesChanged: () => Promise<void>;
+  readonly volumes: VolumeParts;
   readonly setLogLevel: (level: LogLevel) => void;
 }
 
@@ -85,6 +87,7 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
       await parts.imagesChanged();
       return removed;
     },
+    ...volumeHandlers(parts.volumes),
     setLogLevel: async ({ level }) => {
       const known = logLevels.find(name => name === level);
       if (known === undefined)

@@ -18,7 +18,8 @@ import type { Write } from '../raft/store.js';
 import { type ImageStore, openImageStore } from '../tasks/image/index.js';
 import { probeRuntime, type RuntimeProbe } from '../tasks/index.js';
 import { openUserNamespaces, type UserNamespaces, usernsFinding } from '../tasks/userns.js';
-import { listNamedVolumes, openVolumes } from '../tasks/volumes.js';
+import { openUsageMeter } from '../tasks/volume-usage.js';
+import { listNamedVolumes, openVolumes, type Volumes } from '../tasks/volumes.js';
 import { makeTelemetry, type Telemetry } from '../telemetry.js';
 import { version } from '../version.js';
 import { openWire, type Wire } from '../wire.js';
@@ -54,6 +55,7 @@ interface Machine extends DaemonOptions {
   readonly telemetry: Telemetry;
   readonly lifetime: Lifetime;
   readonly images: ImageStore;
+  readonly volumes: Volumes;
   readonly userns: UserNamespaces;
   readonly network: NetworkStack;
   readonly runtime: RuntimeOfHost;
@@ -123,7 +125,8 @@ async function openMachine(
   const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
   await network.recover();
   const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
-  return { ...options, ...parts, wire: openWire(), images, network, runtime, userns };
+  const volumes = openVolumes({ directory: `${dataDir}/volumes`, host, log: log.with({ part: 'volumes' }) });
+  return { ...options, ...parts, wire: openWire(), images, volumes, network, runtime, userns };
 }
 
 const roomEveryMs = 300_000;
@@ -261,7 +264,6 @@ async function openRunning(
     readonly signal: AbortSignal;
   },
 ): Promise<Running> {
-  const { settings, host } = machine;
   const probe = await machine.runtime.renew();
   if (probe.choice === undefined)
     throw new CoveyError('no-runtime', 'Cannot be a node: no container runtime works on this host', {
@@ -269,16 +271,10 @@ async function openRunning(
     });
   const lifetime = machine.lifetime.child('node');
   try {
-    const volumes = openVolumes({
-      directory: `${settings.dataDir}/volumes`,
-      host,
-      log: machine.log.with({ part: 'volumes' }),
-    });
     const node = await openMemberNode({
       ...machine,
       ...parts,
       lifetime,
-      volumes,
       runtime: probe.choice,
       onStoreFailed: machine.onBroken,
     });
@@ -360,6 +356,12 @@ function makeLocal(
     runtime: () => nameOf(runtime.current()),
     images: machine.images,
     imagesChanged: async () => await parts.findNode()?.describeAgain(),
+    volumes: {
+      volumes: machine.volumes,
+      meter: openUsageMeter(host, machine.log.with({ part: 'volumes' })),
+      clock: host.clock,
+      changed: async () => await parts.findNode()?.describeAgain(),
+    },
     doctor,
     setLogLevel: machine.log.setLevel,
   });

@@ -11,6 +11,9 @@ const mountCall = libcFunction<[string, string, string, number, string | null], 
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
 );
 const umount2 = libcFunction<[string, number], number>('int umount2(const char *target, int flags)');
+const openat2 = libcFunction<[number, number, string, Uint8Array, number], number>(
+  'long syscall(long number, int directory, const char *path, const uint8_t *how, unsigned long size)',
+);
 const flock = libcFunction<[number, number], number>('int flock(int fd, int operation)');
 
 const MNT_DETACH = 2;
@@ -18,6 +21,12 @@ const EINVAL = 22;
 const ENOENT = 2;
 const EWOULDBLOCK = 11;
 const LOCK_EX_NB = 2 | 4;
+/** The same on all architectures. */
+const SYS_openat2 = 437;
+const O_PATH = 0o10000000;
+const O_CLOEXEC = 0o2000000;
+const RESOLVE_NO_MAGICLINKS = 2;
+const RESOLVE_IN_ROOT = 16;
 
 /** Flags of mount(2) under the names of its manual. */
 export const mountFlags = {
@@ -32,7 +41,7 @@ export const mountFlags = {
   slave: 1 << 19,
 } as const;
 
-export const linuxMounts: Pick<Kernel, 'mount' | 'unmount' | 'lockFile'> = {
+export const linuxMounts: Pick<Kernel, 'bindBeneath' | 'mount' | 'unmount' | 'lockFile'> = {
   mount: ({ source, target, type, flags, data, directory, inside }) => {
     const call = (): number => (mountCall(source, target, type, flags, data ?? null) === 0 ? 0 : lastErrno());
     const errno = within(directory, () => insideNamespace(inside, call));
@@ -41,6 +50,23 @@ export const linuxMounts: Pick<Kernel, 'mount' | 'unmount' | 'lockFile'> = {
       { call: `mount ${type || 'bind'} "${source}" on`, object: `"${target}"`, errno },
       'mount-failed',
     );
+  },
+  bindBeneath: ({ root, path, target }) => {
+    const rootFd = fs.openSync(root, O_PATH | fs.constants.O_DIRECTORY);
+    try {
+      const fd = openBeneath(rootFd, path);
+      try {
+        if (fs.fstatSync(fd).isDirectory()) fs.mkdirSync(target, { recursive: true });
+        else fs.writeFileSync(target, '', { flag: 'a' });
+        const source = `/proc/self/fd/${fd}`;
+        if (mountCall(source, target, '', mountFlags.bind | mountFlags.recursive, null) === 0) return;
+        throw systemCallError({ call: `bind "${path}" on`, object: `"${target}"`, errno: lastErrno() }, 'mount-failed');
+      } finally {
+        fs.closeSync(fd);
+      }
+    } finally {
+      fs.closeSync(rootFd);
+    }
   },
   unmount: (target, options) => {
     if (umount2(target, options?.detach === true ? MNT_DETACH : 0) === 0) return;
@@ -58,6 +84,20 @@ export const linuxMounts: Pick<Kernel, 'mount' | 'unmount' | 'lockFile'> = {
     throw systemCallError({ call: 'lock', object: `"${path}"`, errno });
   },
 };
+
+/** openat2(2): within the root as if it were "/", no magic links. */
+function openBeneath(rootFd: number, path: string): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(O_PATH | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), 16);
+  const fd = openat2(SYS_openat2, rootFd, path, how, how.length);
+  if (fd >= 0) return fd;
+  const errno = lastErrno();
+  throw systemCallError(
+    { call: 'find', object: `"${path}" in the volume`, errno },
+    errno === ENOENT ? 'mount-source' : undefined,
+  );
+}
 
 /** The call with another working directory. Nothing else runs in between: the call is synchronous, and all paths of ours absolute. */
 function within(directory: string | undefined, call: () => number): number {

@@ -88,7 +88,15 @@ export interface TaskVolumes {
     readonly rootPath: string;
     readonly target: string;
     readonly noCopy: boolean;
+    /** With an empty name: the same for all containers of the task that give it. */
+    readonly shared?: string;
+    /** Of the driver local, for a volume that is made now. One that is there has to have the same, if any are given. */
+    readonly options?: Readonly<Record<string, string>>;
+    readonly labels?: Readonly<Record<string, string>>;
   }): Promise<{ readonly path: string }>;
-  /** Removes the anonymous volumes of the task; idempotent. */
-  release(taskId: TaskId): Promise<void>;
+  /**
+   * Removes the anonymous volumes of the task, and notes that it uses the named ones no more; idempotent. `names`: those that
+   * it may use; not given: any.
+   */
+  release(taskId: TaskId, names?: readonly string[]): Promise<void>;
 }

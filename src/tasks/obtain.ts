@@ -34,9 +34,17 @@ async function obtainImages(
   { onNote, signal }: ObtainOptions,
 ): Promise<void> {
   using notes = openNotes(engine.host.clock, onNote);
-  for (const { image, pullPolicy: policy } of task.spec.containers) {
+  for (const { image, policy } of imagesOf(task)) {
     await engine.images.ensure({ taskId: task.id, image, policy, onNote: notes.say }, signal);
   }
+}
+
+/** Those of the containers, and those that are mounted. */
+function imagesOf({ spec }: Task): readonly { readonly image: string; readonly policy: string }[] {
+  return spec.containers.flatMap(({ image, pullPolicy, mounts }) => [
+    { image, policy: pullPolicy },
+    ...mounts.flatMap(({ kind, source }) => (kind === 'image' ? [{ image: source, policy: pullPolicy }] : [])),
+  ]);
 }
 
 interface Notes extends Disposable {

@@ -23,6 +23,7 @@ import {
   whileCreating,
 } from './isolation.js';
 import type { NetworkAttached } from './network.js';
+import { namedVolumes, type PreparedVolumes, prepareVolumes } from './prepare-volumes.js';
 import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
 import { planCapabilities } from './runtime/capabilities.js';
 import { createMonitored, type Monitored } from './runtime/conmon.js';
@@ -39,6 +40,7 @@ import {
   runtimeMountPoints,
 } from './runtime/rootfs.js';
 import { resolveTargets } from './runtime/targets.js';
+import { mountSides, releaseSides } from './side-mounts.js';
 import { removeSmallTree } from './small-tree.js';
 
 /** Small inits that need no libraries of the image they are mounted into. */
@@ -106,18 +108,28 @@ async function mountRoot(engine: Engine, request: RootRequest): Promise<MountedR
   if (map !== undefined) await openWay(engine, task.id, map);
   if (map === undefined || !hasVolumes(request)) {
     const { rootPath } = await engine.images.mountRoot(image, folder, map);
-    return { rootPath, isolation, volumes: await prepareVolumes(engine, { ...request, rootPath }) };
+    const volumes = await prepareVolumes(engine, { ...request, rootPath });
+    return { rootPath, isolation, volumes: await withSides(engine, request, { volumes, map }) };
   }
   const { rootPath } = await engine.images.mountRoot(image, folder);
   const volumes = await prepareVolumes(engine, { ...request, rootPath });
   await engine.images.unmountRoot(folder);
   await engine.images.mountRoot(image, folder, map);
-  return { rootPath, isolation, volumes: { ...volumes, paths: await mapVolumes(engine, volumes.paths, map) } };
+  const mapped = { ...volumes, paths: await mapVolumes(engine, volumes.paths, map) };
+  return { rootPath, isolation, volumes: await withSides(engine, request, { volumes: mapped, map }) };
+}
+
+async function withSides(
+  engine: Engine,
+  { task, index }: RootRequest,
+  { volumes, map }: { readonly volumes: PreparedVolumes; readonly map: Isolation['map'] },
+): Promise<PreparedVolumes> {
+  return { ...volumes, paths: await mountSides(engine, { task, index, map, paths: volumes.paths }) };
 }
 
 function hasVolumes({ task, image, index }: RootRequest): boolean {
   const { mounts } = task.spec.containers[index]!;
-  return image.config.volumes.length > 0 || mounts.some(mount => mount.kind === 'volume');
+  return image.config.volumes.length > 0 || mounts.some(mount => mount.kind === 'volume' || mount.kind === 'shared');
 }
 
 async function writeBundle(engine: Engine, place: ContainerPlace): Promise<void> {
@@ -170,47 +182,6 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
     isolation: await gatherIsolation(engine, { task, index, isolation, capabilities, networkPath }),
   };
 }
-
-interface PreparedVolumes {
-  /** Those of the spec, and an anonymous one for each VOLUME of the image that the spec does not cover. */
-  readonly mounts: ContainerSpec['mounts'];
-  readonly paths: ReadonlyMap<string, string>;
-}
-
-async function prepareVolumes(
-  engine: Engine,
-  place: RootRequest & { readonly rootPath: string },
-): Promise<PreparedVolumes> {
-  const { mounts } = place.task.spec.containers[place.index]!;
-  const covered = new Set(mounts.map(mount => parseTarget(mount.target)));
-  const inherited = place.image.config.volumes
-    .filter(target => !covered.has(parseTarget(target)))
-    .map(target => ({ ...anonymous, target }));
-  const all = [...mounts, ...inherited];
-  const wanted = all.filter(mount => mount.kind === 'volume');
-  const { volumes } = engine;
-  if (wanted.length === 0) return { mounts: all, paths: new Map() };
-  if (volumes === undefined) throw new CoveyError('mount-source', 'Cannot mount a volume: this node keeps none');
-  const paths = new Map<string, string>();
-  for (const { source, target, noCopy } of wanted) {
-    const request = { taskId: place.task.id, name: source, rootPath: place.rootPath, target, noCopy };
-    paths.set(target, (await volumes.prepare(request)).path);
-  }
-  return { mounts: all, paths };
-}
-
-const anonymous = {
-  kind: 'volume',
-  source: '',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
-} as const;
 
 async function checkSources(engine: Engine, container: ContainerSpec): Promise<void> {
   for (const mount of container.mounts) {
@@ -329,7 +300,8 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
   for (const index of indexes) await attempt(() => hideSys(engine, task.id, index));
   await attempt(() => removeSmallTree(files, paths.taskBundles(task.id)));
   await attempt(() => engine.secrets.remove(task));
-  await attempt(async () => await engine.volumes?.release(task.id));
+  await attempt(() => releaseSides(engine, task.id));
+  await attempt(async () => await engine.volumes?.release(task.id, namedVolumes(task)));
   await attempt(() => engine.images.release(task.id));
   if (failures.length > 0) throw new AggregateError(failures, `Cannot give back all of task ${task.id}`);
 }

@@ -12,6 +12,7 @@ import { hideAllSys } from './isolation.js';
 import { findTaskOf } from './paths.js';
 import { forgetTask } from './prepare.js';
 import { forgetContainer, listContainers } from './runtime/crun.js';
+import { releaseSides } from './side-mounts.js';
 import { removeSmallTree } from './small-tree.js';
 
 /** What was removed, a line each; what could not be is logged and tried again next time. */
@@ -74,6 +75,7 @@ async function removeDirectory(engine: Engine, id: TaskId): Promise<void> {
   for (const name of engine.host.files.listSync(folder)) {
     if (/^\d+$/.test(name)) await engine.trash.discard(`${folder}/${name}`);
   }
+  await releaseSides(engine, id);
   await forgetTask(engine, id);
   await engine.volumes?.release(id);
 }

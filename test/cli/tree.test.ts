@@ -69,6 +69,11 @@ t.test('the commands are those of the design', async t => {
     'token rm',
     'token worker',
     'version',
+    'volume create',
+    'volume inspect',
+    'volume ls',
+    'volume prune',
+    'volume rm',
   ]);
 });
 

@@ -21,6 +21,7 @@ import { listNodes } from './node.js';
 import { listServices } from './service/actions.js';
 import { summariseStacks } from './stack.js';
 import { listTasks } from './task.js';
+import { volumeNames } from './volume.js';
 
 const answerTimeoutMs = 2_000;
 
@@ -138,6 +139,8 @@ async function namesOf(object: string, context: CliContext): Promise<readonly st
         return (await listTasks(context, { current: true })).map(({ task, nodes }) => taskName(task, nodes));
       case 'image':
         return (await listImages(context)).map(({ name }) => name).filter(name => name !== '');
+      case 'volume':
+        return await volumeNames(context);
       case 'network':
         return (await listNetworks(context, [])).map(({ network }) => network.spec.name);
       default:

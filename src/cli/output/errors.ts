@@ -85,6 +85,7 @@ const codesByExit: readonly (readonly [exit: number, codes: readonly ErrorCode[]
       'image-in-use',
       'registry-blocked',
       'registry-denied',
+      'volume-in-use',
       'too-many',
       'stale-read',
     ],

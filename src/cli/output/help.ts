@@ -23,6 +23,7 @@ const titles: Readonly<Record<string, string>> = {
   stack: 'Stacks',
   image: 'Images',
   network: 'Networks',
+  volume: 'Volumes',
   token: 'Tokens',
 };
 

@@ -25,6 +25,7 @@ import {
   withoutTask,
 } from '../schedule/filters.js';
 import { failuresByNode, type Placement, planPlacement } from '../schedule/place.js';
+import { findHome, namedVolumes } from '../schedule/volumes.js';
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
@@ -355,7 +356,8 @@ function schedule(passing: Passing): void {
     const candidates = task.nodeId === '' ? usages.values() : candidateOf(usages, task.nodeId);
     const images = imageNames(task);
     const known = task.nodeId === '' ? refused.get(task.specVersion) : undefined;
-    const placement = known ?? planPlacement(candidates, demandOf(task), { failures, images });
+    const wishes = { home: findHome(task, tasksOf(passing)), volumes: namedVolumes(task.spec) };
+    const placement = known ?? planPlacement(candidates, demandOf(task), { failures, images, ...wishes });
     if (placement.kind === 'none') {
       if (task.nodeId === '') refused.set(task.specVersion, placement);
       const change = { message: placement.message, errorCode: 'no-node-fits' };

@@ -47,6 +47,9 @@ export const roleTable: RoleTable = {
     checkImages: local,
     loginRegistry: local,
     logoutRegistry: local,
+    createVolume: local,
+    listVolumes: local,
+    removeVolume: local,
     setLogLevel: local,
   },
   Control: {

@@ -1,6 +1,6 @@
 /**
- * Chooses the node of a task: of those that can take it, the one with the fewest tasks of its service, then one that has the
- * image, then the one with the fewest tasks at all. Nodes on which this very spec failed lately come last.
+ * Chooses the node of a task: of those that can take it, the one where its slot has its volumes, then the one with the fewest
+ * tasks of its service, then one that has the volumes, then one that has the image, then the one with the fewest tasks at all. Nodes on which this very spec failed lately come last.
  *
  * When none fits it says why, with numbers, the most common reason first. Called by orchestrate/pass.ts. Not here: what makes
  * a node fit (filters.ts).
@@ -17,6 +17,10 @@ export interface Preferences {
   readonly failures: ReadonlyMap<string, number>;
   /** The forms in which a node may know the image's name. */
   readonly images: readonly string[];
+  /** Where the task's slot has its volumes. */
+  readonly home?: string | undefined;
+  /** Names of volumes that it uses. */
+  readonly volumes?: readonly string[];
 }
 
 /** So many failures put a node behind all others. */
@@ -38,11 +42,14 @@ export function planPlacement(usages: Iterable<NodeUsage>, demand: Demand, prefe
   return { kind: 'none', message: renderRefusals(refusals, demand) };
 }
 
-function rankOf(usage: NodeUsage, demand: Demand, { failures, images }: Preferences): readonly number[] {
+function rankOf(usage: NodeUsage, demand: Demand, preferences: Preferences): readonly number[] {
+  const { failures, images, home, volumes = [] } = preferences;
   const failed = failures.get(usage.node.id) ?? 0;
   return [
     failed >= failuresMax ? failed : 0,
+    home === undefined || usage.node.id === home ? 0 : 1,
     usage.services.get(demand.serviceId) ?? 0,
+    volumes.filter(volume => !usage.node.description.volumes.includes(volume)).length,
     usage.node.description.images.some(image => images.includes(image)) ? 0 : 1,
     usage.tasks,
   ];

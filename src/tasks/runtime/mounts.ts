@@ -20,7 +20,7 @@ export interface BoundFile {
 
 export interface MountsInput {
   readonly mounts: readonly Mount[];
-  /** Directory of each mount of kind volume, by target. */
+  /** Directory of each mount of kind volume, image and shared, by target. */
   readonly volumePaths: ReadonlyMap<string, string>;
   /** hosts, hostname, resolv.conf, the init, secrets and configs. */
   readonly files: readonly BoundFile[];
@@ -115,11 +115,14 @@ function systemMounts({ shmBytes, sysSource, writableSystem }: MountsInput): rea
 function planMount(mount: Mount, volumePaths: ReadonlyMap<string, string>): OciMount {
   const destination = parseTarget(mount.target);
   if (mount.kind === 'tmpfs') return planTmpfs(mount, destination);
-  const access = mount.readOnly ? 'ro' : 'rw';
-  if (mount.kind === 'volume') {
+  const access = mount.readOnly || mount.kind === 'image' ? 'ro' : 'rw';
+  if (mount.kind !== 'bind') {
     const source = volumePaths.get(mount.target);
     if (source === undefined) {
-      throw new CoveyError('bad-bundle', `Cannot mount volume "${mount.source}" at "${destination}": it was not made`);
+      throw new CoveyError(
+        'bad-bundle',
+        `Cannot mount ${mount.kind} "${mount.source}" at "${destination}": it was not made`,
+      );
     }
     return { destination, type: 'bind', source, options: ['rbind', access, 'rprivate'] };
   }

@@ -3,16 +3,31 @@ import t from 'tap';
 import { findUnmet, parseConstraint } from '../../../src/daemon/schedule/constraints.js';
 import { type Demand, demandOf, findRefusal, surveyNodes } from '../../../src/daemon/schedule/filters.js';
 import { failuresByNode, planPlacement, renderCpus, renderSize } from '../../../src/daemon/schedule/place.js';
-import type { Node, Task } from '../../../src/gen/types.js';
+import { findHome, namedVolumes } from '../../../src/daemon/schedule/volumes.js';
+import type { Mount, Node, Task } from '../../../src/gen/types.js';
 import { meta, node, task } from '../object-fixtures.js';
 
 const gib = 2 ** 30;
+const plainVolume: Mount = {
+  kind: 'volume',
+  source: '',
+  target: '/v',
+  readOnly: false,
+  tmpfsBytes: 0,
+  tmpfsMode: 0,
+  propagation: '',
+  noCopy: false,
+  subpath: '',
+  volumeOptions: {},
+  volumeLabels: {},
+};
 const demand = (over: Partial<Demand> = {}): Demand => ({
   serviceId: 'service-web',
   constraints: [],
   perNodeMax: 0,
   reservations: undefined,
   hostPorts: [],
+  rights: [],
   ...over,
 });
 const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>
@@ -39,6 +54,31 @@ t.test('fewest tasks of the service, then the image, then fewest tasks at all', 
   const withImage = node('b', { description: { ...node('b').description, images: ['hello:1'] } });
   t.equal(place([node('a'), withImage], [on('b', other)], { images: ['hello:1'] }), 'b');
   t.equal(place([node('a'), withImage], [on('b')], { images: ['hello:1'] }), 'a', 'spread comes before the image');
+});
+
+t.test('a task goes back to the node where its slot has its volumes, and is never held back by one', async t => {
+  const mounts = [{ ...plainVolume, source: 'data' }];
+  const spec = (of: Task): Task => ({
+    ...of,
+    spec: { ...of.spec, containers: [{ ...of.spec.containers[0]!, mounts }] },
+  });
+  const older = { ...spec(on('b', { state: 'failed' })), meta: { ...meta, createdAtMs: 1 } };
+  const newer = { ...spec(on('a', { state: 'shutdown' })), meta: { ...meta, createdAtMs: 2 } };
+  const next = { ...spec(on('')), id: 'next' as Task['id'], nodeId: '' as Task['nodeId'] };
+  t.equal(findHome(next, [older, newer, next]), 'a');
+  t.equal(findHome({ ...next, slot: 7 }, [older, newer]), undefined, 'another slot has its own');
+  t.equal(findHome(on(''), [older, newer]), undefined, 'a task without volumes has no home');
+  const rank = (nodes: readonly Node[], home: string): string => {
+    const placement = planPlacement(surveyNodes(nodes, [on('a')]).values(), demand(), {
+      failures: new Map(),
+      images: [],
+      home,
+    });
+    return placement.kind === 'node' ? placement.node.id : placement.message;
+  };
+  t.equal(rank([node('a'), node('b')], 'a'), 'a', 'although b has fewer tasks of the service');
+  t.equal(rank([node('b')], 'a'), 'b', 'the home is gone');
+  t.strictSame(namedVolumes(next.spec), ['data']);
 });
 
 t.test('a node where this spec keeps failing comes last, but is not shut out', async t => {
