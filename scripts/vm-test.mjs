@@ -167,7 +167,7 @@ async function boot() {
 function commandOf(words) {
   if (words.length > 0 && words.every(word => word.endsWith('.js'))) {
     const runs = words.map(file => `echo "::vm-file ${file}"; scripts/node ${file} || status=1`);
-    return `status=0\n${runs.join('\n')}\n(exit $status)\n`;
+    return `export TAP_TIMEOUT=${values.timeout} NODE_NO_WARNINGS=1\nstatus=0\n${runs.join('\n')}\n(exit $status)\n`;
   }
   return `${words.join(' ')}\n`;
 }

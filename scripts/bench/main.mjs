@@ -11,6 +11,7 @@ const groups = {
   restart: './restart.mjs',
   engine: './engine.mjs',
   managers: './managers.mjs',
+  stats: './stats-cost.mjs',
 };
 const { values, positionals } = parseArgs({
   allowPositionals: true,

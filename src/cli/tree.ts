@@ -14,6 +14,7 @@ import { nodeCommands } from './commands/node.js';
 import { registryCommands } from './commands/registry.js';
 import { serviceCommands } from './commands/service/index.js';
 import { stackCommands } from './commands/stack.js';
+import { statsCommands } from './commands/stats.js';
 import { taskCommands } from './commands/task.js';
 import { taskVerbCommands } from './commands/task-verbs.js';
 import { tokenCommands } from './commands/token.js';
@@ -29,6 +30,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...nodeCommands,
   ...serviceCommands,
   ...taskCommands,
+  ...statsCommands,
   ...taskVerbCommands,
   ...stackCommands,
   ...imageCommands,

@@ -52,6 +52,7 @@ const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'l
   watch: 'here',
   exec: 'leader',
   logs: 'leader',
+  stats: 'leader',
   attach: 'leader',
   copy: 'leader',
   runTaskVerb: 'leader-once',

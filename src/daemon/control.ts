@@ -17,7 +17,7 @@ export interface ControlParts extends Parts {
   /** Made by daemon/ca. */
   readonly tokens: Pick<ControlHandlers, 'createJoinToken' | 'listJoinTokens' | 'removeJoinToken'>;
   /** Made by daemon/bulk. */
-  readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'runTaskVerb'>;
+  readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'stats' | 'runTaskVerb'>;
 }
 
 export function makeControl(parts: ControlParts): ControlHandlers {
@@ -35,6 +35,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     attach: bulk.attach,
     copy: bulk.copy,
     logs: bulk.logs,
+    stats: bulk.stats,
     runTaskVerb: bulk.runTaskVerb,
     restartTasks: restartTasksOf(parts),
   };

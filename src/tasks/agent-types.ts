@@ -9,6 +9,7 @@ import type {
   BulkFrame,
   ExecStart,
   LogsStart,
+  StatsStart,
   TaskAnswer,
   TaskReport,
   VerbStart,
@@ -69,6 +70,8 @@ export interface Agent {
   onReport(listener: (reports: readonly TaskReport[]) => void): Disposable;
   exec(frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   logs(start: LogsStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
+  /** What running tasks use, as figures. */
+  stats(start: StatsStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   attach(frames: AsyncIterable<BulkFrame>, start: AttachStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   /** Answers when it is so. */
   verb(start: VerbStart, signal: AbortSignal): Promise<TaskAnswer>;

@@ -16,6 +16,7 @@ import { getContainer } from './find-container.js';
 import { logLimitsOf } from './log-rotation.js';
 import { readLogs } from './logs.js';
 import { removeSmallTree } from './small-tree.js';
+import { readStats } from './usage/stats.js';
 import { runVerb, viewOf } from './verb-actions.js';
 import { checkVerb } from './verbs.js';
 import { openWorker, type Worker } from './worker.js';
@@ -38,6 +39,7 @@ export function openAgent(options: AgentOptions): Agent {
         changed: until => nextReport(worker, until),
         signal,
       }),
+    stats: (start, signal) => readStats(engine, { start, tasks: worker.all, signal }),
     sweep: worker.sweep,
     stopAll: signal => stopAll(engine, worker, signal),
   };

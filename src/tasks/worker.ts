@@ -34,6 +34,7 @@ export interface Worker {
   readonly recover: () => Promise<void>;
   readonly assign: (update: Assignments) => Promise<void>;
   readonly find: (id: TaskId) => TaskController | undefined;
+  readonly all: () => ReadonlyMap<TaskId, TaskController>;
   readonly reports: () => readonly TaskReport[];
   readonly onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
   readonly sweep: () => Promise<readonly string[]>;
@@ -91,6 +92,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     recover: () => recover(state),
     assign: update => assign(state, update),
     find: id => controllers.get(id),
+    all: () => controllers,
     reports: () => [...controllers.values()].map(controller => controller.report),
     onReport: listener => {
       state.listeners.add(listener);

@@ -55,6 +55,7 @@ t.test('the commands are those of the design', async t => {
     'stack ps',
     'stack rm',
     'stack services',
+    'stats',
     'task inspect',
     'task kill',
     'task ls',

@@ -228,6 +228,9 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
       logs: async function* () {
         yield { body: { kind: 'end' } };
       },
+      stats: async function* () {
+        yield { body: { kind: 'end' } };
+      },
       attach: async function* () {
         yield { body: { kind: 'end' } };
       },

@@ -147,6 +147,7 @@ export async function openPlane(
       copy: () => emptyStream(),
       runTaskVerb: () => Promise.reject(new Error('no relay')),
       logs: () => emptyStream(),
+      stats: () => emptyStream(),
     },
   };
   const report = async (taskId: string, change: Partial<TaskStatus>): Promise<void> => {

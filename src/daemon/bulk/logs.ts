@@ -16,7 +16,7 @@ import { isEnded, type Store, stateRank, type View } from '../../raft/store.js';
 import { getObject } from '../control/find.js';
 import { type LineMerge, type LineSource, openLineMerge } from './merge-lines.js';
 import type { OpenTaskStream } from './relay.js';
-import { checkTaskVerb, getTask } from './target.js';
+import { checkTaskVerb, getTask, taskNameOf } from './target.js';
 
 export interface MergeOptions {
   readonly store: Store;
@@ -146,7 +146,7 @@ interface Mark {
 async function copyTask(merge: Merge, wanted: Wanted, source: LineSource): Promise<void> {
   const { task } = wanted;
   const nodeName = merge.store.view().find('node', task.nodeId)?.spec.name ?? task.nodeId;
-  const head = { taskId: task.id, taskName: nameOf(task, nodeName), nodeName };
+  const head = { taskId: task.id, taskName: taskNameOf(task, nodeName), nodeName };
   const mark: Mark = { atMs: 0, count: 0 };
   let told = false;
   for (;;) {
@@ -210,9 +210,4 @@ function lostLines(): CoveyError {
   return new CoveyError('log-lost', 'Cannot show all lines: some were rotated away before they were read', {
     hint: 'more or larger files: --log-opt max-size=… --log-opt max-file=…',
   });
-}
-
-/** "web.1", or "web.rack1" for a task whose slot is its node. */
-function nameOf(task: Task, nodeName: string): string {
-  return `${task.serviceName}.${task.slot === 0 ? nodeName : task.slot}`;
 }

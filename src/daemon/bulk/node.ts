@@ -101,6 +101,7 @@ export async function* carryOut(agent: BulkAgent, first: BulkFrame, run: BulkRun
   if (body.kind === 'exec') yield* agent.exec(run.input, body, run.signal);
   else if (body.kind === 'attach') yield* agent.attach(run.input, body, run.signal);
   else if (body.kind === 'logs') yield* agent.logs(body, run.signal);
+  else if (body.kind === 'stats') yield* agent.stats(body, run.signal);
   else if (body.kind === 'verb') {
     refuseStale(body.term, run.term);
     yield { body: { kind: 'answer', ...(await agent.verb(body, run.signal)) } };

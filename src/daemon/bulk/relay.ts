@@ -26,6 +26,7 @@ import type { BulkRelay, Dispatcher } from '../dispatcher/types.js';
 import type { BulkAgent } from '../session/types.js';
 import { mergeLogs } from './logs.js';
 import { carryOut, framesMax, pushTo } from './node.js';
+import { gatherStats } from './stats.js';
 import { taskFor } from './target.js';
 import { runTaskVerb } from './verbs.js';
 
@@ -79,6 +80,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
     copy: streamOf(options, counted, 'copy'),
     runTaskVerb: (request, context) => runTaskVerb({ ...options, open: counted }, request, context.signal),
     logs: (request, context) => mergeLogs({ ...options, open: counted, request, signal: context.signal }),
+    stats: (request, context) => gatherStats({ ...options, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
       const up = requests[Symbol.asyncIterator]();
       const ticket = await takeTicket(options, { tickets, up, caller: context.caller });

@@ -29,3 +29,8 @@ export function checkTaskVerb(verb: TaskVerbName, task: Task): boolean {
   const { state, paused, error } = task.status;
   return checkVerb(verb, { name, state, paused: paused ?? false, error, desired: task.desired });
 }
+
+/** "web.1", or "web.rack1" for a task whose slot is its node. */
+export function taskNameOf(task: Task, nodeName: string): string {
+  return `${task.serviceName}.${task.slot === 0 ? nodeName : task.slot}`;
+}

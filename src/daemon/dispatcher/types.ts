@@ -30,6 +30,7 @@ export interface BulkRelay {
   readonly attach: Handlers<Services['Control']>['attach'];
   readonly copy: Handlers<Services['Control']>['copy'];
   readonly logs: Handlers<Services['Control']>['logs'];
+  readonly stats: Handlers<Services['Control']>['stats'];
   readonly runTaskVerb: Handlers<Services['Control']>['runTaskVerb'];
   readonly bulk: Handlers<Services['Dispatcher']>['bulk'];
 }

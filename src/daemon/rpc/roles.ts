@@ -79,6 +79,7 @@ export const roleTable: RoleTable = {
     watch: people,
     exec: people,
     logs: people,
+    stats: people,
     attach: people,
     copy: people,
     runTaskVerb: people,

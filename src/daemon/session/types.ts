@@ -13,6 +13,7 @@ import type {
   ManagerAddress,
   ManagerMessage,
   NodeDescription,
+  StatsStart,
   TableItem,
   TaskAnswer,
   TaskReport,
@@ -32,6 +33,7 @@ export interface SessionAgent {
 export interface BulkAgent {
   readonly exec: (frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+  readonly stats: (start: StatsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly attach: (
     frames: AsyncIterable<BulkFrame>,
     start: AttachStart,
