@@ -47,3 +47,14 @@ export const failing =
     }
     return { state: 'failed', exitCode: 1, error: 'exit code 1' };
   };
+
+/** The fewest and most tasks that ran at any time from now on. */
+export function watchRunning(plane: Plane): { fewest: number; most: number } {
+  const seen = { fewest: Number.POSITIVE_INFINITY, most: 0 };
+  plane.store.watch(() => {
+    const up = plane.tasks('web').filter(task => task.status.state === 'running').length;
+    seen.fewest = Math.min(seen.fewest, up);
+    seen.most = Math.max(seen.most, up);
+  });
+  return seen;
+}

@@ -1,23 +1,12 @@
 /** Updates as a whole: every field of the config, failures, rollbacks, pauses, and what people do meanwhile. */
 import t from 'tap';
 import { isEnded } from '../../src/raft/store.js';
-import { taskSpec } from './object-fixtures.js';
-import { checkHistory, create, nodes } from './plane-checks.js';
-import { callerOf, obedient, openPlane, type Plane } from './plane-fixtures.js';
-import { changeWeb, failing, image, images, pass, rolloutOf, updateConfig, webOf } from './update-fixtures.js';
+import { checkHistory, create } from './plane-checks.js';
+import { callerOf, obedient, openPlane } from './plane-fixtures.js';
+import { changeWeb, failing, image, images, pass, rolloutOf, updateConfig, watchRunning, webOf } from './update-fixtures.js';
 
 const replicated = (replicas: number) => ({ kind: 'replicated', replicas }) as const;
 
-/** The fewest and most tasks that ran at any time from now on. */
-function watchRunning(plane: Plane): { fewest: number; most: number } {
-  const seen = { fewest: Number.POSITIVE_INFINITY, most: 0 };
-  plane.store.watch(() => {
-    const up = plane.tasks('web').filter(task => task.status.state === 'running').length;
-    seen.fewest = Math.min(seen.fewest, up);
-    seen.most = Math.max(seen.most, up);
-  });
-  return seen;
-}
 
 t.test('so many at a time: stopped first none is too many, started first none is missing', async t => {
   for (const [order, parallelism, fewest, most] of [
@@ -343,56 +332,3 @@ t.test('a service of no replicas is updated at once', async t => {
   await changeWeb(plane, image('hello:2'));
   t.match(rolloutOf(plane), { state: 'completed', message: '0 of 0 replaced' });
 });
-
-t.test('a global service goes from node to node; a lost node follows when it is back', async t => {
-  for (const [order, fewest, most] of [
-    ['stop-first', 3, 4],
-    ['start-first', 4, 5],
-  ] as const) {
-    await using plane = await openPlane({ nodes: ['a', 'b', 'c', 'd'] });
-    await create(plane, { mode: { kind: 'global' }, update: updateConfig({ order }) });
-    plane.mute.add('d');
-    await plane.setNode('d', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
-    const seen = watchRunning(plane);
-    await changeWeb(plane, image('hello:2'));
-    t.match(rolloutOf(plane), { state: 'completed', total: 3 });
-    t.same(seen, { fewest, most });
-    plane.mute.delete('d');
-    await plane.setNode('d', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
-    await plane.settle();
-    t.same(images(plane), Array(4).fill('hello:2'));
-    t.same(nodes(plane), ['a', 'b', 'c', 'd']);
-    checkHistory(t, plane);
-  }
-});
-
-t.test('a paused node holds no global update up', async t => {
-  await using plane = await openPlane();
-  await create(plane, { mode: { kind: 'global' }, update: updateConfig() });
-  await plane.setNode('b', node => ({ ...node, spec: { ...node.spec, availability: 'pause' } }));
-  await changeWeb(plane, image('hello:2'));
-  t.match(rolloutOf(plane), { state: 'completed' });
-  t.same(images(plane), ['hello:1', 'hello:2', 'hello:2']);
-});
-
-t.test(
-  'where there is no room for both, the old task goes first, and started first it waits until the deadline',
-  async t => {
-    const tight = { cpuNanos: 0, memoryBytes: 5 * 2 ** 30, pids: 0 };
-    for (const [order, state] of [
-      ['stop-first', 'completed'],
-      ['start-first', 'paused'],
-    ] as const) {
-      await using plane = await openPlane();
-      await create(plane, {
-        mode: replicated(3),
-        update: updateConfig({ order, deadlineMs: 20_000 }),
-        task: taskSpec({ reservations: tight }),
-      });
-      await changeWeb(plane, image('hello:2'));
-      await pass(plane, 40_000, 5_000);
-      t.match(rolloutOf(plane), { state });
-      t.equal(plane.running('web').length, 3);
-    }
-  },
-);

@@ -24,7 +24,7 @@ import {
   surveyNodes,
   withoutTask,
 } from '../schedule/filters.js';
-import { failuresByNode, type Placement, planPlacement } from '../schedule/place.js';
+import { failuresByNode, leavingByNode, type Placement, planPlacement } from '../schedule/place.js';
 import { findHome, namedVolumes } from '../schedule/volumes.js';
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
@@ -350,13 +350,14 @@ function schedule(passing: Passing): void {
   const usages = surveyNodes(draft.view.list('node'), draft.view.list('task'));
   const { specVersion } = pending[0] as Task;
   const failures = failuresByNode(tasksOf(passing), specVersion, nowMs);
+  const leaving = leavingByNode(tasksOf(passing));
   // Nodes only fill up within a pass: where one task found no place, the next of its kind finds none either.
   const refused = new Map<number, Placement>();
   for (const task of pending) {
     const candidates = task.nodeId === '' ? usages.values() : candidateOf(usages, task.nodeId);
     const images = imageNames(task);
     const known = task.nodeId === '' ? refused.get(task.specVersion) : undefined;
-    const wishes = { home: findHome(task, tasksOf(passing)), volumes: namedVolumes(task.spec) };
+    const wishes = { home: findHome(task, tasksOf(passing)), volumes: namedVolumes(task.spec), leaving };
     const placement = known ?? planPlacement(candidates, demandOf(task), { failures, images, ...wishes });
     if (placement.kind === 'none') {
       if (task.nodeId === '') refused.set(task.specVersion, placement);

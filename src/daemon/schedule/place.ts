@@ -6,6 +6,7 @@
  * a node fit (filters.ts).
  */
 import type { Node, Task } from '../../gen/types.js';
+import { byAge, isLive } from '../orchestrate/slot.js';
 import { type Demand, findRefusal, type NodeUsage, type Refusal } from './filters.js';
 
 export type Placement =
@@ -21,6 +22,8 @@ export interface Preferences {
   readonly home?: string | undefined;
   /** Names of volumes that it uses. */
   readonly volumes?: readonly string[];
+  /** Tasks of this service by node that go when the one that follows on them runs: they crowd no node any more. */
+  readonly leaving?: ReadonlyMap<string, number>;
 }
 
 /** So many failures put a node behind all others. */
@@ -43,15 +46,16 @@ export function planPlacement(usages: Iterable<NodeUsage>, demand: Demand, prefe
 }
 
 function rankOf(usage: NodeUsage, demand: Demand, preferences: Preferences): readonly number[] {
-  const { failures, images, home, volumes = [] } = preferences;
+  const { failures, images, home, volumes = [], leaving } = preferences;
   const failed = failures.get(usage.node.id) ?? 0;
+  const going = leaving?.get(usage.node.id) ?? 0;
   return [
     failed >= failuresMax ? failed : 0,
     home === undefined || usage.node.id === home ? 0 : 1,
-    usage.services.get(demand.serviceId) ?? 0,
+    (usage.services.get(demand.serviceId) ?? 0) - going,
     volumes.filter(volume => !usage.node.description.volumes.includes(volume)).length,
     usage.node.description.images.some(image => images.includes(image)) ? 0 : 1,
-    usage.tasks,
+    usage.tasks - going,
   ];
 }
 
@@ -70,6 +74,18 @@ export function failuresByNode(tasks: Iterable<Task>, specVersion: number, nowMs
     const weight = status.state === 'rejected' ? failuresMax : status.state === 'failed' ? 1 : 0;
     if (weight === 0 || version !== specVersion || meta.updatedAtMs < nowMs - 300_000) continue;
     counts.set(nodeId, (counts.get(nodeId) ?? 0) + weight);
+  }
+  return counts;
+}
+
+/** Live tasks by node whose slot has a newer live one. */
+export function leavingByNode(tasks: readonly Task[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  const newest = new Map<number, Task>();
+  for (const task of tasks.filter(isLive).sort((a, b) => a.specVersion - b.specVersion || byAge(a, b))) {
+    const older = newest.get(task.slot);
+    if (older !== undefined) counts.set(older.nodeId, (counts.get(older.nodeId) ?? 0) + 1);
+    newest.set(task.slot, task);
   }
   return counts;
 }
