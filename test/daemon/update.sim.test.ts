@@ -3,10 +3,19 @@ import t from 'tap';
 import { isEnded } from '../../src/raft/store.js';
 import { checkHistory, create } from './plane-checks.js';
 import { callerOf, obedient, openPlane } from './plane-fixtures.js';
-import { changeWeb, failing, image, images, pass, rolloutOf, updateConfig, watchRunning, webOf } from './update-fixtures.js';
+import {
+  changeWeb,
+  failing,
+  image,
+  images,
+  pass,
+  rolloutOf,
+  updateConfig,
+  watchRunning,
+  webOf,
+} from './update-fixtures.js';
 
 const replicated = (replicas: number) => ({ kind: 'replicated', replicas }) as const;
-
 
 t.test('so many at a time: stopped first none is too many, started first none is missing', async t => {
   for (const [order, parallelism, fewest, most] of [
