@@ -9,6 +9,7 @@ import type { ExecStart } from '../gen/types.js';
 import type { SpawnedProcess } from '../host.js';
 import type { Engine } from './engine.js';
 import { findInRoot } from './image/index.js';
+import { networkPrefix } from './isolation.js';
 import { globalArgs } from './runtime/crun.js';
 import type { OciConfig, OciProcess } from './runtime/oci.js';
 import { planDirectory } from './runtime/process.js';
@@ -118,6 +119,7 @@ interface ExecSpawn {
 export function spawnExec(engine: Engine, place: ExecPlace, spawn: ExecSpawn): Promise<SpawnedProcess> {
   const by = engine.placeOf(place.containerId);
   const argv = [
+    ...networkPrefix(engine, place.containerId, place.bundle),
     by.runtime.path,
     ...globalArgs(by),
     ...(spawn.logFile === undefined ? ['exec'] : ['--log', spawn.logFile, 'exec', '--detach']),

@@ -117,6 +117,8 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
     }),
     sysSource: map === undefined ? undefined : planSys(engine, place),
     // runc makes these mounts as root of the namespace, who may not look at where version 1 is mounted.
+    // It joins the user namespace first, and from there no network that the node made: it is started in it instead.
+    startedInNetwork: map !== undefined && engine.place.runtime.name === 'runc',
     withoutCgroups: map !== undefined && engine.place.runtime.name === 'runc' && engine.cgroups.version !== 'v2',
     filter: filterOf(engine, { options, privileged, capabilities }),
   };
@@ -197,6 +199,13 @@ function showSys(engine: Engine, { task, index, networkPath }: Created & { reado
   } finally {
     if (inside !== undefined) kernel.closeNamespace(inside);
   }
+}
+
+/** What a command line of the runtime begins with, so that it is started in the network of such a container. */
+export function networkPrefix(engine: Engine, containerId: string, bundle: string): readonly string[] {
+  if (engine.placeOf(containerId).runtime.name !== 'runc') return [];
+  const networkPath = engine.host.files.findTextSync(`${bundle}/sys-of`);
+  return networkPath === undefined || networkPath === '' ? [] : ['nsenter', `--net=${networkPath}`, '--'];
 }
 
 /** Harmless when there is nothing to undo. */

@@ -18,6 +18,7 @@ import {
   hideSys,
   type Isolation,
   mapVolumes,
+  networkPrefix,
   openWay,
   ownFiles,
   whileCreating,
@@ -266,6 +267,7 @@ function createOnce(engine: Engine, { task, index, signal }: CreateRequest): Pro
     log: engine.paths.log(task.id, index),
     tty: container.tty,
     stdin: container.stdin,
+    prefix: networkPrefix(engine, engine.paths.containerId(task.id, index), engine.paths.bundle(task.id, index)),
     adopt: engine.cgroups.adoptMonitor,
     signal,
   });

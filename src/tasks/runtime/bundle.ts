@@ -46,6 +46,8 @@ export interface BundleIsolation {
   readonly labels: SecurityLabels;
   /** What is shown at /sys in a user namespace. */
   readonly sysSource: string | undefined;
+  /** The runtime is in the network of the container already, and is not told of it. */
+  readonly startedInNetwork: boolean;
   /** /sys/fs/cgroup stays empty. */
   readonly withoutCgroups: boolean;
   readonly filter: {
@@ -133,7 +135,9 @@ function planLinux(input: BundleInput): OciLinux {
       { type: 'mount' },
       { type: 'ipc' },
       { type: 'uts' },
-      ...(input.networkPath === undefined ? [] : [{ type: 'network', path: input.networkPath }]),
+      ...(input.networkPath === undefined || isolation.startedInNetwork
+        ? []
+        : [{ type: 'network', path: input.networkPath }]),
       ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
       ...(ids === undefined ? [] : [{ type: 'user' }]),
     ],

@@ -23,6 +23,8 @@ export interface MonitorRequest {
   readonly log: string;
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** Words before its command line: the network to start it in. */
+  readonly prefix?: readonly string[];
 }
 
 export interface Monitored {
@@ -61,6 +63,7 @@ export async function createMonitored(
 function monitorArgv(place: RuntimePlace, request: MonitorRequest): readonly string[] {
   const { containerId, bundle } = request;
   return [
+    ...(request.prefix ?? []),
     place.runtime.conmonPath,
     ...['--api-version', '1', '-c', containerId, '-u', containerId, '-n', containerId],
     ...['-r', place.runtime.path, '-b', bundle, '-p', `${bundle}/pidfile`, '-P', `${bundle}/conmon.pid`],

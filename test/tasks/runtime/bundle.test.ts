@@ -28,6 +28,7 @@ const plainIsolation: BundleInput['isolation'] = {
   devices: noDevices,
   labels: {},
   sysSource: undefined,
+  startedInNetwork: false,
   withoutCgroups: false,
   filter: { profile: undefined, compiled: undefined },
 };
