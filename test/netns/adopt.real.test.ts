@@ -154,7 +154,7 @@ t.test('after a boot without managers the last tables are in effect', skipUnless
   t.match(inside({ path: `${node.runDir}/netns/fabric` }, 'ip', 'route'), /unreachable 10\.0\.1\.0\/24/);
 });
 
-t.test('whatever somebody destroys is mended by a check', skipUnlessRoot, async t => {
+t.test('F15: whatever somebody destroys is mended by a check', skipUnlessRoot, async t => {
   await using stage = await openStage({ nodes: 2 });
   const [node, other] = stage.lab.nodes;
   if (node === undefined || other === undefined) throw new Error('no node');

@@ -34,6 +34,7 @@ export interface Monitored {
 }
 
 const createTimeoutMs = 60_000;
+const pidTimeoutMs = 10_000;
 const wordsMaxBytes = 16_384;
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -54,7 +55,7 @@ export async function createMonitored(
     request.adopt(child.pid);
     child.pipes.get(4)?.end('\0');
     const pid = parseSync(await readSync(host, child, request.signal));
-    return { pid, monitorPid: readPid(host, `${request.bundle}/conmon.pid`) };
+    return { pid, monitorPid: await readMonitorPid(host, child, request) };
   } finally {
     for (const pipe of child.pipes.values()) pipe.destroy();
   }
@@ -140,7 +141,22 @@ function parseMessage(line: string): string | undefined {
   }
 }
 
-function readPid(host: Pick<Host, 'files'>, path: string): number {
+/**
+ * The process that was spawned writes down the pid of the monitor that it forked, and ends. On a busy machine the monitor may
+ * have answered before that.
+ */
+async function readMonitorPid(
+  host: Pick<Host, 'clock' | 'files'>,
+  child: SpawnedProcess,
+  { bundle, signal }: Pick<MonitorRequest, 'bundle'> & { readonly signal: AbortSignal },
+): Promise<number> {
+  const path = `${bundle}/conmon.pid`;
+  if (findPid(host, path) === undefined) {
+    const done = new AbortController();
+    const either = AbortSignal.any([signal, done.signal]);
+    await Promise.race([child.exited, host.clock.sleep(pidTimeoutMs, either)]);
+    done.abort();
+  }
   const pid = findPid(host, path);
   if (pid === undefined) throw new CoveyError('container-create', `Cannot create the container: no pid in "${path}"`);
   return pid;
