@@ -33,6 +33,11 @@ const tortures = {
     rounds: 3,
     says: 'a thousand containers on one node: all run, all answer by name, nothing stays',
   },
+  health: {
+    file: './health.mjs',
+    rounds: 20_000,
+    says: 'health and ready checks of all kinds at 50 a second, and what they leave',
+  },
   steps: {
     file: './steps.mjs',
     rounds: 100,
