@@ -85,7 +85,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     for (const call of changed) call();
   });
   const { store, group, leadership } = inner;
-  lifetime.defer('hand over', () => handOver(inner, AbortSignal.timeout(handOverMs)));
+  lifetime.defer('hand over', () => handOver(inner, new AbortController().signal));
   const leader = openLeaderLink({
     own: options.identity.current().nodeId,
     findLeader: group.findLeader,
@@ -253,13 +253,17 @@ function describeManagers(group: Group): string {
 const handOverMs = 2_000;
 const lookMs = 20;
 
+/** A transfer that comes to nothing is tried again, and given up after a while: the others elect one of them then. */
 async function handOver({ options, group, leadership }: Inner, signal: AbortSignal): Promise<void> {
-  const status = group.log.status();
-  const heir = status.role === 'leader' ? findHeir(status) : undefined;
-  if (heir === undefined) return;
-  group.log.transferTo(heir);
   const { clock } = options.host;
-  while (!signal.aborted && group.log.status().role === 'leader') await clock.sleep(lookMs, signal);
+  const endMs = clock.monotonicMs() + handOverMs;
+  while (clock.monotonicMs() < endMs) {
+    const status = group.log.status();
+    if (status.role !== 'leader' || status.confState.voters.length === 1) break;
+    const heir = findHeir(status);
+    if (heir !== undefined) group.log.transferTo(heir);
+    await clock.sleep(lookMs, signal);
+  }
   await leadership.ended();
 }
 

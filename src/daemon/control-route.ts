@@ -11,7 +11,7 @@
  *
  * Called by cluster-parts.ts. Not here: the handlers (control.ts).
  */
-import { asCoveyError, CoveyError, codeOf, type ErrorCode } from '../errors.js';
+import { CoveyError, codeOf, type ErrorCode } from '../errors.js';
 import type { Services } from '../gen/services.js';
 import { type AnyHandler, type AnyMethod, type CallContext, type Handlers, mapHandlers, remoteOf } from '../grpc.js';
 import type { Clock, Random } from '../host.js';
@@ -140,7 +140,7 @@ function isIterable(value: object): value is AsyncIterable<unknown> {
 /** Resolves when the store here holds all that was committed before the call. Without a leader nobody can say that. */
 async function untilCurrent(options: RouteOptions): Promise<void> {
   const outcome = await options.read();
-  if (outcome.kind !== 'ready') throw noLeader(options, undefined);
+  if (outcome.kind !== 'ready') throw noLeader(options, 'not done');
 }
 
 interface Asked {
@@ -152,6 +152,7 @@ async function callAtLeader(options: RouteOptions, method: Method, asked: Asked)
   const { clock } = options;
   const { context } = asked;
   let endMs = clock.monotonicMs() + leaderWithinMs;
+  let isInDoubt = false;
   for (;;) {
     const beganMs = clock.monotonicMs();
     try {
@@ -159,9 +160,10 @@ async function callAtLeader(options: RouteOptions, method: Method, asked: Asked)
     } catch (error) {
       context.signal.throwIfAborted();
       if (!mayAskAgain(method, codeOf(error))) throw error;
+      isInDoubt ||= unknown.has(codeOf(error));
       // Time that a leader took for its work is not time without one.
       if (clock.monotonicMs() - beganMs > leaderWithinMs) endMs = clock.monotonicMs() + leaderWithinMs;
-      if (clock.monotonicMs() > endMs) throw noLeader(options, error);
+      if (clock.monotonicMs() > endMs) throw noLeader(options, isInDoubt ? 'in doubt' : 'not done');
       await clock.sleep(againMs, context.signal);
     }
   }
@@ -197,20 +199,19 @@ async function untilSomebodyLeads(options: RouteOptions, signal: AbortSignal): P
   using limit = deadline(options.clock, {
     ms: leaderWithinMs,
     parent: signal,
-    reason: () => noLeader(options, undefined),
+    reason: () => noLeader(options, 'not done'),
   });
   while (!options.isLeading() && !options.leader.isKnown()) await options.clock.sleep(againMs, limit.signal);
 }
 
-function noLeader(options: RouteOptions, cause: unknown): CoveyError {
-  const unknown = cause !== undefined && codeOf(cause) === 'unknown-outcome';
-  return new CoveyError(
-    unknown ? 'unknown-outcome' : 'no-leader',
-    unknown ? 'Cannot say whether it was done: no manager leads' : 'Cannot do that now: no manager leads',
-    {
-      state: options.managersNow(),
-      hint: 'running tasks go on; bring a majority of the managers back, or covey cluster recover when they are lost for good',
-      cause: cause === undefined ? undefined : asCoveyError(cause),
-    },
-  );
+/** Once an attempt was in doubt, the command is: it may be stored, and known as soon as somebody leads again. */
+function noLeader(options: RouteOptions, outcome: 'not done' | 'in doubt'): CoveyError {
+  const [code, what] =
+    outcome === 'in doubt'
+      ? (['unknown-outcome', 'Cannot say whether it was done: no manager leads'] as const)
+      : (['no-leader', 'Cannot do that now: no manager leads'] as const);
+  return new CoveyError(code, what, {
+    state: options.managersNow(),
+    hint: 'running tasks go on; bring a majority of the managers back',
+  });
 }

@@ -66,7 +66,10 @@ export function run(
   };
 }
 
-export function openDevCluster(t: Test, options: { readonly name: string; readonly workers: number }): DevCluster {
+export function openDevCluster(
+  t: Test,
+  options: { readonly name: string; readonly managers?: number; readonly workers: number },
+): DevCluster {
   const script = (...args: readonly string[]): Outcome =>
     run(['scripts/dev-cluster', ...args, '--name', options.name, '--json'], { timeoutMs: 120_000 });
   script('down');
@@ -74,7 +77,7 @@ export function openDevCluster(t: Test, options: { readonly name: string; readon
     const down = script('down');
     if (down.status !== 0) throw new Error(`dev-cluster down: ${down.stderr}`);
   });
-  const up = script('up', '--workers', String(options.workers));
+  const up = script('up', '--managers', String(options.managers ?? 1), '--workers', String(options.workers));
   if (up.status !== 0) throw new Error(`dev-cluster up: ${up.stderr}`);
   const { nodes } = JSON.parse(up.stdout) as { nodes: readonly DevNode[] };
   const node = (index: number): DevNode => {

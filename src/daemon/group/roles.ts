@@ -39,6 +39,8 @@ export interface RoleChange {
 }
 
 const changeMs = 30_000;
+const answerWithinMs = 1_000;
+const lookMs = 50;
 
 export function makeRoles(options: RolesOptions): Roles {
   return {
@@ -46,7 +48,7 @@ export function makeRoles(options: RolesOptions): Roles {
       const { store } = options;
       const node = store.view().find('node', nodeId);
       if (node?.role !== 'manager') return;
-      refuseLoss(options, node);
+      await refuseLoss(options, node, signal);
       await store.update(
         view => {
           const present = view.find('node', nodeId);
@@ -90,24 +92,30 @@ function refuseBusy(node: Node): void {
   throw new CoveyError('node-unreachable', what, { state: `it is ${node.status.state}`, hint: 'covey node ls' });
 }
 
-/** Says why the group can't do without the node, if it can't. */
-function refuseLoss({ group }: RolesOptions, node: Node): void {
-  const plan = planRemove({ status: group.log.status(), removed: new Set() }, node.raftId);
-  if (plan.kind === 'propose' || plan.because === 'not-member' || plan.because === 'change-pending') return;
+/**
+ * Says why the group can't do without the node, if it can't. Who answers is counted anew with each election timeout: one look
+ * right after that sees nobody.
+ */
+async function refuseLoss({ group, clock }: RolesOptions, node: Node, signal: AbortSignal): Promise<void> {
   const what = `Cannot do without manager "${node.spec.name}"`;
-  switch (plan.because) {
-    case 'last-voter':
+  const endMs = clock.monotonicMs() + answerWithinMs;
+  for (;;) {
+    const plan = planRemove({ status: group.log.status(), removed: new Set() }, node.raftId);
+    if (plan.kind === 'propose' || plan.because === 'not-member' || plan.because === 'change-pending') return;
+    if (plan.because === 'last-voter') {
       throw new CoveyError('last-manager', what, {
         state: 'it is the only manager; services, secrets and the certificate authority would be gone',
         hint: 'covey node promote ANOTHER',
       });
-    case 'would-lose-quorum':
+    }
+    if (plan.because !== 'would-lose-quorum') throw new CoveyError('not-leader', what, { state: plan.state });
+    if (clock.monotonicMs() > endMs) {
       throw new CoveyError('would-lose-quorum', what, {
         state: plan.state,
         hint: 'bring a manager back, or covey node promote ANOTHER',
       });
-    default:
-      throw new CoveyError('not-leader', what, { state: plan.state });
+    }
+    await clock.sleep(lookMs, signal);
   }
 }
 
@@ -129,6 +137,6 @@ async function until(
   while (!isSo()) {
     if (leading() === undefined)
       throw new CoveyError('not-leader', 'Cannot go on: this manager does not lead any more');
-    await clock.sleep(50, limit.signal);
+    await clock.sleep(lookMs, limit.signal);
   }
 }
