@@ -67,7 +67,7 @@ function rig(options: {
 const list = { objects: [], stack: '' };
 const create = { spec: {} } as never;
 const onceOf = (call: ReturnType<typeof rig>['calls'][number] | undefined): unknown =>
-  (call?.context.metadata as unknown as Record<string, string>)['covey-once'];
+  (call?.context.metadata as unknown as Record<string, string> | undefined)?.['covey-once'];
 
 t.test('what is only looked at is answered here; without a leader nobody can say that it is current', async t => {
   const { control, calls } = rig({});
