@@ -119,6 +119,10 @@ export const errorCodes = {
     'The kernel did not bring all processes of the task to a halt, most often because one of them waits for a device that does not answer. They were let go again.',
   'exit-code-unknown':
     'Nobody saw how the task ended: its node was lost or removed, or no container of it was ever started.',
+  'bad-archive':
+    'The tar archive is damaged, cut short, or hostile: a name that leads out of the directory or through a link, a device. What came before it was written.',
+  'copy-failed':
+    'The files could not be copied. The message says at which one and why; what came before it was written.',
   'log-lost':
     'Lines of the log were rotated away before this reader had read them: it is slower than the program writes. Give the service more or larger log files.',
   'command-stale':

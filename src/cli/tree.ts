@@ -5,6 +5,7 @@
  */
 import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
+import { copyCommands } from './commands/copy.js';
 import { execCommands } from './commands/exec.js';
 import { generalCommands } from './commands/general.js';
 import { imageCommands } from './commands/image.js';
@@ -25,6 +26,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
   ...execCommands,
   ...attachCommands,
+  ...copyCommands,
   ...generalCommands(() => commandTree),
   ...tokenCommands,
   ...nodeCommands,

@@ -2,7 +2,8 @@
  * The program `coveyd`: reads its settings, opens the daemon, and ends it in order. The first SIGTERM or SIGINT stops
  * accepting, drains and closes; the second, or 25 s, ends at once. Containers run on in every case.
  *
- * A hidden first argument makes the same program the short-lived child that unpacks images (tasks/image).
+ * Hidden first arguments make the same program the short-lived child that unpacks images (tasks/image), or the one that
+ * copies files of containers (host-linux/copy-child.ts).
  *
  * Not here: what the daemon consists of (node.ts), the settings (config.ts).
  */
@@ -23,6 +24,7 @@ async function main(argv: readonly string[]): Promise<void> {
     await runUnpackChild((await import('../host-linux/jail.js')).linuxJail);
     return;
   }
+  if (argv[0] === copyArgument) return (await import('../host-linux/copy-child.js')).runCopyChild();
   const flags = parseFlags(argv);
   if (flags['help'] === true) return void process.stdout.write(help());
   if (flags['version'] === true)
@@ -35,6 +37,9 @@ async function main(argv: readonly string[]): Promise<void> {
   });
   await serve(settings);
 }
+
+/** First argument of the child process that copies files of containers. */
+const copyArgument = '--copy-files';
 
 /** First argument of the child process that unpacks images. */
 const unpackArgument = '--unpack-image';
@@ -95,7 +100,8 @@ async function serve(settings: Settings): Promise<void> {
     settings,
     host: linuxHost,
     log,
-    unpackCommand: unpackCommand(),
+    unpackCommand: childCommand(unpackArgument),
+    copyCommand: childCommand(copyArgument),
     proxy: proxyVariables(),
     // Beside the bundle; compiled file by file it lies where its source does.
     workerFile: new URL(
@@ -133,8 +139,8 @@ function proxyVariables(): Readonly<Record<string, string>> {
   );
 }
 
-function unpackCommand(): readonly string[] {
-  return [process.execPath, ...process.execArgv, process.argv[1] ?? '', unpackArgument];
+function childCommand(argument: string): readonly string[] {
+  return [process.execPath, ...process.execArgv, process.argv[1] ?? '', argument];
 }
 
 /** Resolves with the first SIGTERM or SIGINT; the second ends the process. */

@@ -49,6 +49,7 @@ export interface MemberNodeOptions {
   readonly images: TaskImages;
   readonly userns: UserNamespaces;
   readonly volumes: TaskVolumes;
+  readonly copyCommand: readonly string[];
   readonly network: NetworkStack;
   readonly runtime: RuntimeChoice;
   readonly describe: (asked: {
@@ -98,6 +99,7 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     images: options.images,
     network: options.network,
     volumes: options.volumes,
+    copyCommand: options.copyCommand,
     userns: options.userns,
     policy: settings,
     log: telemetry.log.with({ part: 'agent' }),

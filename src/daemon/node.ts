@@ -39,6 +39,8 @@ export interface DaemonOptions {
   readonly log: AdjustableLogger;
   /** Argv of the child that unpacks images. */
   readonly unpackCommand: readonly string[];
+  /** Argv of the child that copies files of containers. */
+  readonly copyCommand: readonly string[];
   /** HTTP_PROXY and the like. */
   readonly proxy: Readonly<Record<string, string>>;
   readonly nodeVersion: string;

@@ -7,6 +7,7 @@ import type {
   Assignments,
   AttachStart,
   BulkFrame,
+  CopyStart,
   ExecStart,
   LogsStart,
   StatsStart,
@@ -43,6 +44,8 @@ export interface AgentOptions {
   readonly cdiFolders?: readonly string[] | undefined;
   /** Between two looks at what a task uses; default 5 s, 0: never. */
   readonly limitsEveryMs?: number | undefined;
+  /** Argv of the child that copies files out of containers and into them. */
+  readonly copyCommand: readonly string[];
   readonly log: Logger;
   readonly lifetime: Lifetime;
 }
@@ -73,6 +76,7 @@ export interface Agent {
   /** What running tasks use, as figures. */
   stats(start: StatsStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   attach(frames: AsyncIterable<BulkFrame>, start: AttachStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
+  copy(frames: AsyncIterable<BulkFrame>, start: CopyStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   /** Answers when it is so. */
   verb(start: VerbStart, signal: AbortSignal): Promise<TaskAnswer>;
   /** Removes what bears our prefix and belongs to no task; returns what it removed, a line each. */

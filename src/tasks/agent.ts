@@ -10,6 +10,7 @@ import { deadline } from '../lifetime.js';
 import type { Agent, AgentOptions } from './agent-types.js';
 import { attachTo } from './attach.js';
 import type { TaskController } from './controller.js';
+import { copyFiles } from './copy.js';
 import { type Engine, openEngine } from './engine.js';
 import { execInside } from './exec-call.js';
 import { getContainer } from './find-container.js';
@@ -32,6 +33,14 @@ export function openAgent(options: AgentOptions): Agent {
     exec: (frames, start, signal) => exec(engine, worker, { frames, start, signal }),
     logs: (start, signal) => logs(engine, worker, { start, signal }),
     attach: (frames, start, signal) => attach(engine, worker, { frames, start, signal }),
+    copy: (frames, start, signal) =>
+      copyFiles(engine, {
+        controller: getTask(worker, start.taskId),
+        start,
+        frames,
+        command: options.copyCommand,
+        signal,
+      }),
     verb: (start, signal) =>
       runVerb(engine, {
         controller: getTask(worker, start.taskId),

@@ -234,6 +234,9 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
       attach: async function* () {
         yield { body: { kind: 'end' } };
       },
+      copy: async function* () {
+        yield { body: { kind: 'end' } };
+      },
       verb: async () => ({ status: status('running'), processes: [] }),
       ...parts,
     },

@@ -186,6 +186,7 @@ export async function openAgentAt(options: {
     images: options.wrapImages?.(directory, plain) ?? plain,
     network: fakeNetwork(directory),
     limitsEveryMs: options.limitsEveryMs,
+    copyCommand: [process.execPath, 'dist/coveyd.js', '--copy-files'],
     log,
     lifetime,
     ...options.agent?.(place),

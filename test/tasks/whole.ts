@@ -59,7 +59,17 @@ export async function openWhole(place: WholePlace, host: Host = linuxHost): Prom
   const network = openNetworkStack({ host, telemetry: makeTelemetry(log), ...at, namespace, upstreams: () => [] });
   await network.recover();
   const volumes = openVolumes({ directory: join(at.dataDir, 'volumes'), host, log });
-  const agent = openAgent({ host, ...at, runtime: probe.choice, images, network, volumes, log, lifetime });
+  const agent = openAgent({
+    host,
+    ...at,
+    runtime: probe.choice,
+    images,
+    network,
+    volumes,
+    copyCommand: [],
+    log,
+    lifetime,
+  });
   await agent.recover(lifetime.signal);
   return {
     agent,

@@ -100,6 +100,7 @@ export async function* carryOut(agent: BulkAgent, first: BulkFrame, run: BulkRun
   const { body } = first;
   if (body.kind === 'exec') yield* agent.exec(run.input, body, run.signal);
   else if (body.kind === 'attach') yield* agent.attach(run.input, body, run.signal);
+  else if (body.kind === 'copy') yield* agent.copy(run.input, body, run.signal);
   else if (body.kind === 'logs') yield* agent.logs(body, run.signal);
   else if (body.kind === 'stats') yield* agent.stats(body, run.signal);
   else if (body.kind === 'verb') {

@@ -8,6 +8,7 @@ import type {
   Assignments,
   AttachStart,
   BulkFrame,
+  CopyStart,
   ExecStart,
   LogsStart,
   ManagerAddress,
@@ -39,6 +40,7 @@ export interface BulkAgent {
     start: AttachStart,
     signal: AbortSignal,
   ) => AsyncIterable<BulkFrame>;
+  readonly copy: (frames: AsyncIterable<BulkFrame>, start: CopyStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly verb: (start: VerbStart, signal: AbortSignal) => Promise<TaskAnswer>;
 }
 
