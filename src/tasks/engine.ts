@@ -7,6 +7,7 @@
 import type { Host, SeccompProfile } from '../host.js';
 import type { Logger } from '../telemetry.js';
 import type { AgentOptions } from './agent-types.js';
+import { profileLoader } from './apparmor.js';
 import { type Cgroups, openCgroups } from './cgroup/index.js';
 import type { TaskImages, TaskVolumes } from './images.js';
 import type { NodePolicy } from './isolation.js';
@@ -44,6 +45,8 @@ export interface Engine {
   readonly userns: UserNamespaces;
   readonly policy: NodePolicy;
   readonly modules: SecurityModules;
+  /** Loads it when first asked. */
+  readonly findDefaultProfile: () => Promise<string | undefined>;
   readonly cdiFolders: readonly string[];
   readonly volumesFolder: string;
   readonly machine: { readonly architecture: string; readonly kernel: string };
@@ -64,6 +67,7 @@ const limitsEveryDefaultMs = 5_000;
 export function openEngine(options: AgentOptions): Engine {
   const { host, prefix, runtime } = options;
   const paths = pathsOf(options);
+  const modules = findModules(host.files);
   const place = { runtime, root: paths.runtimeRoot(runtime.name) };
   const cgroups = openCgroups(host, prefix);
   return {
@@ -83,7 +87,8 @@ export function openEngine(options: AgentOptions): Engine {
     filterFor: filterCache(options),
     userns: options.userns ?? openUserNamespaces({ ...options, range: defaultRange }),
     policy: options.policy ?? { userns: 'host', allowPrivileged: false },
-    modules: findModules(host.files),
+    modules,
+    findDefaultProfile: profileLoader({ host, runDir: options.runDir, modules, log: options.log }),
     cdiFolders: options.cdiFolders ?? cdiFolders,
     volumesFolder: `${options.dataDir}/volumes`,
     machine: {

@@ -112,7 +112,7 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
       modules: engine.modules,
       options,
       privileged,
-      defaultProfile: undefined,
+      defaultProfile: await engine.findDefaultProfile(),
       categories: categoriesOf(createHash('sha256').update(task.id).digest()),
     }),
     sysSource: map === undefined ? undefined : planSys(engine, place),

@@ -14,6 +14,9 @@ t.test('without anything said, the defaults are those of the documentation', asy
     listen: { host: '0.0.0.0', port: 7377 },
     dataPathPort: 7378,
     runtime: 'auto',
+    userns: 'host',
+    usernsRange: { firstId: 1_879_048_192, count: 65_536 },
+    allowPrivileged: false,
     logLevel: 'info',
     logFormat: 'text',
   });
@@ -61,4 +64,12 @@ t.test('addresses of both families are read', async t => {
 t.test('a setting is a flag, a variable and a key', async t => {
   t.ok(settingFlags().includes('data-path-port'));
   t.equal(new Set(settingFlags()).size, settingFlags().length);
+});
+
+t.test('the ids of user namespaces are a range above those of the host', async t => {
+  const range = (text: string) => parseSettings({ ...none, flags: { 'userns-range': text } }).usernsRange;
+  t.strictSame(range('100000:65536'), { firstId: 100_000, count: 65_536 });
+  for (const text of ['0:65536', '100000:10', '4294967290:65536', '100000', 'a:b']) {
+    t.throws(() => range(text), { code: 'bad-config' }, text);
+  }
 });

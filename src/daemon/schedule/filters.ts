@@ -30,7 +30,7 @@ export interface Demand {
   readonly reservations: Resources | undefined;
   readonly hostPorts: readonly PortSpec[];
   /** Rights that a container asks for and that only some nodes give. */
-  readonly rights?: readonly ('privileged' | 'userns')[];
+  readonly rights: readonly ('privileged' | 'userns')[];
 }
 
 export type Refusal =
@@ -48,7 +48,7 @@ export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefin
   if (node.spec.availability === 'drain') return { kind: 'draining' };
   const unmet = findUnmet(demand.constraints, node);
   if (unmet !== undefined) return { kind: 'constraint', text: unmet };
-  const right = demand.rights?.find(name => !node.description[name]);
+  const right = demand.rights.find(name => !node.description[name]);
   if (right !== undefined) return { kind: right };
   const freeNanos = node.description.cpuNanos - usage.cpuNanos;
   if ((demand.reservations?.cpuNanos ?? 0) > Math.max(0, freeNanos)) return { kind: 'cpu', freeNanos };
@@ -76,7 +76,7 @@ export function demandOfSpec(serviceId: string, spec: TaskSpec): Omit<Demand, 'h
   };
 }
 
-function rightsOf(containers: readonly ContainerSpec[]): NonNullable<Demand['rights']> {
+function rightsOf(containers: readonly ContainerSpec[]): Demand['rights'] {
   const bare = (one: ContainerSpec): boolean => one.securityOpt.some(text => /^systempaths[=:]unconfined$/.test(text));
   return [
     ...(containers.some(one => one.privileged || bare(one)) ? (['privileged'] as const) : []),

@@ -242,3 +242,21 @@ t.test('sizes and CPUs as people read them', async t => {
   t.same([0, 1_023, 1_024, 5.1 * gib, 2 ** 62].map(renderSize), ['0 B', '1023 B', '1.0 KiB', '5.1 GiB', '4096.0 PiB']);
   t.same([0, 5e8, 1e9, 1_234_567_890].map(renderCpus), ['0', '0.5', '1', '1.23']);
 });
+
+t.test('what only some nodes give is asked of those', async t => {
+  const plain = node('a', { description: { ...node('a').description, userns: false, privileged: false } });
+  const open = node('b', { description: { ...node('b').description, userns: true, privileged: true } });
+  t.equal(place([plain, open], [], { rights: ['privileged'] }), 'b');
+  t.equal(place([plain, open], [], { rights: ['userns'] }), 'b');
+  t.match(place([plain], [], { rights: ['privileged'] }), /1 does not allow privileged containers/);
+  t.match(place([plain], [], { rights: ['userns'] }), /1 has no user namespaces for containers/);
+  const asking = (fields: object): readonly string[] => {
+    const base = task('x', {});
+    const containers = base.spec.containers.map(container => ({ ...container, ...fields }));
+    return demandOf({ ...base, spec: { ...base.spec, containers } }).rights;
+  };
+  t.strictSame(asking({}), []);
+  t.strictSame(asking({ privileged: true }), ['privileged']);
+  t.strictSame(asking({ securityOpt: ['systempaths=unconfined'] }), ['privileged']);
+  t.strictSame(asking({ userns: 'auto' }), ['userns']);
+});

@@ -41,6 +41,15 @@ t.test('flags of create become fields of the spec', async t => {
   const rows: readonly (readonly [string, object])[] = [
     ['registry.site:5000/team/web:2', { name: 'web', mode: { kind: 'replicated', replicas: 1 }, endpointMode: 'vip' }],
     ['--name shop --replicas 3 hello:1', { name: 'shop', mode: { kind: 'replicated', replicas: 3 } }],
+    ['--userns auto --privileged --shm-size 8m x', main({ userns: 'auto', privileged: true, shmBytes: 8 * 2 ** 20 })],
+    [
+      '--device /dev/fuse --device vendor.com/gpu=0 --security-opt no-new-privileges --tmpfs /x:size=1m x',
+      main({
+        devices: ['/dev/fuse', 'vendor.com/gpu=0'],
+        securityOpt: ['no-new-privileges'],
+        mounts: [{ kind: 'tmpfs', target: '/x', tmpfsBytes: 2 ** 20 }],
+      }),
+    ],
     ['--mode global hello:1', { mode: { kind: 'global' } }],
     ['hello:1 sh -c "echo a"', main({ image: 'hello:1', command: ['sh', '-c', 'echo a'] })],
     ['--entrypoint "/bin/app -x" x', main({ entrypoint: ['/bin/app', '-x'] })],
@@ -187,4 +196,18 @@ t.test('a service without a name is called as its image', async t => {
   t.equal(nameFromImage('hello:1'), 'hello');
   t.equal(nameFromImage('a/b/c@sha256:00'), 'c');
   t.equal(nameFromImage('my_app:1'), 'my-app');
+});
+
+t.test('security options are taken away by their name, devices and memory by their place', async t => {
+  const spec = await create('--security-opt seccomp=unconfined --device /dev/fuse --tmpfs /x --tmpfs /y hello:1');
+  const line = '--security-opt-rm seccomp --security-opt-add no-new-privileges --device-rm /dev/fuse --tmpfs-rm /x';
+  const changed = await change(spec, line);
+  t.match(changed, main({ securityOpt: ['no-new-privileges'], devices: [] }));
+  t.strictSame(
+    changed.task.containers[0]?.mounts.map(({ target }) => target),
+    ['/y'],
+  );
+  for (const bad of ['--security-opt x=y', '--device fuse', '--userns yes', '--security-opt seccomp=none.json']) {
+    await t.rejects(create(`${bad} hello:1`), { code: 'bad-argument' }, bad);
+  }
 });
