@@ -6,15 +6,19 @@
 // installed here are the same inside, and what is written there is gone afterwards. No disk image and no boot loader: QEMU
 // loads the kernel and an initramfs that is made here. Software emulation, so that it needs no rights: up in a few seconds.
 //
+// Test files are bundled first, with tap inside: hundreds of small files over the shared file system would take longer than
+// the tests.
+//
 // The kernel is one that `scripts/setup --tests` unpacked below .cache/vm; nothing of it is installed on this machine.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** What the tests of limits and of the agent need; those that a kernel has built in are not found, which is fine. */
@@ -38,6 +42,7 @@ if (obstacle !== undefined) {
   process.stderr.write(`error: Cannot start a virtual machine: ${obstacle}\n`);
   process.exit(1);
 }
+process.chdir(root);
 process.exit(await boot());
 
 function findObstacle() {
@@ -134,7 +139,9 @@ poweroff -f
 async function boot() {
   const kernel = findKernel();
   const work = mkdtempSync(join(tmpdir(), 'covey-vm-'));
-  const command = commandOf(positionals);
+  const isTests = positionals.length > 0 && positionals.every(word => word.endsWith('.js'));
+  const bundles = isTests ? await bundle(positionals) : new Map();
+  const command = isTests ? testsCommand(bundles) : `${positionals.join(' ')}\n`;
   writeFileSync(join(work, 'initramfs'), makeInitramfs(kernel, command));
   const share = 'local,id=host,path=/,security_model=none,readonly=on,multidevs=remap';
   const machine = spawn(
@@ -151,23 +158,35 @@ async function boot() {
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => machine.kill('SIGKILL'));
   let status;
   for await (const line of createInterface({ input: machine.stdout })) {
-    const text = line.replaceAll('\r', '');
+    // The firmware begins with sequences for terminals.
+    const text = stripVTControlCharacters(line).replaceAll('\r', '');
     const found = /::vm-status (\d+)/.exec(text);
     if (found !== null) status = Number(found[1]);
     else process.stdout.write(`${text}\n`);
   }
   clearTimeout(timer);
   rmSync(work, { recursive: true, force: true });
+  rmSync(join('dist/vm', String(process.pid)), { recursive: true, force: true });
   if (status === undefined)
     process.stderr.write(`error: the virtual machine ended within ${values.timeout} s without a result\n`);
   return status ?? 1;
 }
 
-/** A command as it is; test files one after the other, each with its TAP between two marks. */
-function commandOf(words) {
-  if (words.length > 0 && words.every(word => word.endsWith('.js'))) {
-    const runs = words.map(file => `echo "::vm-file ${file}"; scripts/node ${file} || status=1`);
-    return `export TAP_TIMEOUT=${values.timeout} NODE_NO_WARNINGS=1\nstatus=0\n${runs.join('\n')}\n(exit $status)\n`;
-  }
-  return `${words.join(' ')}\n`;
+/** One file each, below dist: where they find the library that cannot be bundled. */
+async function bundle(files) {
+  const folder = join('dist/vm', String(process.pid));
+  mkdirSync(folder, { recursive: true });
+  const bundles = new Map(files.map((file, at) => [file, join(folder, `${at}.mjs`)]));
+  const banner = {
+    js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url); const __filename = import.meta.filename; const __dirname = import.meta.dirname;",
+  };
+  const common = { bundle: true, platform: 'node', format: 'esm', external: ['koffi'], logLevel: 'error', banner };
+  for (const [file, outfile] of bundles) await build({ ...common, entryPoints: [file], outfile });
+  return bundles;
+}
+
+/** The files one after the other, each with its TAP after a mark. */
+function testsCommand(bundles) {
+  const runs = [...bundles].map(([file, path]) => `echo "::vm-file ${file}"; scripts/node ${path} || status=1`);
+  return `export TAP_TIMEOUT=${values.timeout}\nstatus=0\n${runs.join('\n')}\n(exit $status)\n`;
 }

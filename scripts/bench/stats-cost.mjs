@@ -7,8 +7,8 @@ import { openDevCluster, sleeperSpec, timeCreate, timeRemove } from './dev-clust
 import { median } from './stats.mjs';
 
 const containers = 200;
-const windowMs = 20_000;
-const rounds = 3;
+const windowMs = 15_000;
+const rounds = 2;
 
 export async function* metrics({ signal, say }) {
   const off = await measure({ interval: '0', signal, say });

@@ -64,8 +64,9 @@ function look({ host, driver, path }: ApplyTarget, memorySwapBytes: number | und
     memorySwapBytes,
     ioDevices: [...new Set(driver.seeDevices(path))],
     hugepageSizes: host.files.listSync('/sys/kernel/mm/hugepages').flatMap(hugepageSize),
-    parentCpus: text('cpuset.cpus'),
-    parentMems: text('cpuset.mems'),
+    // On version 2 the group above need not say which ones it has, and a group with programs in it has to.
+    parentCpus: text('cpuset.cpus.effective') || text('cpuset.cpus'),
+    parentMems: text('cpuset.mems.effective') || text('cpuset.mems'),
   };
 }
 

@@ -81,13 +81,13 @@ export function planKnobs(limits: TaskLimits, seen: KnobsSeen): readonly Knob[] 
     ...knob('cpuset', 'cpuset.cpus', {
       what: 'processors',
       value: limits.cpusetCpus || undefined,
-      otherwise: '\n',
+      otherwise: seen.parentCpus,
       seen,
     }),
     ...knob('cpuset', 'cpuset.mems', {
       what: 'memory nodes',
       value: limits.cpusetMems || undefined,
-      otherwise: '\n',
+      otherwise: seen.parentMems,
       seen,
     }),
     ...ioKnobs(limits, seen),

@@ -155,8 +155,9 @@ function putIntoEffect(engine: Engine, { task, limits }: WatchedTask, entry: Ent
     entry.pending = undefined;
     return wanted;
   } catch (error) {
-    const reason = error instanceof CoveyError && error.state !== undefined ? `: ${error.state}` : '';
-    const message = `limits not changed yet: ${messageOf(error)}${reason}`;
+    const reason =
+      error instanceof CoveyError ? [error.message, error.state].filter(Boolean).join(': ') : messageOf(error);
+    const message = `limits not changed yet: ${reason}`;
     if (entry.pending?.message !== message) {
       engine.log.warn('cannot change the limits of a task', { task: task.id, error });
       const sinceMs = entry.pending?.sinceMs ?? engine.host.clock.wallMs();

@@ -140,12 +140,14 @@ t.test('what the kernel does not take is told with the value and the reason', as
 
 t.test('memory that is reserved on version 2 is protected in the group above too', async t => {
   const files: Record<string, string> = { '/proc/self/mounts': 'cgroup2 /sys/fs/cgroup cgroup2 rw 0 0' };
-  for (const file of ['memory.low', 'memory.max', 'memory.current', 'cpu.max', 'cpu.weight', 'pids.max'])
+  files['/sys/fs/cgroup/covey/cpuset.cpus.effective'] = '0-1';
+  for (const file of ['cpuset.cpus', 'memory.low', 'memory.max', 'memory.current', 'cpu.max', 'cpu.weight', 'pids.max'])
     files[v2File(file)] = 'max';
   files['/sys/fs/cgroup/covey/memory.low'] = '0';
   const { cgroups, writes } = fake({ files });
   cgroups.changeLimits(id, { ...limitsOf({}), memorySoftBytes: 5 * mib });
   t.ok(writes.includes(`memory.low ${5 * mib}`));
+  t.ok(writes.includes('cpuset.cpus 0-1'), 'a group with programs in it may not be left without processors');
 });
 
 const knobTexts = (knobs: ReturnType<typeof planV1>): readonly string[] =>
