@@ -130,9 +130,13 @@ mount -t devpts devpts /merged/dev/pts; mount -t tmpfs shm /merged/dev/shm
 mount -t cgroup2 cgroup /merged/sys/fs/cgroup
 cp /rw/command /merged/run/vm-command
 ip link set lo up
-chroot /merged /bin/bash -c 'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root; cd ${root}; . /run/vm-command'
-echo; echo "::vm-status $?"
-poweroff -f
+cat >/merged/run/vm-init <<'END'
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+(cd ${root}; . /run/vm-command); status=$?; echo; echo "::vm-status $status"
+/bin/busybox poweroff -f
+END
+# Not chroot: programs that enter a container's mounts would then find the initramfs instead of its root.
+exec switch_root /merged /bin/bash /run/vm-init
 `;
 }
 

@@ -45,7 +45,11 @@ t.test('killed for memory', { skip }, async t => {
       yield* [];
     }
     const frames = await collect(rig.agent.exec(nothing(), start, AbortSignal.timeout(20_000)));
-    t.match(frames.at(-1)?.body, { kind: 'end', exitCode: 137, problem: { code: 'out-of-memory', state: /16 MiB/ } });
+    t.match(frames.at(-1)?.body, {
+      kind: 'end',
+      exitCode: 137,
+      problem: { code: 'out-of-memory', message: /killed for memory/, state: /16 MiB/ },
+    });
     t.equal(rig.status(task.id)?.pid, pid);
     t.equal(rig.status(task.id)?.state, 'running');
   });

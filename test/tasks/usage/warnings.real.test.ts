@@ -24,6 +24,8 @@ t.test('limits that are hit', { skip }, async t => {
     await rig.assign([{ ...busy, spec: { ...busy.spec, limits: undefined } }]);
     await rig.wait(busy.id, status => codes(status).length === 0);
     t.pass('told no more once it is over');
+    await rig.assign([forks, busy, fat].map(task => ({ ...task, desired: 'shutdown' as const })));
+    for (const task of [forks, busy, fat]) await rig.wait(task.id, 'complete');
   });
 
   await t.test('a mount that is full is told', async t => {
