@@ -102,13 +102,12 @@ async function* findDamages(
     ],
   };
   const { processes } = state.host;
-  const layers = new Set(request.layers.map(layer => layer.diffId));
   await using child = runChild({ processes, command: state.unpackCommand, request, data: undefined, signal });
   for (let next = await child.next(); next.done !== true; next = await child.next()) {
     const { value } = next;
     if (value.kind !== 'checked') continue;
     yield { checked: value.checked, total: value.total };
-    if (value.why !== '') yield { part: value.part, kind: layers.has(value.part) ? 'layer' : 'blob', why: value.why };
+    if (value.why !== '') yield { part: value.part, kind: value.of, why: value.why };
   }
 }
 

@@ -19,20 +19,20 @@ export async function checkParts(request: CheckRequest, kernel: UnpackKernel): P
   kernel.enterJail(request.work, [request.directory]);
   const total = request.blobs.length + request.layers.length;
   let checked = 0;
-  const told = async (part: string, why: string | undefined): Promise<void> => {
+  const told = async (of: 'blob' | 'layer', part: string, why: string | undefined): Promise<void> => {
     checked += 1;
-    await sendLine({ kind: 'checked', part, why: why ?? '', checked, total } satisfies UnpackMessage);
+    await sendLine({ kind: 'checked', of, part, why: why ?? '', checked, total } satisfies UnpackMessage);
   };
   const good = new Set<string>();
   for (const digest of request.blobs) {
     const why = await checkBlob(join(request.directory, 'blobs/sha256', hexOf(digest)), digest);
     if (why === undefined) good.add(digest);
-    await told(digest, why);
+    await told('blob', digest, why);
   }
   for (const { diffId, blob } of request.layers) {
     const tree = join(request.directory, 'layers', hexOf(diffId), 'fs');
     const source = join(request.directory, 'blobs/sha256', hexOf(blob));
-    await told(diffId, good.has(blob) ? await checkLayer(tree, { source, diffId }) : undefined);
+    await told('layer', diffId, good.has(blob) ? await checkLayer(tree, { source, diffId }) : undefined);
   }
   return { kind: 'check-done' };
 }

@@ -96,6 +96,7 @@ export type UnpackMessage =
   /** A blob or layer was looked at; why it is damaged, or nothing. */
   | {
       readonly kind: 'checked';
+      readonly of: 'blob' | 'layer';
       readonly part: string;
       readonly why: string;
       readonly checked: number;

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { codeOf, deepest, messageOf } from '../../../src/errors.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
-import { dockerArchive, ociArchive, ociLayout, type RawEntry, tarOf } from './archives.js';
+import { dockerArchive, type ImageParts, ociArchive, ociLayout, type RawEntry, tarOf } from './archives.js';
+import { openMock, packed } from './mock-registry.js';
 import { contents, importInto, isRoot, openTestStore } from './test-store.js';
 
 const skip = isRoot ? false : 'needs root';
@@ -97,5 +98,49 @@ t.test('when the index cannot be written the store is as before', { skip, timeou
     fs.rmdirSync(index);
     fs.writeFileSync(index, text);
     t.ok((await made.reopen()).find('small:1'));
+  });
+});
+
+t.test(
+  'a pull that does not fit is told at once or at the layer, leaves nothing, and a smaller one still fits',
+  { skip, timeout: 120_000 },
+  async t => {
+    await onSmallDisk('size=32m', async parent => {
+      await using made = await openTestStore({ parent });
+      const before = contents(made.directory);
+      const pull = async (image: ImageParts): Promise<void> => {
+        await using mock = await openMock({ image });
+        const request = { image: `${mock.host}/app:1`, platform: '' };
+        for await (const _ of made.store.pullImage(request, AbortSignal.timeout(60_000)));
+      };
+      const zeros = (bytes: number): RawEntry => ({ path: 'zeros', data: Buffer.alloc(bytes) });
+      const steps: readonly (readonly [step: string, layers: readonly Buffer[]])[] = [
+        ['before anything came', [tarOf([random(40 * mib)])]],
+        ['while the only layer is unpacked', [tarOf([zeros(40 * mib)])]],
+        ['while a later layer is unpacked', [tarOf([random(mib)]), tarOf([zeros(40 * mib)])]],
+      ];
+      for (const [step, layers] of steps) {
+        await t.rejects(pull(packed(layers)), { code: 'no-space', state: /of 32 MiB/ }, step);
+        t.same(contents(made.directory), before, `${step}: nothing is left`);
+        t.ok(fs.statfsSync(parent).bfree * fs.statfsSync(parent).bsize > 31 * mib, `${step}: all of it is free again`);
+      }
+      await pull(packed([tarOf([random(mib)])]));
+      t.equal(made.store.list().length, 1);
+    });
+  },
+);
+
+t.test('a pull without inodes left is told as well', { skip, timeout: 60_000 }, async t => {
+  await onSmallDisk('size=64m,nr_inodes=200', async parent => {
+    await using made = await openTestStore({ parent });
+    const before = contents(made.directory);
+    const many = Array.from({ length: 400 }, (_none, at) => ({ path: `file-${at}`, data: 'x' }));
+    await using mock = await openMock({ image: packed([tarOf(many)]) });
+    const request = { image: `${mock.host}/app:1`, platform: '' };
+    const pull = async (): Promise<void> => {
+      for await (const _ of made.store.pullImage(request, AbortSignal.timeout(60_000)));
+    };
+    await t.rejects(pull(), { code: 'no-space', state: /inodes free/ });
+    t.same(contents(made.directory), before);
   });
 });
