@@ -102,7 +102,7 @@ t.test('when the index cannot be written the store is as before', { skip, timeou
 });
 
 t.test(
-  'a pull that does not fit is told at once or at the layer, leaves nothing, and a smaller one still fits',
+  'F5: a pull that does not fit is told at once or at the layer, leaves nothing, and a smaller one still fits',
   { skip, timeout: 120_000 },
   async t => {
     await onSmallDisk('size=32m', async parent => {
@@ -130,7 +130,7 @@ t.test(
   },
 );
 
-t.test('a pull without inodes left is told as well', { skip, timeout: 60_000 }, async t => {
+t.test('F5: a pull without inodes left is told as well', { skip, timeout: 60_000 }, async t => {
   await onSmallDisk('size=64m,nr_inodes=200', async parent => {
     await using made = await openTestStore({ parent });
     const before = contents(made.directory);

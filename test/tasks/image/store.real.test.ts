@@ -131,7 +131,7 @@ t.test('an image whose parts are lost is not used until it is imported again', {
   t.ok(fs.existsSync(join(made.directory, 'layers', sha256(base), 'fs/base')));
 });
 
-t.test('a damaged index is replaced by its copy', { skip }, async t => {
+t.test('F6: a damaged index is replaced by its copy', { skip }, async t => {
   await using made = await openTestStore();
   await importInto(made.store, dockerArchive([one]));
   const path = join(made.directory, 'index.json');
