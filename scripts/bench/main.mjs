@@ -12,6 +12,7 @@ const groups = {
   engine: './engine.mjs',
   managers: './managers.mjs',
   stats: './stats-cost.mjs',
+  image: './image.mjs',
 };
 const { values, positionals } = parseArgs({
   allowPositionals: true,

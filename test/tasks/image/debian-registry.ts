@@ -4,7 +4,10 @@ import * as fs from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 
-export const hasRegistry = ['docker-registry', 'skopeo'].every(name => fs.existsSync(`/usr/bin/${name}`));
+const registryPath = '/usr/bin/docker-registry';
+export const skopeoPath = '/usr/bin/skopeo';
+
+export const hasRegistry = [registryPath, skopeoPath].every(path => fs.existsSync(path));
 
 export interface DebianRegistry extends AsyncDisposable {
   readonly host: string;
@@ -20,14 +23,14 @@ export async function openDebianRegistry(scratch: string): Promise<DebianRegistr
     config,
     `version: 0.1\nlog: { level: error, accesslog: { disabled: true } }\nstorage: { filesystem: { rootdirectory: ${folder} } }\nhttp: { addr: '127.0.0.1:${port}' }\n`,
   );
-  const child = spawn('/usr/bin/docker-registry', ['serve', config], { stdio: 'ignore' });
+  const child = spawn(registryPath, ['serve', config], { stdio: 'ignore' });
   const ended = new Promise(resolve => child.once('exit', resolve));
   await untilListening(port, () => child.exitCode !== null);
   return {
     host: `127.0.0.1:${port}`,
     push: (archive, name) =>
       void execFileSync(
-        'skopeo',
+        skopeoPath,
         [
           'copy',
           '--quiet',

@@ -4,13 +4,13 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { ociArchive, ociLayout, tarOf } from './archives.js';
-import { hasRegistry, openDebianRegistry } from './debian-registry.js';
+import { hasRegistry, openDebianRegistry, skopeoPath } from './debian-registry.js';
 import { packed } from './mock-registry.js';
 import { importInto, isRoot, openTestStore } from './test-store.js';
 
 const skip = !isRoot ? 'needs root' : hasRegistry ? false : 'needs docker-registry and skopeo';
 
-const skopeo = (...args: readonly string[]): string => execFileSync('skopeo', args, { encoding: 'utf8' });
+const skopeo = (...args: readonly string[]): string => execFileSync(skopeoPath, args, { encoding: 'utf8' });
 
 t.test('pull, skopeo, export and import all mean the same image', { skip, timeout: 60_000 }, async t => {
   await using made = await openTestStore();
