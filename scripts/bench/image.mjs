@@ -14,6 +14,7 @@ import { createGzip } from 'node:zlib';
 import { metric } from './stats.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const programs = { skopeo: '/usr/bin/skopeo', umoci: '/usr/bin/umoci', registry: '/usr/bin/docker-registry' };
 const files = 12_500;
 const fileBytes = 73_760;
 const port = 5_079;
@@ -29,7 +30,7 @@ export async function* metrics({ signal, say }) {
       `a layer of ${Math.round(bytes / 1e6)} MB compressed, ${Math.round((files * fileBytes) / 1e6)} MB in ${files} files`,
     );
     registry = await startRegistry(scratch);
-    execFileSync('skopeo', [
+    execFileSync(programs.skopeo, [
       'copy',
       '-q',
       '--insecure-policy',
@@ -48,7 +49,7 @@ export async function* metrics({ signal, say }) {
       tar.push(timed(scratch, to => execFileSync('tar', ['-xzf', layer, '-C', to])));
       umoci.push(
         timed(scratch, to =>
-          execFileSync('umoci', ['unpack', '--image', `${layout}:1`, join(to, 'bundle')], { stdio: 'ignore' }),
+          execFileSync(programs.umoci, ['unpack', '--image', `${layout}:1`, join(to, 'bundle')], { stdio: 'ignore' }),
         ),
       );
     }
@@ -158,7 +159,7 @@ async function startRegistry(scratch) {
     config,
     `version: 0.1\nlog: { level: error }\nstorage: ${storage}\nhttp: { addr: '127.0.0.1:${port}' }\n`,
   );
-  const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+  const child = spawn(programs.registry, ['serve', config], { stdio: 'ignore' });
   for (let tries = 0; tries < 100; tries += 1) {
     const isOpen = await new Promise(resolve => {
       const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
