@@ -14,6 +14,7 @@ import { compareNames, printInspection, printList } from '../../output/list.js';
 import { type CountedService, portRecord, serviceRecord } from '../../records.js';
 import { waitForRemoval } from '../../wait.js';
 import { listTasks, taskView } from '../task.js';
+import { containersOf, containersView } from './containers-view.js';
 import { finish } from './finish.js';
 import type { FlagWorld } from './list-flags.js';
 import { changedSpec, createdSpec } from './spec-flags.js';
@@ -178,6 +179,11 @@ export async function runList({ flags }: Invocation, context: CliContext): Promi
 export async function runTasks({ args, flags }: Invocation, context: CliContext): Promise<number> {
   const services = await listServices(context, args);
   const lists = await Promise.all(services.map(({ service }) => listTasks(context, { service: service.id })));
+  if (flags.isOn('containers')) {
+    const items = lists.flat().flatMap(named => (named.past ? [] : containersOf(named)));
+    await printList(context, flags, { view: containersView, items });
+    return exitCodes.done;
+  }
   await printList(context, flags, { view: taskView(context.console.clock.wallMs()), items: lists.flat() });
   return exitCodes.done;
 }

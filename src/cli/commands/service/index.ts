@@ -52,9 +52,10 @@ export const serviceCommands: readonly CommandDefinition[] = [
     path: ['service', 'ps'],
     says: 'List the tasks of services, with what they wait for and why they ended',
     args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
-    options: listOptions,
+    options: [{ flags: '--containers', says: 'The containers of each task: init, sidecars, main' }, ...listOptions],
     examples: [
       { says: 'tasks and their history', line: 'covey service ps web' },
+      { says: 'how its sidecars do', line: 'covey service ps --containers web' },
       { says: 'only those that should run', line: 'covey service ps -f desired-state=running web' },
     ],
     run: runTasks,
