@@ -91,14 +91,16 @@ const attacks: readonly Attack[] = [
 function hostileImages(directory: string, plain: TaskImages): TaskImages {
   const attackOf = (reference: string): Attack | undefined => attacks[Number(/^attack:(\d+)$/.exec(reference)?.[1])];
   const rooted = new Map<string, Attack>();
+  const find: TaskImages['find'] = reference => {
+    const attack = attackOf(reference);
+    if (attack === undefined) return plain.find(reference);
+    rooted.set(reference, attack);
+    return { digest: reference, config: { ...emptyImage, volumes: attack.volumes ?? [] }, layers: [] };
+  };
   return {
     ...plain,
-    find: reference => {
-      const attack = attackOf(reference);
-      if (attack === undefined) return plain.find(reference);
-      rooted.set(reference, attack);
-      return { digest: reference, config: { ...emptyImage, volumes: attack.volumes ?? [] }, layers: [] };
-    },
+    find,
+    ensure: async (wanted, signal) => find(wanted.image) ?? (await plain.ensure(wanted, signal)),
     mountRoot: async (image, folder) => {
       const root = await plain.mountRoot(image, folder);
       const { script } = rooted.get(image.digest)!;
