@@ -53,7 +53,7 @@ function rig(options: {
   const clock = makeFakeClock();
   const control = routeControl({
     wire,
-    clock: { ...clock, sleep: async ms => void clock.advance(ms) },
+    clock: { ...clock, sleep: ms => clock.advance(ms) },
     random: seededRandom(),
     local,
     isLeading: () => options.leads === true,
