@@ -1,5 +1,5 @@
-// Turns proto/covey/v1/*.proto into src/gen/{protos.json,types.ts,services.ts}: the descriptors that src/wire.ts and
-// src/grpc.ts load, and the domain types of the whole program. proto is the one source of both.
+// Turns proto/covey/v1/*.proto into src/gen/{protos.json,methods.json,types.ts,services.ts}: the descriptors that src/wire.ts
+// and src/grpc.ts load, and the domain types of the whole program. proto is the one source of all.
 //
 // Rules of the mapping (src/wire.ts does the same at run time):
 //   enum FOO_BAR values of Foo          -> 'bar' (kebab case, prefix cut); the zero value is the default
@@ -10,6 +10,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { loadSync } from '@grpc/proto-loader';
 import protobuf from 'protobufjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -148,3 +149,19 @@ write(
 const v1 = ns.toJSON({ keepComments: false });
 for (const [name, thing] of Object.entries(v1.nested)) if (thing.extend !== undefined) delete v1.nested[name];
 write('protos.json', `${JSON.stringify({ nested: { covey: { nested: { v1 } } } })}\n`);
+
+// What proto-loader makes of each method. Asked here and not at run time: it resolves all types of all protos for it (60 ms).
+const loaded = loadSync(
+  files.map(name => `covey/v1/${name}`),
+  { includeDirs: [protoDir] },
+);
+const methodsOf = service =>
+  Object.entries(loaded[`covey.v1.${service.name}`]).map(([name, method]) => {
+    const { path, requestStream, responseStream, requestType, responseType } = method;
+    const [request, response] = [requestType.type.name, responseType.type.name];
+    return [camel(name), { path, requestStream, responseStream, request, response }];
+  });
+write(
+  'methods.json',
+  `${JSON.stringify(Object.fromEntries(services.map(one => [one.name, Object.fromEntries(methodsOf(one))])))}\n`,
+);

@@ -10,7 +10,7 @@
 import type { Readable } from 'node:stream';
 import grpc from '@grpc/grpc-js';
 import { asCoveyError, CoveyError, codeOf, toProblem } from './errors.js';
-import protos from './gen/protos.json' with { type: 'json' };
+import methods from './gen/methods.json' with { type: 'json' };
 import type { Services } from './gen/services.js';
 import type { Messages } from './gen/types.js';
 import type { Wire } from './wire.js';
@@ -94,48 +94,39 @@ export const problemKey = 'covey-problem-bin';
 
 /** "/covey.v1.Control/ListNodes" and the like, for every method of a service. */
 export function pathsOf(service: keyof Services): readonly string[] {
-  return methodsOf(service).map(([name]) => pathOf(service, name));
+  return Object.values(methodsOf(service)).map(method => method.path);
 }
 
 /** The service as grpc-js wants it, with our codecs. Keys are method names in camel case. */
 export function serviceDefinition(wire: Wire, service: keyof Services): grpc.ServiceDefinition {
-  const methods = methodsOf(service).map(([name, method]) => {
-    const request = wire.type(method.requestType as keyof Messages);
-    const response = wire.type(method.responseType as keyof Messages);
+  const definitions = Object.entries(methodsOf(service)).map(([name, method]) => {
+    const request = wire.type(method.request as keyof Messages);
+    const response = wire.type(method.response as keyof Messages);
     const definition: grpc.MethodDefinition<unknown, unknown> = {
-      path: pathOf(service, name),
-      requestStream: method.requestStream ?? false,
-      responseStream: method.responseStream ?? false,
+      path: method.path,
+      requestStream: method.requestStream,
+      responseStream: method.responseStream,
       requestSerialize: value => Buffer.from(request.encode(value as Messages[keyof Messages] as never)),
       requestDeserialize: bytes => request.decode(bytes),
       responseSerialize: value => Buffer.from(response.encode(value as Messages[keyof Messages] as never)),
       responseDeserialize: bytes => response.decode(bytes),
     };
-    return [lowerFirst(name), definition] as const;
+    return [name, definition] as const;
   });
-  return Object.fromEntries(methods);
+  return Object.fromEntries(definitions);
 }
 
+/** As proto-loader described it when it was generated (scripts/gen.mjs). */
 interface DescribedMethod {
-  readonly requestType: string;
-  readonly requestStream?: boolean;
-  readonly responseType: string;
-  readonly responseStream?: boolean;
+  readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+  readonly request: string;
+  readonly response: string;
 }
 
-/** As gen.mjs wrote them down. Read as they are: resolving all types of all protos takes 60 ms, and nothing of it is needed. */
-const described: Readonly<Record<string, object>> = protos.nested.covey.nested.v1.nested;
-
-function methodsOf(service: keyof Services): readonly (readonly [string, DescribedMethod])[] {
-  const found = described[service];
-  if (found === undefined || !('methods' in found)) throw new CoveyError('bug', `Cannot find service ${service}`);
-  return Object.entries(found.methods as Readonly<Record<string, DescribedMethod>>);
-}
-
-const pathOf = (service: keyof Services, method: string): string => `/covey.v1.${service}/${method}`;
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
+function methodsOf(service: keyof Services): Readonly<Record<string, DescribedMethod>> {
+  return methods[service];
 }
 
 /** Adds a service to a server. Every error of a handler reaches the caller as its CoveyError. */
