@@ -164,7 +164,8 @@ async function openInner(options: ClusterPartsOptions, onChange: () => void): Pr
   const member = group;
   const leadership = openLeadership<LeaderParts>({
     lifetime: lifetime.child('leading'),
-    open: (term, scope) => openLeaderParts({ ...options, store, group: member, term, lifetime: scope }),
+    open: (term, scope) =>
+      openLeaderParts({ ...options, store, group: member, nodeId: identity.current().nodeId, term, lifetime: scope }),
   });
   inner = { options, store, group, leadership, book };
   if (leadingTerm !== undefined) leadership.begin(leadingTerm);

@@ -6,6 +6,7 @@
  */
 import type { ManagerAddress } from '../gen/types.js';
 import type { Host } from '../host.js';
+import type { NodeId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
 import type { Store } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
@@ -25,6 +26,7 @@ export function openLeaderParts(options: {
   readonly telemetry: Telemetry;
   readonly store: Store;
   readonly group: Group;
+  readonly nodeId: NodeId;
   readonly term: number;
   /** Of this leadership. */
   readonly lifetime: Lifetime;
@@ -39,6 +41,7 @@ export function openLeaderParts(options: {
     log: log.with({ part: 'dispatcher' }),
     lifetime,
     managers: group.managers,
+    ownNodeId: options.nodeId,
     count: telemetry.count,
   });
   lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime }));

@@ -195,6 +195,7 @@ function isNews(task: Task, old: Task | undefined): boolean {
 function isOther(node: Node, old: Node): boolean {
   return (
     node.status.state !== old.status.state ||
+    node.status.silentSinceMs !== old.status.silentSinceMs ||
     node.spec.availability !== old.spec.availability ||
     node.role !== old.role ||
     node.description.cpuNanos !== old.description.cpuNanos ||

@@ -79,6 +79,8 @@ export interface Agent {
   copy(frames: AsyncIterable<BulkFrame>, start: CopyStart, signal: AbortSignal): AsyncIterable<BulkFrame>;
   /** Answers when it is so. */
   verb(start: VerbStart, signal: AbortSignal): Promise<TaskAnswer>;
+  /** A manager answers, or none does any more. */
+  connected(isConnected: boolean): void;
   /** Removes what bears our prefix and belongs to no task; returns what it removed, a line each. */
   sweep(): Promise<readonly string[]>;
   /** For leave: stops and removes every task, then everything that is ours in the kernel. Returns how many tasks ran. */

@@ -50,6 +50,7 @@ export function openAgent(options: AgentOptions): Agent {
       }),
     stats: (start, signal) => readStats(engine, { start, tasks: worker.all, signal }),
     sweep: worker.sweep,
+    connected: worker.connected,
     stopAll: signal => stopAll(engine, worker, signal),
   };
 }

@@ -28,7 +28,7 @@ import { isFinal, monitorLost, rankOf, step, type TaskAction, type TaskView } fr
 import type { TaskFile } from './task-file.js';
 import { openTaskWriter, type WriteTask } from './task-writer.js';
 import { openTimers, type Timers } from './timers.js';
-import { isSeenSame, sameResources } from './usage/same-resources.js';
+import { isSeenSame, sameOrder } from './usage/same-resources.js';
 import { findStuck } from './usage/stuck.js';
 
 export interface ControllerParts {
@@ -65,6 +65,7 @@ export class TaskController {
   /** Asked to end by people, with that grace. */
   #asked: { readonly graceMs: number | undefined } | undefined;
   #monitorLost = false;
+  #gaveUp = '';
   /** Processes of it that were killed for memory, as last seen while it ran. */
   oomKills = 0;
   #preparing: AbortController | undefined;
@@ -165,10 +166,15 @@ export class TaskController {
     this.#parts.onStatus();
   }
 
+  /** Its node stops it by itself. */
+  async giveUp(because: string): Promise<void> {
+    await this.want({ task: { ...this.#task, desired: 'shutdown' }, unwanted: this.#unwanted });
+    this.#gaveUp = because;
+  }
+
   /** A newer wish for the same task: written down, then acted upon. Of a task that ended nothing more is written. */
   async want(wish: Wish): Promise<void> {
-    const { desired, spec } = this.#task;
-    const same = desired === wish.task.desired && sameResources(spec.limits, wish.task.spec.limits);
+    const same = sameOrder(this.#task, wish.task);
     if ((!same || this.#unwanted !== wish.unwanted) && !this.ended)
       await this.#write(() => ({ ...this.file, ...wish }));
     this.#task = wish.task;
@@ -367,7 +373,8 @@ export class TaskController {
       asked: this.#asked !== undefined,
       oomKills: this.oomKills,
     });
-    const ending: TaskStatus = { ...ended, ...this.#checked(ended.state, '') };
+    const error = ended.error || this.#gaveUp;
+    const ending: TaskStatus = { ...ended, error, ...this.#checked(ended.state, '') };
     this.#ending = ending;
     this.#timers.clear();
     await this.#write(() => this.file);

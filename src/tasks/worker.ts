@@ -12,6 +12,7 @@ import type { Lifetime } from '../lifetime.js';
 import { type Loop, openLoop } from '../loop.js';
 import { type ControllerParts, TaskController } from './controller.js';
 import type { Engine } from './engine.js';
+import { type Forsaken, openForsaken } from './forsaken.js';
 import { openGate } from './gate.js';
 import { openLogTender, type TendLogs } from './log-rotation.js';
 import { findTaskOf } from './paths.js';
@@ -38,6 +39,7 @@ export interface Worker {
   readonly reports: () => readonly TaskReport[];
   readonly onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
   readonly sweep: () => Promise<readonly string[]>;
+  readonly connected: (isConnected: boolean) => void;
   /** Stops and removes all; resolves when none is left. */
   readonly clear: (signal: AbortSignal) => Promise<number>;
 }
@@ -53,6 +55,7 @@ interface State {
   readonly listeners: Set<(reports: readonly TaskReport[]) => void>;
   readonly tendLogs: TendLogs;
   readonly limits: LimitsWatch;
+  readonly forsaken: Forsaken;
   reporting: Timer | undefined;
   ticking: Timer | undefined;
   ticks: number;
@@ -80,6 +83,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     listeners: new Set(),
     tendLogs: openLogTender(engine),
     limits: openLimitsWatch(engine, { lifetime, tasks: () => controllers, everyMs: engine.limitsEveryMs }),
+    forsaken: openForsaken({ clock: engine.host.clock, log: engine.log }),
     reporting: undefined,
     ticking: undefined,
     ticks: 0,
@@ -100,6 +104,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     },
     sweep: () => sweepStrays(engine, new Set(controllers.keys())),
     clear: signal => clear(state, signal),
+    connected: state.forsaken.connected,
   };
 }
 
@@ -234,6 +239,7 @@ function tick(state: State): void {
   if (running.length > 0) {
     const monitors = engine.cgroups.monitors();
     for (const controller of running) controller.checkMonitors(monitors);
+    lifetime.run('forsaken', () => state.forsaken.look(running));
     lifetime.run('rotate logs', () => state.tendLogs(running));
   }
   if (state.ticks % rescanTicks === 0) {

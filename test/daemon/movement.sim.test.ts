@@ -21,11 +21,79 @@ t.test('a lost node: its tasks are filled a second time, and kept when nobody co
   plane.mute.delete('c');
   await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
   await plane.settle();
-  t.equal(plane.running().length, 3, 'the replacement is kept');
+  t.equal(plane.running().length, 3);
   t.match(
     plane.tasks().find(task => task.id === lost[0]?.id),
+    { desired: 'running', superseded: false, status: { state: 'running', attempt: 0 } },
+    'it runs on as if nothing had been, and its replacement is stopped',
+  );
+  checkHistory(t, plane);
+});
+
+t.test('keep-replacement: the replacement stays, and the task of the node that came back is stopped', async t => {
+  await using plane = await openPlane();
+  const loss = { reconcile: 'keep-replacement', stopAfterDisconnectMs: 0 } as const;
+  await create(plane, { mode: { kind: 'replicated', replicas: 3 }, loss });
+  plane.mute.add('c');
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
+  await plane.settle();
+  const [lost] = plane.tasks().filter(task => task.nodeId === 'c');
+  plane.mute.delete('c');
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'ready' } }));
+  await plane.settle();
+  t.equal(plane.running().length, 3);
+  t.match(
+    plane.tasks().find(task => task.id === lost?.id),
     { desired: 'shutdown', status: { state: 'shutdown' } },
   );
+  checkHistory(t, plane);
+});
+
+t.test('lost-after: each service waits so long with its tasks on a silent node, and no longer', async t => {
+  await using plane = await openPlane();
+  const loss = (lostAfterMs: number) =>
+    ({ lostAfterMs, reconcile: 'keep-original', stopAfterDisconnectMs: 0 }) as const;
+  await create(plane, { name: 'quick', mode: { kind: 'replicated', replicas: 3 }, loss: loss(2_000) });
+  await create(plane, { name: 'plain', mode: { kind: 'replicated', replicas: 3 } });
+  await create(plane, { name: 'slow', mode: { kind: 'replicated', replicas: 3 }, loss: loss(60_000) });
+  const moved = (name: string): boolean => plane.tasks(name).some(task => task.superseded);
+  plane.mute.add('c');
+  const silentSinceMs = plane.clock.wallMs() - 2_000;
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, silentSinceMs } }));
+  await plane.settle();
+  t.same(['quick', 'plain', 'slow'].map(moved), [true, false, false], 'silent for 2 s');
+  t.same(
+    plane.running('quick').filter(task => task.superseded).length + plane.running('quick').length,
+    5,
+    'three, and the one that nobody can see',
+  );
+  await plane.clock.advance(8_000);
+  await plane.setNode('c', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
+  await plane.settle();
+  t.same(['quick', 'plain', 'slow'].map(moved), [true, true, false], 'lost after 10 s');
+  await plane.clock.advance(49_000);
+  await plane.settle();
+  t.notOk(moved('slow'), 'silent for 59 s');
+  await plane.clock.advance(2_000);
+  await plane.settle();
+  t.ok(moved('slow'), 'silent for 61 s');
+  plane.mute.delete('c');
+  await plane.setNode('c', node => ({ ...node, status: { state: 'ready', sinceMs: 0, message: '' } }));
+  await plane.settle();
+  for (const name of ['quick', 'plain', 'slow']) {
+    t.same(
+      plane
+        .running(name)
+        .map(task => [task.nodeId, task.superseded])
+        .sort(),
+      plane
+        .tasks(name)
+        .filter(task => task.desired === 'running')
+        .map(task => [task.nodeId, false])
+        .sort(),
+    );
+    t.equal(plane.running(name).length, 3, name);
+  }
   checkHistory(t, plane);
 });
 

@@ -218,6 +218,7 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
     agent: {
       assign: async update => void updates.push(update),
       reports: () => current,
+      connected: () => undefined,
       onReport: listener => {
         listeners.add(listener);
         return { [Symbol.dispose]: () => void listeners.delete(listener) };

@@ -4,7 +4,7 @@
  * Not here: joining and leaving (cluster.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { Availability, ListNodesResponse, Node, NodeRole } from '../../gen/types.js';
+import type { Availability, ListNodesResponse, Node, NodeLink, NodeRole } from '../../gen/types.js';
 import { bad, ok } from '../../tasks/spec/values.js';
 import { confirm } from '../confirm.js';
 import type { CliContext } from '../context.js';
@@ -23,6 +23,9 @@ import { plural, renderAge, renderBytes, renderCpus } from '../output/values.js'
 import { type CountedNode, hostOf, nodeRecord } from '../records.js';
 import { waitForDrain } from '../wait.js';
 import { labelsOf } from './cluster.js';
+import { oneOf } from './service/one-of.js';
+
+const links: readonly NodeLink[] = ['lan', 'wan', 'metered'];
 
 export const nodeCommands: readonly CommandDefinition[] = [
   {
@@ -52,8 +55,9 @@ export const nodeCommands: readonly CommandDefinition[] = [
   },
   {
     path: ['node', 'update'],
-    says: 'Change labels and availability of nodes',
-    about: 'With --availability drain it waits until the tasks of the node run elsewhere.',
+    says: 'Change labels, availability and link of nodes',
+    about:
+      'A link says how often a node is heard of and after which silence it is lost: lan 1 s and 10 s (as init has it), wan 5 s and 30 s, metered 30 s and 2 min. With --availability drain it waits until the tasks of the node run elsewhere.',
     args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
     options: [
       {
@@ -63,10 +67,12 @@ export const nodeCommands: readonly CommandDefinition[] = [
       },
       { flags: '--label-add <label>', says: 'Add or change a label, KEY=VALUE', many: true },
       { flags: '--label-rm <key>', says: 'Remove a label', many: true },
+      { flags: '--link <link>', says: 'How it is connected: lan, wan or metered', completes: [...links] },
       ...waitOptions,
     ],
     examples: [
       { says: 'empty a machine before its repair', line: 'covey node update --availability drain rack2' },
+      { says: 'a machine behind a mobile modem', line: 'covey node update --link metered edge-a' },
       { says: 'label two machines', line: 'covey node update --label-add disk=ssd rack1 rack2' },
     ],
     run: runUpdate,
@@ -194,14 +200,20 @@ async function runUpdate({ args, flags }: Invocation, context: CliContext): Prom
   );
   const labelsAdd = labelsOf(flags, 'label-add');
   const labelsRemove = flags.list('label-rm');
-  if (availability === undefined && Object.keys(labelsAdd).length === 0 && labelsRemove.length === 0) {
+  const link = flags.parsed<NodeLink>('link', oneOf(...links));
+  if (
+    link === undefined &&
+    availability === undefined &&
+    Object.keys(labelsAdd).length === 0 &&
+    labelsRemove.length === 0
+  ) {
     throw new CoveyError('bad-argument', 'Cannot update a node without a change', {
-      hint: '--availability, --label-add or --label-rm',
+      hint: '--availability, --label-add, --label-rm or --link',
     });
   }
   for (const { node } of await listNodes(context, args)) {
     await control.updateNode(
-      { node: node.id, version: node.meta.version, availability, labelsAdd, labelsRemove },
+      { node: node.id, version: node.meta.version, availability, labelsAdd, labelsRemove, link },
       { signal: context.signal },
     );
     const { name } = node.spec;

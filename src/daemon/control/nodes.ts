@@ -82,14 +82,16 @@ interface NodeChange {
   readonly availability?: Node['spec']['availability'] | undefined;
   readonly labelsAdd: Readonly<Record<string, string>>;
   readonly labelsRemove: readonly string[];
+  readonly link?: Node['spec']['link'] | undefined;
 }
 
-function specAfter({ spec }: Node, { availability, labelsAdd, labelsRemove }: NodeChange): Node['spec'] {
+function specAfter({ spec }: Node, { availability, labelsAdd, labelsRemove, link }: NodeChange): Node['spec'] {
   const kept = Object.entries(spec.labels).filter(([key]) => !labelsRemove.includes(key));
   return {
     ...spec,
     labels: { ...Object.fromEntries(kept), ...labelsAdd },
     availability: availability ?? spec.availability,
+    link: link ?? spec.link,
   };
 }
 

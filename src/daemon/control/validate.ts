@@ -4,7 +4,15 @@
  * Called by services.ts, networks.ts and stacks.ts. Not here: what depends on other objects (resolve.ts), limits
  * (resources.ts).
  */
-import type { NetworkSpec, PortSpec, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig } from '../../gen/types.js';
+import type {
+  LossPolicy,
+  NetworkSpec,
+  PortSpec,
+  RestartPolicy,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from '../../gen/types.js';
 import { portKey } from '../allocate/ports.js';
 import { parsePrefix } from '../allocate/prefix.js';
 import { parseConstraint } from '../schedule/constraints.js';
@@ -13,6 +21,8 @@ import { checkContainers } from './containers.js';
 import { checkResources } from './resources.js';
 
 const replicasMax = 10_000;
+/** Shorter silences are everyday. */
+const lossMinMs = 1_000;
 /** An update needs some time for each task. */
 const deadlineMinMs = 1_000;
 
@@ -27,6 +37,7 @@ export function checkServiceSpec(spec: ServiceSpec, path: string): void {
   checkPorts(spec, path);
   checkUpdate(spec.update, `${path}.update`);
   checkUpdate(spec.rollback, `${path}.rollback`);
+  checkLoss(spec.loss, `${path}.loss`);
   if (spec.rollback?.failureAction === 'rollback') {
     refuseAt(`${path}.rollback.failureAction`)('a rollback is not rolled back; use pause or continue');
   }
@@ -38,6 +49,15 @@ function checkUpdate(config: UpdateConfig | undefined, path: string): void {
   if (!(ratio >= 0 && ratio <= 1)) refuseAt(`${path}.maxFailureRatio`)(`${ratio} is not within 0 and 1`);
   if (deadlineMs !== undefined && deadlineMs < deadlineMinMs) {
     refuseAt(`${path}.deadlineMs`)(`${deadlineMs} ms is less than ${deadlineMinMs} ms`);
+  }
+}
+
+function checkLoss(loss: LossPolicy | undefined, path: string): void {
+  for (const key of ['lostAfterMs', 'stopAfterDisconnectMs'] as const) {
+    const ms = loss?.[key] ?? 0;
+    const isOff = key === 'stopAfterDisconnectMs' && ms === 0;
+    if (loss?.[key] === undefined || isOff || ms >= lossMinMs) continue;
+    refuseAt(`${path}.${key}`)(`${ms} ms is less than ${lossMinMs} ms: a short pause of a machine is no loss`);
   }
 }
 

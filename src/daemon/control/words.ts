@@ -26,6 +26,7 @@ export function describeSpecChange(old: ServiceSpec, spec: ServiceSpec): readonl
     ...(isSame(old.labels, spec.labels) ? [] : ['labels changed']),
     ...(old.endpointMode === spec.endpointMode ? [] : [`endpoint mode ${old.endpointMode} -> ${spec.endpointMode}`]),
     ...(['update', 'rollback'] as const).flatMap(key => (isSame(old[key], spec[key]) ? [] : [`${key} config changed`])),
+    ...(isSame(old.loss, spec.loss) ? [] : ['loss policy changed']),
   ];
 }
 

@@ -70,6 +70,7 @@ function sameOrder(left: Task, right: Task): boolean {
     left === right ||
     (left.desired === right.desired &&
       left.startAfterMs === right.startAfterMs &&
+      left.stopAfterDisconnectMs === right.stopAfterDisconnectMs &&
       sameContent(left.spec.limits, right.spec.limits) &&
       sameContent(left.endpoints, right.endpoints) &&
       sameContent(left.ports, right.ports))

@@ -19,7 +19,7 @@
 import { CoveyError } from '../../errors.js';
 import type { ManagerAddress, ManagerMessage } from '../../gen/types.js';
 import type { Clock, Timer } from '../../host.js';
-import type { TaskId } from '../../ids.js';
+import type { NodeId, TaskId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Store, StoreEvent } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
@@ -28,6 +28,7 @@ import { removedError } from '../ca/removal.js';
 import { planAssignments } from './assignments.js';
 import { findStopping, openHolding } from './drain.js';
 import { endSession, pushUrgent, type Sending, type Sessions, shows } from './node-session.js';
+import { patienceOf } from './patience.js';
 import { openPresence } from './presence.js';
 import { openReports } from './reports.js';
 import { type Serving, serveSession } from './serve.js';
@@ -42,6 +43,8 @@ export interface DispatcherOptions {
   readonly log: Logger;
   /** Ends with the leadership. */
   readonly lifetime: Lifetime;
+  /** The node of this manager. */
+  readonly ownNodeId?: NodeId;
   readonly managers: () => readonly ManagerAddress[];
   readonly count: (name: string, by?: number) => void;
 }
@@ -89,7 +92,9 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     sessions,
     presence: openPresence({
       ...options,
-      lostAfterMs: () => getCluster(store.view()).spec.lostAfterMs,
+      ownNodeId: options.ownNodeId,
+      patience: view => patienceOf(view, getCluster(view).spec),
+      onPeriod: (id, heartbeatMs) => pushUrgent(sessions.get(id), periodMessage(heartbeatMs)),
       onLost: nodeId => {
         const lost = new CoveyError('timeout', 'Cannot go on: nothing was heard of the node');
         const session = sessions.get(nodeId);
@@ -115,6 +120,10 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     },
     settled: limits => untilSettled({ clock, settling, isSettled: at => isShownByAll(sessions, at) }, epoch, limits),
   };
+}
+
+function periodMessage(heartbeatMs: number): ManagerMessage {
+  return { body: { kind: 'heartbeat', sequence: 0, heartbeatMs } };
 }
 
 /** What messages are computed from; sequences grow over all sessions of the leadership. */

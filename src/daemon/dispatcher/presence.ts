@@ -1,11 +1,11 @@
 /**
- * Which nodes are there: ready from their hello on, lost after a silence of lost_after.
+ * Which nodes are there: ready from their hello on, silent and then lost after silences that patience.ts gives.
  *
- * Keeps true: a manager that begins to lead gives everybody a full period; so does one whose own timers were late (it was
- * paused, or its event loop was blocked: the heartbeats are waiting in its sockets). Changes go to the store in batches, as
- * "system".
+ * Keeps true: a manager that begins to lead gives everybody twice the time to come to it; one whose own timers were late (it was
+ * paused, or its event loop was blocked: the heartbeats are waiting in its sockets) gives everybody a full period; a manager
+ * never takes its own node for lost. Changes go to the store in batches, as "system".
  *
- * `planLost` is the rule; `openPresence` the shell with the timer. Not here: what a loss means for tasks (orchestrate/).
+ * `planSilence` is the rule; `openPresence` the shell with the timer. Not here: what a loss means for tasks (orchestrate/).
  */
 
 import type { Node, NodeDescription, NodeState } from '../../gen/types.js';
@@ -15,6 +15,7 @@ import { isCancellation, type Lifetime } from '../../lifetime.js';
 import type { Store, View, Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import { sameContent } from './diff.js';
+import type { Patience } from './patience.js';
 
 export interface Presence {
   /** Something came from the node. */
@@ -28,7 +29,11 @@ export interface PresenceOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly lifetime: Lifetime;
-  readonly lostAfterMs: () => number;
+  readonly patience: (view: View) => (node: Node) => Patience;
+  /** The node of this manager. */
+  readonly ownNodeId: NodeId | undefined;
+  /** The heartbeats of the node are to come so often. */
+  readonly onPeriod: (nodeId: NodeId, heartbeatMs: number) => void;
   /** Called when a node is declared lost: its session, if any, is dead. */
   readonly onLost: (nodeId: NodeId) => void;
 }
@@ -36,6 +41,7 @@ export interface PresenceOptions {
 interface Wanted {
   readonly state: NodeState;
   readonly message: string;
+  readonly silentSinceMs: number | undefined;
   readonly description: NodeDescription | undefined;
   readonly done: (() => void)[];
 }
@@ -43,20 +49,43 @@ interface Wanted {
 const writesMax = 150;
 const retryMs = 1_000;
 
-/** Nodes that have been silent too long and are not lost yet. */
-export function planLost(options: {
+/** A manager that has just been elected waits for nobody less than so long. */
+const graceMs = 10_000;
+
+export interface Silence {
+  readonly nodeId: NodeId;
+  readonly kind: 'silent' | 'lost';
+  readonly silentMs: number;
+  /** How long was waited for it. */
+  readonly waitedMs: number;
+}
+
+/** Nodes that have been silent too long, and of which that is not known yet. */
+export function planSilence(options: {
   readonly nodes: Iterable<Node>;
   readonly heardMs: ReadonlyMap<string, number>;
+  /** Those that have been heard of by this manager since it leads; of the others it knows since when it waits. */
+  readonly met: ReadonlySet<string>;
   readonly nowMs: number;
-  readonly lostAfterMs: number;
-}): readonly NodeId[] {
-  const lost: NodeId[] = [];
+  readonly patience: (node: Node) => Pick<Patience, 'silentMs' | 'lostMs'>;
+  readonly ownNodeId?: NodeId | undefined;
+}): readonly Silence[] {
+  const found: Silence[] = [];
   for (const node of options.nodes) {
-    if (node.status.state === 'lost' || node.status.state === 'left') continue;
-    const heardMs = options.heardMs.get(node.id) ?? options.nowMs;
-    if (options.nowMs - heardMs > options.lostAfterMs) lost.push(node.id);
+    const { state, silentSinceMs } = node.status;
+    if (state === 'lost' || state === 'left' || node.id === options.ownNodeId) continue;
+    const silentMs = options.nowMs - (options.heardMs.get(node.id) ?? options.nowMs);
+    const patience = options.patience(node);
+    const allowed = (ms: number): number => (options.met.has(node.id) ? ms : Math.max(ms * 2, graceMs));
+    const lostMs = allowed(patience.lostMs);
+    const noteMs = allowed(patience.silentMs);
+    const silence = { nodeId: node.id, silentMs };
+    if (silentMs > lostMs) found.push({ ...silence, kind: 'lost', waitedMs: lostMs });
+    else if (silentSinceMs === undefined && silentMs > noteMs) {
+      found.push({ ...silence, kind: 'silent', waitedMs: noteMs });
+    }
   }
-  return lost;
+  return found;
 }
 
 /** How often to look: often enough that a loss is noticed within a quarter more than lost_after. */
@@ -67,9 +96,9 @@ export function lookEveryMs(lostAfterMs: number): number {
 export function openPresence(options: PresenceOptions): Presence {
   const { store, clock, lifetime } = options;
   const heardMs = new Map<NodeId, number>();
+  const met = new Set<NodeId>();
+  const silent = new Set<NodeId>();
   const wanted = new Map<NodeId, Wanted>();
-  const startMs = clock.monotonicMs();
-  for (const node of store.view().list('node')) heardMs.set(node.id, startMs);
   let wake: (() => void) | undefined;
 
   const want = (nodeId: NodeId, change: Omit<Wanted, 'done'>): Promise<void> =>
@@ -82,15 +111,10 @@ export function openPresence(options: PresenceOptions): Presence {
       });
       wake?.();
     });
-  const follow = store.watch(events => {
-    for (const event of events) {
-      if (event.table !== 'node') continue;
-      if (event.kind === 'delete') heardMs.delete(event.old.id);
-      else if (event.old === undefined) heardMs.set(event.object.id, clock.monotonicMs());
-    }
-  });
-  lifetime.defer('presence/watch', () => follow[Symbol.dispose]());
-  lifetime.run('presence/look', signal => lookForLost(options, { heardMs, want }, signal));
+  followNodes(options, { heardMs, met });
+  lifetime.run('presence/look', signal =>
+    lookForLost(options, { heardMs, met, silent, periods: new Map(), want }, signal),
+  );
   lifetime.run('presence/write', async signal => {
     const stopped = (): void => wake?.();
     signal.addEventListener('abort', stopped, { once: true });
@@ -109,44 +133,114 @@ export function openPresence(options: PresenceOptions): Presence {
     for (const { done } of wanted.values()) for (const resolve of done) resolve();
   });
   return {
-    heard: nodeId => void heardMs.set(nodeId, clock.monotonicMs()),
+    heard: nodeId => {
+      heardMs.set(nodeId, clock.monotonicMs());
+      met.add(nodeId);
+      // Its session was never interrupted: it was only slow.
+      if (silent.delete(nodeId)) void want(nodeId, ready(undefined));
+    },
     ready: async (nodeId, description) => {
       heardMs.set(nodeId, clock.monotonicMs());
+      met.add(nodeId);
+      silent.delete(nodeId);
       const node = store.view().find('node', nodeId);
       const settled =
-        node?.status.state === 'ready' && !wanted.has(nodeId) && sameContent(node.description, description);
-      if (!settled) await want(nodeId, { state: 'ready', message: '', description });
+        node?.status.state === 'ready' &&
+        node.status.silentSinceMs === undefined &&
+        !wanted.has(nodeId) &&
+        sameContent(node.description, description);
+      if (!settled) await want(nodeId, ready(description));
     },
   };
 }
 
-async function lookForLost(
-  options: PresenceOptions,
-  state: {
-    readonly heardMs: Map<NodeId, number>;
-    readonly want: (nodeId: NodeId, change: Omit<Wanted, 'done'>) => Promise<void>;
-  },
-  signal: AbortSignal,
-): Promise<void> {
+/** Who is new has its time from now on; who has gone is forgotten. */
+function followNodes(
+  { store, clock, lifetime }: PresenceOptions,
+  { heardMs, met }: Pick<Looking, 'heardMs' | 'met'>,
+): void {
+  for (const node of store.view().list('node')) heardMs.set(node.id, clock.monotonicMs());
+  const follow = store.watch(events => {
+    for (const event of events) {
+      if (event.table !== 'node') continue;
+      if (event.kind === 'delete') {
+        heardMs.delete(event.old.id);
+        met.delete(event.old.id);
+      } else if (event.old === undefined) heardMs.set(event.object.id, clock.monotonicMs());
+    }
+  });
+  lifetime.defer('presence/watch', () => follow[Symbol.dispose]());
+}
+
+interface Looking {
+  readonly heardMs: Map<NodeId, number>;
+  readonly met: Set<NodeId>;
+  readonly silent: Set<NodeId>;
+  readonly periods: Map<NodeId, number>;
+  readonly want: (nodeId: NodeId, change: Omit<Wanted, 'done'>) => Promise<void>;
+}
+
+function ready(description: NodeDescription | undefined): Omit<Wanted, 'done'> {
+  return { state: 'ready', message: '', silentSinceMs: undefined, description };
+}
+
+async function lookForLost(options: PresenceOptions, state: Looking, signal: AbortSignal): Promise<void> {
   const { clock, store, log } = options;
   for (;;) {
-    const lostAfterMs = options.lostAfterMs();
-    const everyMs = lookEveryMs(lostAfterMs);
+    const shortestMs = tellPeriods(options, state);
+    const everyMs = lookEveryMs(shortestMs);
     const beforeMs = clock.monotonicMs();
     await clock.sleep(everyMs, signal);
     const nowMs = clock.monotonicMs();
-    if (nowMs - beforeMs > everyMs + lostAfterMs / 4) {
+    if (nowMs - beforeMs > everyMs + shortestMs / 4) {
       log.warn('timers were late; every node gets a full period', { lateMs: nowMs - beforeMs - everyMs });
       for (const nodeId of state.heardMs.keys()) state.heardMs.set(nodeId, nowMs);
     }
-    for (const nodeId of planLost({ nodes: store.view().list('node'), heardMs: state.heardMs, nowMs, lostAfterMs })) {
-      log.warn('node lost', { node: nodeId, silentMs: nowMs - (state.heardMs.get(nodeId) ?? nowMs) });
-      options.onLost(nodeId);
-      const message = `nothing heard of it for ${Math.round(lostAfterMs / 1000)} s`;
-      // Not waited for: several may be lost at once, and the writer takes them together.
-      void state.want(nodeId, { state: 'lost', message, description: undefined });
-    }
+    const view = store.view();
+    const silences = planSilence({
+      ...options,
+      ...state,
+      nodes: view.list('node'),
+      nowMs,
+      patience: options.patience(view),
+    });
+    for (const silence of silences) note(options, state, silence);
   }
+}
+
+function note(options: PresenceOptions, state: Looking, { nodeId, kind, silentMs, waitedMs }: Silence): void {
+  const status = options.store.view().find('node', nodeId)?.status;
+  const silentSinceMs = status?.silentSinceMs ?? options.clock.wallMs() - Math.round(silentMs);
+  options.log.warn(kind === 'lost' ? 'node lost' : 'node silent', { node: nodeId, silentMs });
+  // Not waited for: several may be lost at once, and the writer takes them together.
+  if (kind === 'silent') {
+    state.silent.add(nodeId);
+    void state.want(nodeId, {
+      state: status?.state ?? 'unknown',
+      message: status?.message ?? '',
+      silentSinceMs,
+      description: undefined,
+    });
+    return;
+  }
+  options.onLost(nodeId);
+  const message = `nothing heard of it for ${Math.round(waitedMs / 1000)} s`;
+  void state.want(nodeId, { state: 'lost', message, silentSinceMs, description: undefined });
+}
+
+/** Tells nodes of which the period has changed, and gives the shortest silence that counts for any node. */
+function tellPeriods(options: PresenceOptions, { periods }: Looking): number {
+  const view = options.store.view();
+  const patience = options.patience(view);
+  let shortestMs = Number.POSITIVE_INFINITY;
+  for (const node of view.list('node')) {
+    const { heartbeatMs, silentMs } = patience(node);
+    shortestMs = Math.min(shortestMs, silentMs);
+    const before = periods.get(node.id);
+    periods.set(node.id, heartbeatMs);
+    if (before !== undefined && before !== heartbeatMs) options.onPeriod(node.id, heartbeatMs);
+  }
+  return Number.isFinite(shortestMs) ? shortestMs : graceMs;
 }
 
 /** Writes what is wanted, as many nodes at once as fit; on failure they are tried again later. */
@@ -175,9 +269,10 @@ function planStates(view: View, batch: readonly (readonly [NodeId, Wanted])[], n
     const node = view.find('node', nodeId);
     if (node === undefined || node.status.state === 'left') return [];
     const description = change.description ?? node.description;
-    const sameState = node.status.state === change.state;
-    if (sameState && sameContent(node.description, description)) return [];
-    const status = sameState ? node.status : { state: change.state, sinceMs: nowMs, message: change.message };
+    const { state, silentSinceMs } = change;
+    const isSame = node.status.state === state;
+    if (isSame && silentSinceMs === node.status.silentSinceMs && sameContent(node.description, description)) return [];
+    const status = { ...(isSame ? node.status : { state, sinceMs: nowMs, message: change.message }), silentSinceMs };
     return [{ kind: 'put', table: 'node', object: { ...node, description, status } }];
   });
 }

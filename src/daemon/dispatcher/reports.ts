@@ -18,6 +18,8 @@ import { sameContent } from './diff.js';
 
 export interface Reports {
   readonly add: (nodeId: NodeId, reports: readonly TaskReport[]) => void;
+  /** Resolves when what was said of these tasks is stored, or the leadership is over. */
+  readonly settled: (tasks: readonly TaskId[]) => Promise<void>;
 }
 
 export interface ReportsOptions {
@@ -31,6 +33,11 @@ export interface ReportsOptions {
 interface Pending {
   readonly nodeId: NodeId;
   readonly status: TaskStatus;
+}
+
+interface Waiter {
+  readonly tasks: readonly TaskId[];
+  readonly resolve: () => void;
 }
 
 const collectMs = 10;
@@ -66,6 +73,15 @@ export function openReports(options: ReportsOptions): Reports {
   const { clock, lifetime, count } = options;
   const pending = new Map<TaskId, Pending>();
   let wake: (() => void) | undefined;
+  const waiters = new Set<Waiter>();
+  let writing = false;
+  const release = (): void => {
+    for (const waiter of waiters) {
+      if (waiter.tasks.some(id => pending.has(id))) continue;
+      waiters.delete(waiter);
+      waiter.resolve();
+    }
+  };
   lifetime.run('reports', async signal => {
     signal.addEventListener('abort', () => wake?.(), { once: true });
     let flushedMs = Number.NEGATIVE_INFINITY;
@@ -80,7 +96,10 @@ export function openReports(options: ReportsOptions): Reports {
       const waitMs = flushedMs + collectMs - clock.monotonicMs();
       if (waitMs > 0) await clock.sleep(waitMs, signal);
       flushedMs = clock.monotonicMs();
+      writing = true;
       await flush(options, pending, signal);
+      writing = false;
+      release();
     }
   });
   return {
@@ -93,6 +112,13 @@ export function openReports(options: ReportsOptions): Reports {
       }
       wake?.();
     },
+    settled: tasks =>
+      new Promise(resolve => {
+        const waiter: Waiter = { tasks, resolve };
+        waiters.add(waiter);
+        lifetime.signal.addEventListener('abort', () => resolve(), { once: true });
+        if (!writing) release();
+      }),
   };
 }
 

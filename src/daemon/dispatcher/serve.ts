@@ -16,6 +16,7 @@ import type { Logger } from '../../telemetry.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
+import { orphanAbsent } from './absent.js';
 import {
   acknowledge,
   endSession,
@@ -26,6 +27,7 @@ import {
   type Sending,
   type Sessions,
 } from './node-session.js';
+import { patienceOf } from './patience.js';
 import type { Presence } from './presence.js';
 import type { Reports } from './reports.js';
 
@@ -124,7 +126,7 @@ function welcomeFor(
       protocol,
       term: serving.term,
       clusterId: cluster.id,
-      heartbeatMs: cluster.spec.heartbeatMs,
+      heartbeatMs: patienceOf(view, cluster.spec)(node).heartbeatMs,
       managers: serving.managers(),
       nodeName,
       role: node.role,
@@ -138,6 +140,9 @@ function welcomeFor(
 function greet(serving: Serving, session: NodeSession, hello: Hello): void {
   serving.reports.add(session.nodeId, hello.tasks);
   serving.lifetime.run(`greet ${session.nodeId}`, async () => {
+    // What became of its tasks is known before they count again, so that nobody goes for one that has ended.
+    await serving.reports.settled(hello.tasks.map(report => report.taskId));
+    await orphanAbsent(serving, session.nodeId, hello);
     await serving.presence.ready(session.nodeId, hello.description);
     session.admitted = true;
     session.wake?.();

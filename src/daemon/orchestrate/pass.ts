@@ -8,7 +8,7 @@
  * schedule/).
  */
 
-import type { Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.js';
+import type { LossPolicy, Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.js';
 import type { Random } from '../../host.js';
 import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
@@ -30,6 +30,7 @@ import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
 import { planLimitChanges } from './limits.js';
+import { lossTimes, lostAtMs, planTies, stopAfterDisconnectOf } from './loss.js';
 import { paused } from './progress.js';
 import { planReap } from './reap.js';
 import { planReplicas } from './replicated.js';
@@ -92,6 +93,8 @@ export function planPass(
   else takeWanted(passing, service);
   if (service !== undefined && !service.removing) {
     takeSteps(passing, planLimitChanges(service, tasksOf(passing)));
+    takeSteps(passing, planTies(service, tasksOf(passing)));
+    passing.wakeAtMs.push(...lossTimes(draft.view, service, tasksOf(passing)).filter(atMs => atMs > nowMs));
     allocate(passing);
     schedule(passing);
   }
@@ -116,12 +119,12 @@ function isReapable(base: View, task: Task): boolean {
   return isEnded(state) || stateRank(state) < stateRank('assigned');
 }
 
-/** Where a task stands. */
-function footingOf(view: View, task: Task): Footing {
+/** Where a task stands. A node that is lost, or silent, counts as lost once it has been for as long as `loss` puts up with. */
+function footingOf(view: View, task: Task, loss?: LossPolicy, nowMs = 0): Footing {
   if (task.nodeId === '') return 'unplaced';
   const node = view.find('node', task.nodeId);
   if (node === undefined || node.status.state === 'left') return 'gone';
-  if (node.status.state === 'lost') return 'lost';
+  if (lostAtMs(node, loss) <= nowMs) return 'lost';
   return node.spec.availability === 'drain' ? 'draining' : 'fine';
 }
 
@@ -148,13 +151,14 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
   const circumstances: Circumstances = {
     isCurrent: task => isCurrent(task, service),
     nowMs: passing.nowMs,
-    footing: task => footingOf(view, task),
+    footing: task => footingOf(view, task, spec.loss, passing.nowMs),
     room: roomOf(view, service),
     update: { rollout, update: spec.update, rollback: spec.rollback },
+    reconcile: spec.loss?.reconcile ?? 'keep-original',
   };
   const { mode } = spec;
   if (mode.kind === 'replicated') {
-    const footing = (task: Task): Footing => (isOutOfPlace(view, task) ? 'draining' : footingOf(view, task));
+    const footing = (task: Task): Footing => (isOutOfPlace(view, task) ? 'draining' : circumstances.footing(task));
     return planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing });
   }
   const { constraints } = service.spec.task.placement;
@@ -262,6 +266,8 @@ function changed(task: Task, step: Exclude<TaskStep, { kind: 'delete' }>, nowMs:
       return { ...task, desired: step.desired, superseded: false };
     case 'start':
       return { ...task, desired: 'running' };
+    case 'tie':
+      return { ...task, stopAfterDisconnectMs: step.stopAfterDisconnectMs };
     case 'limit':
       return { ...task, spec: { ...task.spec, limits: step.limits } };
     case 'supersede':
@@ -309,6 +315,7 @@ function newTask(
     failures: step.failures,
     superseded: false,
     restarts: step.restarts,
+    stopAfterDisconnectMs: stopAfterDisconnectOf(service),
   };
 }
 

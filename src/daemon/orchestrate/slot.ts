@@ -7,7 +7,15 @@
  *
  * Called by replicated.ts and global.ts. Not here: how many places there are, old specs (update.ts), deletion (reap.ts).
  */
-import type { DesiredState, Resources, RestartHistory, Rollout, Task, UpdateConfig } from '../../gen/types.js';
+import type {
+  DesiredState,
+  Reconcile,
+  Resources,
+  RestartHistory,
+  Rollout,
+  Task,
+  UpdateConfig,
+} from '../../gen/types.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
@@ -34,6 +42,8 @@ export type Step =
   | { readonly kind: 'orphan'; readonly task: TaskId; readonly because: string }
   | { readonly kind: 'supersede'; readonly task: TaskId; readonly superseded: boolean }
   | { readonly kind: 'delete'; readonly task: TaskId }
+  /** Its node stops it after so long without managers, from now on. */
+  | { readonly kind: 'tie'; readonly task: TaskId; readonly stopAfterDisconnectMs: number | undefined }
   /** Its limits are those from now on; it runs on. */
   | { readonly kind: 'limit'; readonly task: TaskId; readonly limits: Resources | undefined }
   /** Why nothing happens to it. */
@@ -62,6 +72,8 @@ export interface Circumstances {
   readonly footing: (task: Task) => Footing;
   readonly room: (task: Task) => Room;
   readonly update: Updating;
+  /** Which of two tasks that both serve stays when a lost node came back. */
+  readonly reconcile: Reconcile;
 }
 
 /** Where the successor of a running task would find a place: while that still runs, only when it has gone, or nowhere. */
@@ -116,14 +128,17 @@ function isSettled(task: Task, { footing }: Circumstances): boolean {
   return ['unplaced', 'fine'].includes(footing(task));
 }
 
-/** Ready before running before neither, the present spec, the newer one, the replacement before what it replaced, the newer task. */
-function byMerit({ isCurrent }: Circumstances): (a: Task, b: Task) => number {
+/**
+ * Ready before running before neither, the present spec, the newer one, then what `reconcile` says of a task that came back
+ * and its replacement, the newer task. So neither of them ever goes before the other one serves.
+ */
+function byMerit({ isCurrent, reconcile }: Circumstances): (a: Task, b: Task) => number {
   return (a, b) =>
     Number(isServing(b.status)) - Number(isServing(a.status)) ||
     Number(b.status.state === 'running') - Number(a.status.state === 'running') ||
     Number(isCurrent(b)) - Number(isCurrent(a)) ||
     b.specVersion - a.specVersion ||
-    Number(a.superseded) - Number(b.superseded) ||
+    (Number(a.superseded) - Number(b.superseded)) * (reconcile === 'keep-original' ? -1 : 1) ||
     byAge(b, a);
 }
 

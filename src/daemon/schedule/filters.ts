@@ -44,6 +44,7 @@ export type Refusal =
 export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefined {
   const { node } = usage;
   if (node.status.state !== 'ready') return { kind: node.status.state };
+  if (node.status.silentSinceMs !== undefined) return { kind: 'lost' };
   if (node.spec.availability === 'pause') return { kind: 'paused' };
   if (node.spec.availability === 'drain') return { kind: 'draining' };
   const unmet = findUnmet(demand.constraints, node);

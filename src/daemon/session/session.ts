@@ -78,6 +78,10 @@ interface Link {
   readonly outbox: Outbox;
   readonly assignments: Channel<Assignments>;
   readonly scope: Lifetime;
+  /** As the manager says. */
+  heartbeatMs: number;
+  /** The period has changed: ends the rest between two heartbeats. */
+  hasten: (() => void) | undefined;
   heardMs: number;
   askedMs: number | undefined;
   /** Why we ended the stream, when we did. */
@@ -131,6 +135,7 @@ export function openSession(options: SessionOptions): Session {
 function note(inside: Inside, problem: CoveyError): void {
   const before = inside.state;
   inside.state = { kind: 'connecting', problem };
+  inside.agent.connected(false);
   if (before.kind === 'connected') inside.log.warn('session lost; tasks go on', { error: problem });
   else if (before.problem === undefined || codeOf(before.problem) !== codeOf(problem)) {
     inside.log.warn('no session with a manager; tasks go on', { error: problem });
@@ -150,6 +155,8 @@ async function connectOnce(inside: Inside, signal: AbortSignal): Promise<void> {
     outbox: makeOutbox(),
     assignments: openChannel(assignmentsQueueMax),
     scope,
+    heartbeatMs: 0,
+    hasten: undefined,
     heardMs: clock.monotonicMs(),
     askedMs: undefined,
     failure: undefined,
@@ -191,11 +198,13 @@ function hear(link: Link, message: ManagerMessage): void {
   switch (body.kind) {
     case 'welcome':
       inside.log.info('session open', { node: body.nodeName, term: body.term, heartbeatMs: body.heartbeatMs });
+      inside.agent.connected(true);
       inside.state = { kind: 'connected', term: body.term, sinceMs: inside.clock.wallMs() };
       learnManagers(link, body.managers);
       inside.onWelcome(body);
       scope.run('write', signal => speak(link, signal));
-      scope.run('heartbeat', signal => beat(link, body.heartbeatMs, signal));
+      link.heartbeatMs = body.heartbeatMs;
+      scope.run('heartbeat', signal => beat(link, signal));
       scope.run('assign', signal => carryOut(link, signal));
       return;
     case 'assignments':
@@ -221,6 +230,9 @@ function hear(link: Link, message: ManagerMessage): void {
       inside.bulkStreams.get(body.ticket)?.abort(new CoveyError('cancelled', 'Cannot go on: the caller has gone'));
       return;
     case 'heartbeat':
+      if (body.heartbeatMs === undefined) return;
+      link.heartbeatMs = body.heartbeatMs;
+      link.hasten?.();
       return;
   }
 }
@@ -252,12 +264,13 @@ async function speak(link: Link, signal: AbortSignal): Promise<void> {
   }
 }
 
-async function beat(link: Link, heartbeatMs: number, signal: AbortSignal): Promise<void> {
+async function beat(link: Link, signal: AbortSignal): Promise<void> {
   const { clock } = link.inside;
   // Not all nodes of a cluster in the same moment.
-  await clock.sleep(heartbeatMs * link.inside.random.fraction(), signal);
+  await rest(link, link.heartbeatMs * link.inside.random.fraction(), signal);
   for (let sequence = 1; ; sequence += 1) {
     const nowMs = clock.monotonicMs();
+    const { heartbeatMs } = link;
     if (isDead(link, nowMs, heartbeatMs)) {
       const state = `no answer to a heartbeat for ${Math.round(nowMs - (link.askedMs ?? nowMs))} ms`;
       hangUp(link, new CoveyError('timeout', 'Cannot go on with a manager that is silent', { state }));
@@ -265,9 +278,21 @@ async function beat(link: Link, heartbeatMs: number, signal: AbortSignal): Promi
     }
     link.outbox.heartbeat(sequence);
     if (isAnswered(sequence)) link.askedMs ??= nowMs;
-    await clock.sleep(heartbeatMs, signal);
+    await rest(link, heartbeatMs, signal);
     // Woken late: the answer may wait behind us in the event loop.
     if (clock.monotonicMs() - nowMs > 2 * heartbeatMs) link.askedMs = undefined;
+  }
+}
+
+/** Until the next heartbeat; a shorter period counts at once. */
+async function rest(link: Link, ms: number, signal: AbortSignal): Promise<void> {
+  const changed = new AbortController();
+  link.hasten = () => changed.abort();
+  try {
+    await link.inside.clock.sleep(ms, AbortSignal.any([signal, changed.signal]));
+  } catch (error) {
+    if (!changed.signal.aborted) throw error;
+    signal.throwIfAborted();
   }
 }
 

@@ -27,6 +27,8 @@ export interface SessionAgent {
   /** Durable on return; then acts in the background. */
   readonly assign: (update: Assignments) => Promise<void>;
   readonly reports: () => readonly TaskReport[];
+  /** A manager answers, or none does any more. */
+  readonly connected: (isConnected: boolean) => void;
   readonly onReport: (listener: (reports: readonly TaskReport[]) => void) => Disposable;
 }
 

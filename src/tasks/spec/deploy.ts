@@ -3,7 +3,7 @@
  *
  * Not here: the key `restart` (service.ts), resources (limits.ts).
  */
-import type { RestartCondition, UpdateFailureAction, UpdateOrder } from '../../gen/types.js';
+import type { Reconcile, RestartCondition, UpdateFailureAction, UpdateOrder } from '../../gen/types.js';
 import {
   type Field,
   type FindField,
@@ -21,6 +21,7 @@ import type { DeployModel, RestartModel, UpdateModel } from './model.js';
 import { parseDurationMs, parseRatio } from './values.js';
 
 const countMax = 100_000;
+const reconciles: readonly Reconcile[] = ['keep-original', 'keep-replacement'];
 
 export function readDeploy(field: Field | undefined): DeployModel {
   const find = keysOf(field, 'deploy', {
@@ -34,6 +35,9 @@ export function readDeploy(field: Field | undefined): DeployModel {
       'placement',
       'update_config',
       'rollback_config',
+      'x-lost-after',
+      'x-reconcile',
+      'x-stop-after-disconnect',
     ],
     notHonoured: [],
   });
@@ -59,6 +63,11 @@ export function readDeploy(field: Field | undefined): DeployModel {
     perNodeMax: readInteger(placement('max_replicas_per_node'), { min: 0, max: countMax }),
     update: readUpdate(find('update_config'), 'update_config'),
     rollback: readUpdate(find('rollback_config'), 'rollback_config'),
+    loss: {
+      lostAfterMs: readParsed(find('x-lost-after'), parseDurationMs),
+      reconcile: readChoice(find('x-reconcile'), reconciles),
+      stopAfterDisconnectMs: readParsed(find('x-stop-after-disconnect'), parseDurationMs),
+    },
   };
 }
 

@@ -15,6 +15,7 @@ import type {
   NetworkDriver,
   PortSpec,
   ReadyCheck,
+  Reconcile,
   RestartCondition,
   SidecarRestart,
   Ulimit,
@@ -83,6 +84,13 @@ export interface DeployModel {
   readonly perNodeMax: number | undefined;
   readonly update: UpdateModel;
   readonly rollback: UpdateModel;
+  readonly loss: LossModel;
+}
+
+export interface LossModel {
+  readonly lostAfterMs: number | undefined;
+  readonly reconcile: Reconcile | undefined;
+  readonly stopAfterDisconnectMs: number | undefined;
 }
 
 export type UpdateModel = { readonly [Key in keyof UpdateConfig]-?: UpdateConfig[Key] | undefined };

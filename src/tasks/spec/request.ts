@@ -8,6 +8,7 @@ import type {
   ContainerSpec,
   DeployStackRequest,
   FileReference,
+  LossPolicy,
   Mount,
   NetworkAttachment,
   NetworkSpec,
@@ -22,6 +23,7 @@ import type {
   Environment,
   FileModel,
   FileUse,
+  LossModel,
   NetworkUse,
   Reference,
   RestartModel,
@@ -81,7 +83,14 @@ function serviceSpec(naming: Naming, name: string, service: ServiceModel): Servi
     mode: deploy.mode === 'global' ? { kind: 'global' } : { kind: 'replicated', replicas: deploy.replicas?.count ?? 1 },
     update: updateOf(deploy.update),
     rollback: updateOf(deploy.rollback),
+    loss: lossOf(deploy.loss),
   };
+}
+
+function lossOf(model: LossModel): LossPolicy | undefined {
+  if (Object.values(model).every(value => value === undefined)) return undefined;
+  const { lostAfterMs, reconcile = 'keep-original', stopAfterDisconnectMs = 0 } = model;
+  return { lostAfterMs, reconcile, stopAfterDisconnectMs };
 }
 
 function updateOf(model: UpdateModel): UpdateConfig | undefined {

@@ -53,6 +53,10 @@ t.test('bad specs are refused with the field and what would be valid', async t =
   const amounts = { cpuNanos: 0, memoryBytes: 0, pids: 0 };
   const table: readonly (readonly [Partial<ServiceSpec>, RegExp])[] = [
     [{ name: '' }, /^bad-argument: Cannot accept spec\.name: a name is missing/],
+    [
+      { loss: { lostAfterMs: 999, reconcile: 'keep-original', stopAfterDisconnectMs: 0 } },
+      /^bad-argument: Cannot accept spec\.loss\.lostAfterMs: 999 ms is less than 1000 ms/,
+    ],
     [{ name: 'a b' }, /^bad-argument: Cannot accept spec\.name: "a b" is not made of/],
     [{ name: 'x'.repeat(64) }, /^bad-argument: .*has 64 characters, at most 63/],
     [{ name: '0123456789abcdefghijklmno' }, /^bad-argument: .*the form of an id/],

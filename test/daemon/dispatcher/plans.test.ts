@@ -2,7 +2,6 @@ import t from 'tap';
 import { diffAssignments, nothingWanted, planAssignments } from '../../../src/daemon/dispatcher/assignments.js';
 import { diffTables, sameContent } from '../../../src/daemon/dispatcher/diff.js';
 import { endedHolds, findStopping, type Hold, holdsFor } from '../../../src/daemon/dispatcher/drain.js';
-import { lookEveryMs, planLost } from '../../../src/daemon/dispatcher/presence.js';
 import { isLater, planReports } from '../../../src/daemon/dispatcher/reports.js';
 import { concernsTables, makeTableItemCache, planTables } from '../../../src/daemon/dispatcher/tables.js';
 import type { Network, Node, Secret, Service, TableItem, Task, TaskState, TaskStatus } from '../../../src/gen/types.js';
@@ -322,40 +321,6 @@ t.test(
     t.equal(ended(200, false), 1, 'nothing runs any more');
   },
 );
-
-t.test('a node is lost after a silence, once, and never without having had a full period', async t => {
-  const store = await memoryStore();
-  await putNode(store, a, 1);
-  await putNode(store, b, 2, 'lost');
-  await putNode(store, c, 3, 'unknown');
-  const lost = (heardMs: ReadonlyMap<string, number>, nowMs: number) =>
-    planLost({ nodes: store.view().list('node'), heardMs, nowMs, lostAfterMs: 10_000 });
-  t.same(
-    lost(
-      new Map([
-        ['a', 0],
-        ['b', 0],
-        ['c', 0],
-      ]),
-      10_000,
-    ),
-    [],
-  );
-  t.same(
-    lost(
-      new Map([
-        ['a', 0],
-        ['b', 0],
-        ['c', 0],
-      ]),
-      10_001,
-    ),
-    ['a', 'c'],
-  );
-  t.same(lost(new Map([['a', 5_000]]), 10_001), [], 'nobody knows since when the others are silent');
-  t.equal(lookEveryMs(10_000), 1_000);
-  t.equal(lookEveryMs(1_000), 250);
-});
 
 t.test('the later status of a task is the one of the later attempt, then of the later state', async t => {
   const cases: readonly [TaskStatus, TaskStatus, boolean][] = [

@@ -32,6 +32,7 @@ function plan(
   return planGlobal({ nodes, admits }, tasks, {
     isCurrent: each => each.specVersion >= specVersion,
     nowMs: 0,
+    reconcile: 'keep-original',
     footing,
     room: () => ({ kind: 'instead', message: '' }),
     update: noUpdate,

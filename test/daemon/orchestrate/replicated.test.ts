@@ -7,6 +7,7 @@ import { noUpdate, task, taskSpec } from '../object-fixtures.js';
 const calm: Circumstances = {
   isCurrent: () => true,
   nowMs: 0,
+  reconcile: 'keep-original',
   room: () => ({ kind: 'instead', message: '' }),
   update: noUpdate,
   footing: each => (each.nodeId === '' ? 'unplaced' : 'fine'),

@@ -30,6 +30,7 @@ function plan(
     footing,
     room: () => ({ kind: 'instead', message: '' }),
     update: noUpdate,
+    reconcile: 'keep-original',
     ...rest,
   }).steps;
 }
@@ -127,20 +128,40 @@ t.test('a lost node: a second task, and the first is marked, once', async t => {
   t.same(plan([{ ...lost, superseded: true }, newer(on('b'))]), []);
 });
 
-t.test('a node that comes back: who runs is kept, the replacement before what it replaced', async t => {
-  const original = { ...on('a'), superseded: true };
-  t.same(plan([original, newer(on('b'))]), [{ kind: 'retire', task: 'on-a', desired: 'shutdown' }]);
-  t.same(plan([original, newer(on('b', { state: 'preparing' }))]), [
-    { kind: 'retire', task: 'on-b-newer', desired: 'shutdown' },
-    { kind: 'supersede', task: 'on-a', superseded: false },
-  ]);
-  t.same(
-    plan([on('b'), newer(original)]),
-    [{ kind: 'retire', task: 'on-a-newer', desired: 'shutdown' }],
-    'whatever the clocks said',
-  );
-  t.same(plan([original]), [{ kind: 'supersede', task: 'on-a', superseded: false }]);
-});
+t.test(
+  'a node that comes back: its policy says which of two that serve stays; who serves never goes for who does not',
+  async t => {
+    const keepsOriginal = [
+      { kind: 'retire', task: 'on-b-newer', desired: 'shutdown' },
+      { kind: 'supersede', task: 'on-a', superseded: false },
+    ];
+    const keepsReplacement = [{ kind: 'retire', task: 'on-a', desired: 'shutdown' }];
+    const table: readonly [Task['status']['state'], Task['status']['state'], Circumstances['reconcile'], unknown][] = [
+      ['running', 'running', 'keep-original', keepsOriginal],
+      ['running', 'running', 'keep-replacement', keepsReplacement],
+      ['running', 'preparing', 'keep-original', keepsOriginal],
+      ['running', 'preparing', 'keep-replacement', keepsOriginal],
+      ['starting', 'running', 'keep-original', keepsReplacement],
+      ['starting', 'running', 'keep-replacement', keepsReplacement],
+      ['starting', 'pending', 'keep-original', keepsOriginal],
+      ['failed', 'running', 'keep-original', keepsReplacement],
+      ['failed', 'running', 'keep-replacement', keepsReplacement],
+      ['failed', 'preparing', 'keep-original', keepsReplacement],
+      ['orphaned', 'running', 'keep-original', keepsReplacement],
+    ];
+    for (const [original, replacement, reconcile, expected] of table) {
+      const tasks = [{ ...on('a', { state: original }), superseded: true }, newer(on('b', { state: replacement }))];
+      t.same(plan(tasks, { reconcile }), expected, `${reconcile}: ${original}, ${replacement}`);
+    }
+    const original = { ...on('a'), superseded: true };
+    t.same(
+      plan([on('b'), newer(original)], { reconcile: 'keep-replacement' }),
+      [{ kind: 'retire', task: 'on-a-newer', desired: 'shutdown' }],
+      'whatever the clocks said',
+    );
+    t.same(plan([original]), [{ kind: 'supersede', task: 'on-a', superseded: false }]);
+  },
+);
 
 t.test('a draining node: the task goes when its replacement runs', async t => {
   const draining = on('draining');

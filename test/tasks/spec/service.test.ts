@@ -329,6 +329,11 @@ t.test('deploy says how many, where, how much and how often', async t => {
     },
   });
   t.same(service('deploy: {mode: global}').mode, { kind: 'global' });
+  t.match(service('deploy: {x-lost-after: 2s, x-reconcile: keep-replacement, x-stop-after-disconnect: 1m}').loss, {
+    lostAfterMs: 2_000,
+    reconcile: 'keep-replacement',
+    stopAfterDisconnectMs: 60_000,
+  });
 });
 
 t.test('restart counts where deploy says nothing', async t => {

@@ -7,6 +7,7 @@
  */
 import { type OptionDefinition, waitOptions } from '../../definition.js';
 import { limitOptions } from './limit-flags.js';
+import { lossOptions } from './loss-flags.js';
 import { readyOptions } from './ready-flags.js';
 import { updateConfigOptions } from './update-flags.js';
 
@@ -166,6 +167,7 @@ export const createOptions: readonly OptionDefinition[] = [
   ...valueOptions,
   ...capabilityOptions,
   ...updateConfigOptions,
+  ...lossOptions,
   { flags: '-q, --quiet', says: 'Print only the id' },
   ...waitOptions,
 ];
@@ -180,6 +182,7 @@ export const updateOptions: readonly OptionDefinition[] = [
   ...valueOptions,
   ...capabilityOptions,
   ...updateConfigOptions,
+  ...lossOptions,
   { flags: '--force', says: 'Replace all tasks even when nothing changes' },
   { flags: '--rollback', says: 'Go back to the earlier spec, as `service rollback` does' },
   { flags: '--pause', says: 'Pause the update under way' },

@@ -19,6 +19,7 @@ import { parseBytes, parseWords } from '../../../tasks/spec/values.js';
 import { type Flags, orBadValue } from '../../flags.js';
 import { changedLimits, changedReservations } from './limit-flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
+import { changedLoss } from './loss-flags.js';
 import { oneOf } from './one-of.js';
 import { changedReadyCheck } from './ready-flags.js';
 import { emptyContainer, withContainer, withTask } from './spec-edit.js';
@@ -57,7 +58,7 @@ export function createdSpec(flags: Flags, args: CreateArguments, world: FlagWorl
     endpointMode: 'vip',
     mode: isGlobal ? { kind: 'global' } : { kind: 'replicated', replicas: 1 },
   };
-  return changedLists(changedUpdate(changedValues(spec, flags), flags), flags, { ...world, adds: '' });
+  return changedLists(changedPolicies(spec, flags), flags, { ...world, adds: '' });
 }
 
 /** "registry.site:5000/team/web:2" is called web. */
@@ -67,7 +68,7 @@ export function nameFromImage(image: string): string {
 }
 
 export function changedSpec(spec: ServiceSpec, flags: Flags, world: FlagWorld): ServiceSpec {
-  const values = changedUpdate(changedValues(spec, flags), flags);
+  const values = changedPolicies(spec, flags);
   const image = flags.text('image');
   const args = flags.parsed('args', parseWords);
   const changed = withContainer(values, container => ({
@@ -77,6 +78,10 @@ export function changedSpec(spec: ServiceSpec, flags: Flags, world: FlagWorld): 
   }));
   const listed = changedLists(changed, flags, { ...world, adds: '-add' });
   return flags.isOn('force') ? withTask(listed, task => ({ ...task, force: task.force + 1 })) : listed;
+}
+
+function changedPolicies(spec: ServiceSpec, flags: Flags): ServiceSpec {
+  return changedLoss(changedUpdate(changedValues(spec, flags), flags), flags);
 }
 
 /** Every flag that sets one field. */

@@ -182,10 +182,16 @@ t.test('update changes only what is named', async t => {
       { update: { failureAction: 'rollback', maxFailureRatio: 0.25, deadlineMs: 120_000 } },
     ],
     ['--rollback-delay 3s --rollback-monitor 0', { rollback: { delayMs: 3_000, monitorMs: 0 } }],
+    [
+      '--lost-after 2s --reconcile keep-replacement --stop-after-disconnect 1m',
+      { loss: { lostAfterMs: 2_000, reconcile: 'keep-replacement', stopAfterDisconnectMs: 60_000 } },
+    ],
+    ['--lost-after 30s', { loss: { lostAfterMs: 30_000, reconcile: 'keep-original', stopAfterDisconnectMs: 0 } }],
     ['--limit-memory 1m', { task: { limits: { memoryBytes: 1_048_576 } } }],
   ];
   for (const [line, expected] of rows) t.match(await change(before, line), expected, line);
   await t.rejects(change(before, '--rollback-failure-action rollback'), { message: /rollback/ });
+  await t.rejects(change(before, '--reconcile keep-both'), { message: /reconcile/ });
   await t.rejects(change(before, '--update-max-failure-ratio 2'), { message: /max-failure-ratio/ });
   const [port] = (await change(before, '--publish-add 8080:81')).ports;
   t.match(port, { published: 8080, target: 81 }, 'the same published port is replaced');
