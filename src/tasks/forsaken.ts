@@ -20,7 +20,7 @@ export interface Forsaken {
   readonly look: (controllers: Iterable<Forsakeable>) => Promise<void>;
 }
 
-export function findForsaken<Controller extends Forsakeable>(
+function findForsaken<Controller extends Forsakeable>(
   controllers: Iterable<Controller>,
   aloneMs: number,
 ): readonly Controller[] {

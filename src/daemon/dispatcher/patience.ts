@@ -49,7 +49,7 @@ export function planPatience(options: {
 }
 
 /** The shortest lost_after by node; few services have one. */
-export function findShortest(view: View): ReadonlyMap<string, number> {
+function findShortest(view: View): ReadonlyMap<string, number> {
   const shortest = new Map<string, number>();
   for (const service of view.list('service')) {
     const ms = service.spec.loss?.lostAfterMs;
