@@ -1,6 +1,6 @@
 /**
  * All tasks of this node: one controller each, woken by what happens (an exit file, a monitor that died, an assignment), and
- * their reports gathered for about 10 ms.
+ * their reports gathered for a moment (report-pace.ts).
  *
  * Not here: one task (controller.ts), the front (agent.ts).
  */
@@ -17,6 +17,7 @@ import { openGate } from './gate.js';
 import { openLogTender, type TendLogs } from './log-rotation.js';
 import { findTaskOf } from './paths.js';
 import { recoverTasks } from './recover.js';
+import { freshPace, nextReport, type ReportPace } from './report-pace.js';
 import { sweepStrays } from './sweep.js';
 import { isFinal, laterDesired, laterStatus, rankOf } from './task.js';
 import { renderTaskFile } from './task-file.js';
@@ -26,7 +27,6 @@ import { type LimitsWatch, openLimitsWatch } from './usage/limits-watch.js';
 const creationsMax = 4;
 /** Controllers at work at once. Those that wait for their turn to create must not keep others from stopping. */
 const concurrencyMax = 10_000;
-const coalesceMs = 10;
 const tickMs = 1_000;
 const rescanTicks = 5;
 const sweepTicks = 300;
@@ -57,6 +57,7 @@ interface State {
   readonly limits: LimitsWatch;
   readonly forsaken: Forsaken;
   reporting: Timer | undefined;
+  pace: ReportPace;
   ticking: Timer | undefined;
   ticks: number;
 }
@@ -85,6 +86,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     limits: openLimitsWatch(engine, { lifetime, tasks: () => controllers, everyMs: engine.limitsEveryMs }),
     forsaken: openForsaken({ clock: engine.host.clock, log: engine.log }),
     reporting: undefined,
+    pace: freshPace,
     ticking: undefined,
     ticks: 0,
   };
@@ -158,8 +160,12 @@ function rescanExits(state: State): void {
 }
 
 function reportSoon(state: State, id: TaskId): void {
+  const { clock } = state.engine.host;
   state.changed.add(id);
-  state.reporting ??= state.engine.host.clock.after(coalesceMs, () => {
+  if (state.reporting !== undefined) return;
+  const { pace, waitMs } = nextReport(state.pace, clock.monotonicMs());
+  state.pace = pace;
+  state.reporting = clock.after(waitMs, () => {
     state.reporting = undefined;
     const reports = [...state.changed].flatMap(changed => state.controllers.get(changed)?.report ?? []);
     state.changed.clear();
