@@ -155,6 +155,8 @@ export const errorCodes = {
     'The registry has a certificate that no authority known to this node signed, or speaks no TLS. registries.yaml names authorities, and registries that may go without.',
   'registry-denied':
     'The registry refuses: the image is private and no credential is kept for it, or the wrong one. covey login keeps one on this node.',
+  'credential-helper':
+    'The credentials of this node were brought from another program, and that for the registry is not among them: they only name a helper (credHelpers, credsStore) that keeps it. covey runs no helpers. covey login keeps a credential of its own, which wins.',
   'registry-answer':
     'The registry answered what it may not: another length or type than it said, documents that do not fit, a redirect to where covey does not go. Nothing was stored.',
   'registry-blocked': 'The settings of this node (registries.yaml) forbid pulling from that registry.',

@@ -18,7 +18,7 @@ const programs = { skopeo: '/usr/bin/skopeo', umoci: '/usr/bin/umoci', registry:
 const files = 12_500;
 const fileBytes = 73_760;
 const port = 5_079;
-const rounds = 3;
+const rounds = 2;
 
 export async function* metrics({ signal, say }) {
   const scratch = fs.mkdtempSync(join(tmpdir(), 'covey-bench-image-'));

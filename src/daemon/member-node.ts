@@ -31,6 +31,7 @@ import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } fro
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
 import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
+import { withImageNews } from './image-news.js';
 import { type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
 import { connectToManager } from './rpc/index.js';
 import { makeDial, targetsOf } from './session/dial.js';
@@ -90,19 +91,22 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const { host, telemetry, lifetime, member, settings } = options;
   const { membership } = member;
   const identity = holdIdentity(member.identity);
+  const log = telemetry.log.with({ part: 'agent' });
+  // The session comes after the tasks are adopted; until it is there, its first words say what images there are.
+  let describeAgain = async (): Promise<void> => undefined;
   const agent = openAgent({
     host,
     dataDir: settings.dataDir,
     runDir: settings.runDir,
     prefix: settings.prefix,
     runtime: options.runtime,
-    images: options.images,
+    images: withImageNews(options.images, { changed: () => describeAgain(), log }),
     network: options.network,
     volumes: options.volumes,
     copyCommand: options.copyCommand,
     userns: options.userns,
     policy: settings,
-    log: telemetry.log.with({ part: 'agent' }),
+    log,
     limitsEveryMs: settings.limitsIntervalMs,
     lifetime: lifetime.child('agent'),
   });
@@ -117,6 +121,7 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   });
   const cluster = await openCluster(options, { identity, agent, memory });
   const session = connect(options, { identity, agent, cluster, memory });
+  describeAgain = async () => session.describe(await options.describe(membership));
   const renewal = renewalOf(options, { identity, session });
   openRenewal(renewal);
   const managers = (): readonly ManagerAddress[] => cluster?.managers() ?? session.managers();
@@ -141,7 +146,7 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
       await session.ready(signal);
       await cluster?.voting(signal);
     },
-    describeAgain: async () => session.describe(await options.describe(membership)),
+    describeAgain,
   };
 }
 

@@ -17,7 +17,7 @@ export async function login(parts: StoreState, request: RegistryLogin, signal: A
   const credential = { kind: 'password', username: request.username, password: request.password } as const;
   if (credential.username === '' || credential.password === '')
     throw new CoveyError('bad-argument', `Cannot log in to "${registry}": a user and a password are needed`);
-  const place = (await readRegistries(parts, { registry, repository: 'covey/login' })).at(-1);
+  const place = (await readRegistries(parts, { registry, repository: 'covey/login' }, { anonymous: true })).at(-1);
   if (place === undefined) throw new CoveyError('bug', `Cannot log in to "${registry}": there is no place to ask`);
   using transport = openTransport(parts.registries.proxy);
   const client = openRegistry({

@@ -19,10 +19,11 @@ import type { PullEndpoint } from './unpack-protocol.js';
 
 type Parts = Pick<StoreState, 'host' | 'registries'>;
 
-/** Where to ask for the image, with certificates and credentials; the registry itself is the last. */
+/** Where to ask for the image, with certificates and, if wanted, credentials; the registry itself is the last. */
 export async function readRegistries(
   { host, registries }: Parts,
   reference: Pick<ImageReference, 'registry' | 'repository'>,
+  options: { readonly anonymous?: boolean } = {},
 ): Promise<readonly PullEndpoint[]> {
   const [rulesText, credentialsText] = await Promise.all([
     host.files.findText(registries.rulesPath),
@@ -30,7 +31,9 @@ export async function readRegistries(
   ]);
   const rules = rulesText === undefined ? [] : parseRules(registries.rulesPath, rulesText);
   const credentials =
-    credentialsText === undefined ? new Map() : parseCredentials(registries.credentialsPath, credentialsText);
+    credentialsText === undefined || options.anonymous === true
+      ? new Map()
+      : parseCredentials(registries.credentialsPath, credentialsText);
   const endpoints = planEndpoints(reference, { rules, credentials });
   return await Promise.all(endpoints.map(endpoint => withCertificates({ host, registries }, endpoint)));
 }
@@ -56,7 +59,8 @@ export async function keepCredential(
 ): Promise<boolean> {
   const path = registries.credentialsPath;
   const text = await host.files.findText(path);
-  const had = text !== undefined && parseCredentials(path, text).has(registry);
+  const before = text === undefined ? undefined : parseCredentials(path, text).get(registry);
+  const had = before !== undefined && before.kind !== 'elsewhere';
   if (credential === undefined && !had) return false;
   await host.files.replace(path, renderCredentials(text ?? '', registry, credential), { mode: 0o600 });
   return had;

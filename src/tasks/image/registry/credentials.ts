@@ -15,8 +15,14 @@ export type Credential =
   /** Sent as it is. */
   | { readonly kind: 'bearer'; readonly token: string };
 
+/** Kept by a program of whoever wrote the file (`credHelpers`, `credsStore`): not to be had here. */
+export interface Elsewhere {
+  readonly kind: 'elsewhere';
+  readonly helper: string;
+}
+
 /** By "host" or "host/path". */
-export type Credentials = ReadonlyMap<string, Credential>;
+export type Credentials = ReadonlyMap<string, Credential | Elsewhere>;
 
 /** Docker keeps what is for docker.io under the address of an API that is gone. */
 const dockerKeys = ['https://index.docker.io/v1/', 'index.docker.io', 'registry-1.docker.io'];
@@ -24,12 +30,21 @@ const dockerKeys = ['https://index.docker.io/v1/', 'index.docker.io', 'registry-
 /** Throws bad-config. */
 export function parseCredentials(path: string, text: string): Credentials {
   try {
-    const auths = objectAt(parseJson(path, text), 'auths');
-    const found = new Map<string, Credential>();
+    const file = parseJson(path, text);
+    const auths = objectAt(file, 'auths');
+    const helpers = objectAt(file, 'credHelpers');
+    const store = textAt(file, 'credsStore') ?? '';
+    const found = new Map<string, Credential | Elsewhere>();
+    for (const key of Object.keys(helpers?.value ?? {})) {
+      const helper = helpers === undefined ? undefined : textAt(helpers, key);
+      if (helper !== undefined) found.set(placeOf(key), { kind: 'elsewhere', helper });
+    }
     for (const key of Object.keys(auths?.value ?? {})) {
       const entry = auths === undefined ? undefined : objectAt(auths, key);
       const credential = entry === undefined ? undefined : parseEntry(entry);
+      // An entry with nothing in it says that the store has one.
       if (credential !== undefined) found.set(placeOf(key), credential);
+      else if (store !== '' && !found.has(placeOf(key))) found.set(placeOf(key), { kind: 'elsewhere', helper: store });
     }
     return found;
   } catch (cause) {
@@ -58,10 +73,20 @@ function placeOf(key: string): string {
   return key.replace(/^https?:\/\//, '').replace(/\/(?:v[12]\/?)?$/, '');
 }
 
-/** The entry for the longest part of "host/repository" that has one. */
+/** The entry for the longest part of "host/repository" that has one. Throws credential-helper where another program has it. */
 export function findCredential(credentials: Credentials, host: string, repository: string): Credential | undefined {
   for (let place = `${host}/${repository}`; ; place = place.slice(0, place.lastIndexOf('/'))) {
     const found = credentials.get(place);
+    if (found?.kind === 'elsewhere') {
+      throw new CoveyError(
+        'credential-helper',
+        `Cannot log in to "${place}": its credential is not in the file of this node`,
+        {
+          state: `the file names the helper "${found.helper}", and covey runs none`,
+          hint: `covey login ${place.split('/')[0]}`,
+        },
+      );
+    }
     if (found !== undefined || !place.includes('/')) return found;
   }
 }
