@@ -191,6 +191,7 @@ async function bundle(files) {
 
 /** The files one after the other, each with its TAP after a mark. */
 function testsCommand(bundles) {
-  const runs = [...bundles].map(([file, path]) => `echo "::vm-file ${file}"; scripts/node ${path} || status=1`);
-  return `export TAP_TIMEOUT=${values.timeout}\nstatus=0\n${runs.join('\n')}\n(exit $status)\n`;
+  // The firmware may have left a line half written.
+  const runs = [...bundles].map(([file, path]) => `echo; echo "::vm-file ${file}"; scripts/node ${path} || status=1`);
+  return `export TAP_TIMEOUT=${values.timeout} COVEY_TEST_WAIT_S=90\nstatus=0\n${runs.join('\n')}\n(exit $status)\n`;
 }

@@ -17,7 +17,8 @@ import { planSysctls } from './runtime/bundle.js';
 import { planDevices } from './runtime/devices.js';
 import { categoriesOf, planLabels } from './runtime/lsm.js';
 import { planSeccompProfile } from './runtime/seccomp-profile.js';
-import { parseDevice, parseSecurityOptions, type SecurityOptions } from './spec/security.js';
+import { parseDevice, parseDeviceRule, parseSecurityOptions, type SecurityOptions } from './spec/security.js';
+import type { Parsed } from './spec/values.js';
 
 /** What the operator of a node allows and prefers. */
 export interface NodePolicy {
@@ -96,18 +97,21 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
   const { task, index, isolation, capabilities } = place;
   const { options, privileged, map } = isolation;
   const container = task.spec.containers[index]!;
-  const requests = container.devices.map(text => {
-    const parsed = parseDevice(text);
-    if (parsed.kind === 'ok') return parsed.value;
-    throw new CoveyError('bad-bundle', `Cannot use device "${text}"`, { hint: parsed.valid });
-  });
+  const requests = container.devices.map(text => parsedOr(text, 'device', parseDevice));
+  const rules = container.deviceCgroupRules.map(text => parsedOr(text, 'rule for devices', parseDeviceRule));
   const { cdiFolders } = engine;
   return {
     privileged,
     range: map,
     noNewPrivileges: options.noNewPrivileges,
     bareSystemPaths: options.bareSystemPaths,
-    devices: await planDevices(engine.host.files, { requests, privileged, asMounts: map !== undefined, cdiFolders }),
+    devices: await planDevices(engine.host.files, {
+      requests,
+      rules,
+      privileged,
+      asMounts: map !== undefined,
+      cdiFolders,
+    }),
     labels: planLabels({
       modules: engine.modules,
       options,
@@ -122,6 +126,12 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
     withoutCgroups: map !== undefined && engine.place.runtime.name === 'runc' && engine.cgroups.version !== 'v2',
     filter: filterOf(engine, { options, privileged, capabilities }),
   };
+}
+
+function parsedOr<Value>(text: string, what: string, parse: (text: string) => Parsed<Value>): Value {
+  const parsed = parse(text);
+  if (parsed.kind === 'ok') return parsed.value;
+  throw new CoveyError('bad-bundle', `Cannot use ${what} "${text}"`, { hint: parsed.valid });
 }
 
 interface FilterWish {

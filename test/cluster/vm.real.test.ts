@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 
-const files = ['usage/limits-watch', 'usage/kills', 'agent'].map(name => `dist/test/tasks/${name}.real.test.js`);
+const files = ['usage/limits-watch', 'usage/limits-hit', 'usage/kills', 'pause', 'device-rules', 'agent'].map(
+  name => `dist/test/tasks/${name}.real.test.js`,
+);
 const program = join('scripts', 'vm-test');
 const timeoutS = 240;
 

@@ -121,6 +121,7 @@ const container: ContainerSpec = {
   userns: '',
   securityOpt: [],
   devices: [],
+  deviceCgroupRules: [],
 };
 
 export function taskSpec(change: Partial<ContainerSpec> = {}): TaskSpec {

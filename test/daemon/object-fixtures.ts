@@ -60,6 +60,7 @@ export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {
     userns: '',
     securityOpt: [],
     devices: [],
+    deviceCgroupRules: [],
     ...over,
   };
 }

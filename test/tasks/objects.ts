@@ -54,6 +54,7 @@ export const plainContainer: ContainerSpec = {
   userns: '',
   securityOpt: [],
   devices: [],
+  deviceCgroupRules: [],
 };
 
 const taskSpec: TaskSpec = {

@@ -1,31 +1,15 @@
+/**
+ * Verbs upon real tasks: what a pause does to a stop, a kill and checks, and whom signals reach. Pause itself: pause.real.test.ts.
+ */
 import * as fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { openChannel } from '../../src/channel.js';
-import type { Task, TaskAnswer, TaskVerb, VerbStart } from '../../src/gen/types.js';
-import { makeTask, openRig, type Rig, whyNotReal } from './fixtures.js';
+import type { Task } from '../../src/gen/types.js';
+import { ask, counting } from './asking.js';
+import { makeTask, openRig, whyNotReal } from './fixtures.js';
+import { until } from './waiting.js';
 
 const skip = whyNotReal();
-
-function ask(rig: Rig, task: Task, verb: TaskVerb, more: Partial<VerbStart> = {}): Promise<TaskAnswer> {
-  const start: VerbStart = { taskId: task.id, container: '', verb, signal: '', term: 1, ...more };
-  return rig.agent.verb(start, AbortSignal.timeout(20_000));
-}
-
-/** A program that counts for as long as it is let. */
-const counting = [
-  'sh',
-  '-c',
-  'trap "exit 7" TERM; i=0; while true; do i=$((i+1)); echo $i > /tmp/count; usleep 5000; done',
-];
-
-async function until(look: () => boolean): Promise<void> {
-  const endMs = Date.now() + 15_000;
-  while (!look()) {
-    if (Date.now() > endMs) throw new Error('it never came to be so');
-    await sleep(10);
-  }
-}
 
 t.test('pause', { skip }, async t => {
   await using rig = await openRig(t, { prefix: 'cvvp' });
@@ -37,38 +21,6 @@ t.test('pause', { skip }, async t => {
     await until(() => fs.existsSync(`${rig.dataDir}/tasks/${task.id}/0/merged/tmp/count`) && countOf(task) > 2);
     return task;
   };
-
-  await t.test('what is paused stands still, says so, and goes on where it was', async t => {
-    const task = await running();
-    t.match(await ask(rig, task, 'pause'), { status: { state: 'running', paused: true } });
-    const before = countOf(task);
-    await sleep(100);
-    t.equal(countOf(task), before);
-    await t.rejects(ask(rig, task, 'pause'), { code: 'task-paused' });
-    const frames = openChannel<never>(1);
-    const exec = { taskId: task.id, container: '', args: ['true'], env: [], workingDir: '', user: '' };
-    const start = { ...exec, tty: false, stdin: false, detach: false };
-    await t.rejects(
-      rig.agent.exec(frames, start, AbortSignal.timeout(5_000))[Symbol.asyncIterator]().next(),
-      { code: 'task-paused' },
-      'a program run inside would hang',
-    );
-    t.match((await ask(rig, task, 'top')).processes[0], { command: /sh -c trap/, uid: 0 }, 'its processes can be seen');
-    t.match(await ask(rig, task, 'unpause'), { status: { paused: false } });
-    await until(() => countOf(task) > before + 2);
-    await t.rejects(ask(rig, task, 'unpause'), { code: 'task-not-paused' });
-  });
-
-  await t.test('a restart of the daemon finds it paused', async t => {
-    const task = await running();
-    await ask(rig, task, 'pause');
-    await rig.reopen();
-    t.equal(rig.status(task.id)?.paused, true);
-    const before = countOf(task);
-    await ask(rig, task, 'unpause');
-    await until(() => countOf(task) > before + 2);
-    t.equal(rig.status(task.id)?.paused, false);
-  });
 
   await t.test('a stop lets it go first, so that it can act upon its signal', async t => {
     for (const how of ['stop', 'shutdown'] as const) {

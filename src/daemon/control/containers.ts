@@ -7,7 +7,7 @@
 import { posix } from 'node:path';
 import type { ContainerSpec, FileReference, Healthcheck, Mount } from '../../gen/types.js';
 import { parseReference } from '../../tasks/image/reference.js';
-import { parseDevice, parseSecurityOptions } from '../../tasks/spec/security.js';
+import { parseDevice, parseDeviceRule, parseSecurityOptions } from '../../tasks/spec/security.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
 import { checkLifecycle, checkMountSource } from './lifecycle.js';
 
@@ -135,6 +135,10 @@ function checkIsolation(container: ContainerSpec, path: string): void {
   for (const text of container.devices) {
     const device = parseDevice(text);
     if (device.kind === 'bad') refuseAt(`${path}.devices`)(`"${text}" is no device: ${device.valid}`);
+  }
+  for (const text of container.deviceCgroupRules) {
+    const rule = parseDeviceRule(text);
+    if (rule.kind === 'bad') refuseAt(`${path}.deviceCgroupRules`)(`"${text}" is no rule for devices: ${rule.valid}`);
   }
   if (!['', 'auto', 'host'].includes(container.userns)) {
     refuseAt(`${path}.userns`)(`"${container.userns}" is neither auto nor host`);

@@ -6,7 +6,7 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { FileStat, Files } from '../../host.js';
-import type { DeviceRequest } from '../spec/security.js';
+import type { DeviceRequest, DeviceRule } from '../spec/security.js';
 import { type CdiEdits, type CdiFile, planCdi } from './cdi.js';
 import { parseTarget } from './mounts.js';
 import type { OciDevice, OciDeviceRule, OciHook, OciMount } from './oci.js';
@@ -26,6 +26,8 @@ export const noDevices: DevicePlan = { devices: [], rules: [], env: [], mounts: 
 
 interface DeviceWish {
   readonly requests: readonly DeviceRequest[];
+  /** Allowed besides, whether or not there are such devices. */
+  readonly rules: readonly DeviceRule[];
   readonly privileged: boolean;
   /** In a user namespace nobody makes device nodes: those of the host are shown. */
   readonly asMounts: boolean;
@@ -46,11 +48,23 @@ export async function planDevices(files: DeviceFiles, wish: DeviceWish): Promise
     devices: wish.asMounts
       ? []
       : [...all.filter(({ device }) => !named.has(device.path)), ...found].map(({ device }) => device),
-    rules: wish.privileged ? [{ allow: true, type: 'a', access: 'rwm' }] : found.flatMap(({ rule }) => rule),
+    rules: wish.privileged
+      ? [{ allow: true, type: 'a', access: 'rwm' }]
+      : [...found.flatMap(({ rule }) => rule), ...wish.rules.map(allowed)],
     env: edits?.env ?? [],
     mounts: [...(edits?.mounts ?? []).map(mountOf), ...(wish.asMounts ? found.map(nodeMount) : [])],
     groups: edits?.groups ?? [],
     hooks: planHooks(edits),
+  };
+}
+
+function allowed({ type, major, minor, access }: DeviceRule): OciDeviceRule {
+  return {
+    allow: true,
+    type,
+    ...(major === undefined ? {} : { major }),
+    ...(minor === undefined ? {} : { minor }),
+    access,
   };
 }
 

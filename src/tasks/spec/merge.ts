@@ -43,6 +43,7 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
     dnsOptions: [...base.dnsOptions, ...later.dnsOptions],
     securityOpt: [...base.securityOpt, ...later.securityOpt],
     devices: [...base.devices, ...later.devices],
+    deviceRules: [...base.deviceRules, ...later.deviceRules],
     healthcheck: mergeOptional(base.healthcheck, later.healthcheck),
     postStart: [...base.postStart, ...later.postStart],
     preStop: [...base.preStop, ...later.preStop],

@@ -150,6 +150,8 @@ export interface ServiceModel {
   /** A seccomp profile is in it as its JSON. */
   readonly securityOpt: readonly string[];
   readonly devices: readonly string[];
+  /** The key `device_cgroup_rules`. */
+  readonly deviceRules: readonly string[];
   readonly healthcheck: HealthcheckModel | undefined;
   readonly log: LogOptions | undefined;
   readonly postStart: readonly Hook[];

@@ -185,6 +185,7 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     userns: service.userns ?? '',
     securityOpt: service.securityOpt,
     devices: service.devices,
+    deviceCgroupRules: service.deviceRules,
     pullPolicy: service.pullPolicy ?? '',
   };
 }

@@ -124,6 +124,36 @@ function deviceAt(source: string, target: string, access: string): Parsed<Device
   return ok({ kind: 'path', source, target, access });
 }
 
+export interface DeviceRule {
+  readonly type: 'a' | 'b' | 'c';
+  /** undefined: all of them. */
+  readonly major: number | undefined;
+  readonly minor: number | undefined;
+  readonly access: string;
+}
+
+const deviceNumberMax = 0xf_ffff;
+
+/** "c 10:229 rwm": kind, numbers or stars, and what is allowed. */
+export function parseDeviceRule(text: string): Parsed<DeviceRule> {
+  const found = /^([abc]) (\*|\d{1,7}):(\*|\d{1,7}) (?!.*([rwm]).*\4)([rwm]{1,3})$/u.exec(text);
+  const [, type, major, minor, , access = ''] = found ?? [];
+  const numberOf = (part: string | undefined): number | undefined => (part === '*' ? undefined : Number(part));
+  const numbers = [numberOf(major), numberOf(minor)];
+  if (!isDeviceType(type) || numbers.some(number => number !== undefined && number > deviceNumberMax)) {
+    return bad('a kind (c, b or a), MAJOR:MINOR with * for all, and access of r, w and m, such as "c 10:229 rwm"');
+  }
+  // The kernel takes a rule about all kinds of devices for one about all devices, whatever its numbers.
+  if (type === 'a' && (numbers.some(number => number !== undefined) || access.length < 3)) {
+    return bad('"a *:* rwm" for all devices, or rules with c and b');
+  }
+  return ok({ type, major: numbers[0], minor: numbers[1], access });
+}
+
+function isDeviceType(text: string | undefined): text is DeviceRule['type'] {
+  return text === 'a' || text === 'b' || text === 'c';
+}
+
 export function parseUserns(text: string): Parsed<'auto' | 'host'> {
   return text === 'auto' || text === 'host' ? ok(text) : bad('auto or host');
 }

@@ -26,7 +26,7 @@ import { readHooks, readLifecycle } from './lifecycle.js';
 import { limitKeys, readPlainLimits, readPlainReservations } from './limits.js';
 import { readLogging } from './logging.js';
 import type { Environment, HealthcheckModel, RestartModel, ServiceModel } from './model.js';
-import { inlineProfile, parseDevice, parseUserns } from './security.js';
+import { inlineProfile, parseDevice, parseDeviceRule, parseUserns } from './security.js';
 import { readConfigUses, readMounts, readNetworkUses, readPorts } from './service-lists.js';
 import { checkUlimit, parseBytes, parseDurationMs, parseWords } from './values.js';
 import type { FindVariable } from './variables.js';
@@ -64,6 +64,7 @@ const known = [
   'cap_add',
   'cap_drop',
   'devices',
+  'device_cgroup_rules',
   'privileged',
   'security_opt',
   'userns_mode',
@@ -105,7 +106,6 @@ const notHonoured = [
   'credential_spec',
   'depends_on',
   'develop',
-  'device_cgroup_rules',
   'domainname',
   'expose',
   'extends',
@@ -170,6 +170,7 @@ function readFound(find: FindField, field: Field, context: ReadingContext): Serv
     userns: readParsed(find('userns_mode'), parseUserns),
     securityOpt: readSecurity(find('security_opt'), context),
     devices: readDevices(find('devices')),
+    deviceRules: readDeviceRules(find('device_cgroup_rules')),
     healthcheck: readHealthcheck(find('healthcheck')),
     log: readLogging(find('logging')),
     postStart: readHooks(find('post_start'), context.findVariable),
@@ -251,6 +252,15 @@ function readDevices(field: Field | undefined): readonly string[] {
     const text = item.tree.kind === 'map' ? readLongDevice(item) : readText(item);
     if (text === undefined) return [];
     const parsed = parseDevice(text);
+    return parsed.kind === 'ok' ? [text] : (problem(item, 'stack-type', `has to be ${parsed.valid}`) ?? []);
+  });
+}
+
+function readDeviceRules(field: Field | undefined): readonly string[] {
+  return readItems(field).flatMap(item => {
+    const text = readText(item);
+    if (text === undefined) return [];
+    const parsed = parseDeviceRule(text);
     return parsed.kind === 'ok' ? [text] : (problem(item, 'stack-type', `has to be ${parsed.valid}`) ?? []);
   });
 }

@@ -77,11 +77,25 @@ const files = {
 const ask = async (source: string, more = {}) =>
   await planDevices(files, {
     requests: [{ kind: 'path', source, target: '/dev/x', access: 'rw' }],
+    rules: [],
     privileged: false,
     asMounts: false,
     cdiFolders: [],
     ...more,
   });
+
+t.test('rules allow besides, and mean nothing to who may do all', async t => {
+  const rules = [
+    { type: 'c', major: 10, minor: undefined, access: 'r' },
+    { type: 'a', major: undefined, minor: undefined, access: 'rwm' },
+  ];
+  const plan = await ask('/dev/sda', { rules });
+  t.strictSame(plan.rules.slice(1), [
+    { allow: true, type: 'c', major: 10, access: 'r' },
+    { allow: true, type: 'a', access: 'rwm' },
+  ]);
+  t.strictSame((await ask('/dev/sda', { rules, privileged: true })).rules.length, 1);
+});
 
 t.test('a device has the numbers and the owner that the machine gives it', async t => {
   t.match(await ask('/dev/sda'), {
@@ -106,7 +120,7 @@ t.test('a device has the numbers and the owner that the machine gives it', async
 });
 
 t.test('a privileged container has all of them, but for those of its own mounts', async t => {
-  const plan = await planDevices(files, { requests: [], privileged: true, asMounts: false, cdiFolders: [] });
+  const plan = await planDevices(files, { requests: [], rules: [], privileged: true, asMounts: false, cdiFolders: [] });
   t.strictSame(plan.devices.map(({ path }) => path).sort(), ['/dev/gpu0', '/dev/null', '/dev/sda', '/dev/snd/pcm']);
   t.strictSame(plan.rules, [{ allow: true, type: 'a', access: 'rwm' }]);
 });

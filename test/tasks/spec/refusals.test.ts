@@ -83,6 +83,11 @@ const rows: readonly Row[] = [
     text: `${web}    stop_grace_period: 10`,
     expected: /^stack-type: .*:4:24: .*unit/,
   },
+  {
+    title: 'a device for a rule about devices',
+    text: `${web}    device_cgroup_rules: ["c 1:3 r", /dev/null]`,
+    expected: /^stack-type: .*:4:38: services\.web\.device_cgroup_rules\[1\] .*MAJOR:MINOR/,
+  },
   { title: 'a port out of range', text: `${web}    ports: ["80:99999"]`, expected: /^stack-type: .*:4:13: / },
   {
     title: 'a service without an image',

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { inlineProfile, parseDevice, parseSecurityOptions } from '../../../src/tasks/spec/security.js';
+import { inlineProfile, parseDevice, parseDeviceRule, parseSecurityOptions } from '../../../src/tasks/spec/security.js';
 
 const plain = {
   seccomp: undefined,
@@ -79,5 +79,19 @@ t.test('devices are paths or names of vendors', async t => {
     'a/b=',
   ]) {
     t.equal(parseDevice(text).kind, 'bad', text);
+  }
+});
+
+t.test('rules for devices are read as Docker writes them', async t => {
+  const table = [
+    ['c 10:229 rwm', { type: 'c', major: 10, minor: 229, access: 'rwm' }],
+    ['b 8:* r', { type: 'b', major: 8, minor: undefined, access: 'r' }],
+    ['c *:* mw', { type: 'c', major: undefined, minor: undefined, access: 'mw' }],
+    ['a *:* rwm', { type: 'a', major: undefined, minor: undefined, access: 'rwm' }],
+  ] as const;
+  for (const [text, value] of table) t.strictSame(parseDeviceRule(text), { kind: 'ok', value }, text);
+  const wrong = ['', 'c 10:229', 'c 10 rw', 'd 1:1 r', 'c 1:1 rr', 'c 1:1 x', 'c -1:1 r', 'c 1:9999999 r', 'c  1:1 r'];
+  for (const text of [...wrong, 'c 1:1 r ', 'C 1:1 r', 'a 1:* rwm', 'a *:* r']) {
+    t.match(parseDeviceRule(text), { kind: 'bad', valid: /\w/ }, text);
   }
 });

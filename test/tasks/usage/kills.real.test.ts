@@ -3,7 +3,7 @@
  */
 import t from 'tap';
 import type { BulkFrame } from '../../../src/gen/types.js';
-import { collect, openRig, whyNotReal } from '../fixtures.js';
+import { collect, openRig, waitMaxMs, whyNotReal } from '../fixtures.js';
 import { codes, mib, shell } from './objects.js';
 
 const skip = whyNotReal();
@@ -44,7 +44,7 @@ t.test('killed for memory', { skip }, async t => {
     async function* nothing(): AsyncGenerator<BulkFrame> {
       yield* [];
     }
-    const frames = await collect(rig.agent.exec(nothing(), start, AbortSignal.timeout(20_000)));
+    const frames = await collect(rig.agent.exec(nothing(), start, AbortSignal.timeout(waitMaxMs)));
     t.match(frames.at(-1)?.body, {
       kind: 'end',
       exitCode: 137,

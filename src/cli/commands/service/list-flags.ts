@@ -18,7 +18,7 @@ import type {
 import { parseEnvFile } from '../../../tasks/spec/env-file.js';
 import { parseMountKeys, parseTmpfs, splitKeys } from '../../../tasks/spec/mounts.js';
 import { parsePort, parsePortKeys } from '../../../tasks/spec/ports.js';
-import { inlineProfile, parseDevice } from '../../../tasks/spec/security.js';
+import { inlineProfile, parseDevice, parseDeviceRule } from '../../../tasks/spec/security.js';
 import {
   bad,
   ok,
@@ -71,7 +71,12 @@ function changeContainer(container: ContainerSpec, flags: Flags, world: ListWorl
     sysctls: changeRecord(container.sysctls, flags, { name: 'sysctl', adds }),
     mounts: changeMounts(container.mounts, flags, world),
     ulimits: changeUlimits(container.ulimits, flags, adds),
-    devices: changeDevices(container.devices, flags, adds),
+    devices: changeChecked(container.devices, flags, { name: 'device', adds, check: parseDevice }),
+    deviceCgroupRules: changeChecked(container.deviceCgroupRules, flags, {
+      name: 'device-cgroup-rule',
+      adds,
+      check: parseDeviceRule,
+    }),
     securityOpt: changeSecurity(container.securityOpt, flags, world),
     secrets: changeFiles(container.secrets, flags, { ...world, kind: 'secret' }),
     configs: changeFiles(container.configs, flags, { ...world, kind: 'config' }),
@@ -183,12 +188,16 @@ function changeUlimits(ulimits: readonly Ulimit[], flags: Flags, adds: '' | '-ad
   return changeByKey(ulimits, { add, remove: removed(flags, { name: 'ulimit', adds }), keyOf: limit => limit.name });
 }
 
-function changeDevices(devices: readonly string[], flags: Flags, adds: '' | '-add'): readonly string[] {
-  const add = flags.parsedList(`device${adds}`, text => {
-    const parsed = parseDevice(text);
+function changeChecked(
+  texts: readonly string[],
+  flags: Flags,
+  { check, ...list }: ListName & { readonly check: (text: string) => Parsed<unknown> },
+): readonly string[] {
+  const add = flags.parsedList(`${list.name}${list.adds}`, text => {
+    const parsed = check(text);
     return parsed.kind === 'ok' ? ok(text) : parsed;
   });
-  return changeByKey(devices, { add, remove: removed(flags, { name: 'device', adds }), keyOf: text => text });
+  return changeByKey(texts, { add, remove: removed(flags, list), keyOf: text => text });
 }
 
 /** Taken away by the whole option or by its name: a profile is long. */

@@ -137,6 +137,12 @@ const lists: readonly ListOption[] = [
     removeValue: 'device',
   },
   {
+    name: 'device-cgroup-rule',
+    value: 'rule',
+    says: 'What it may do with devices that it makes or finds, such as "c 10:229 rwm"',
+    removeValue: 'rule',
+  },
+  {
     name: 'security-opt',
     value: 'option',
     says: 'seccomp=unconfined|FILE, apparmor=PROFILE, label=…, no-new-privileges, systempaths=unconfined',

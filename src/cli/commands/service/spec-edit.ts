@@ -44,6 +44,7 @@ export const emptyContainer: ContainerSpec = {
   userns: '',
   securityOpt: [],
   devices: [],
+  deviceCgroupRules: [],
   pullPolicy: '',
 };
 

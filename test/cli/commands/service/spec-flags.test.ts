@@ -50,6 +50,7 @@ t.test('flags of create become fields of the spec', async t => {
         mounts: [{ kind: 'tmpfs', target: '/x', tmpfsBytes: 2 ** 20 }],
       }),
     ],
+    ['--device-cgroup-rule "c 10:229 rw" x', main({ deviceCgroupRules: ['c 10:229 rw'] })],
     ['--mode global hello:1', { mode: { kind: 'global' } }],
     ['hello:1 sh -c "echo a"', main({ image: 'hello:1', command: ['sh', '-c', 'echo a'] })],
     ['--entrypoint "/bin/app -x" x', main({ entrypoint: ['/bin/app', '-x'] })],
