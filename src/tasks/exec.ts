@@ -6,7 +6,7 @@
  */
 import { CoveyError } from '../errors.js';
 import type { ExecStart } from '../gen/types.js';
-import type { SpawnedProcess } from '../host.js';
+import type { SpawnedProcess, Timer } from '../host.js';
 import type { Engine } from './engine.js';
 import { findInRoot } from './image/index.js';
 import { networkPrefix } from './isolation.js';
@@ -25,6 +25,9 @@ export interface ExecPlace {
 
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const killRoundsMax = 10;
+const killAgainMs = 50;
+/** For the runtime of a program that was killed, to end by itself. */
+const runtimeGraceMs = 1_000;
 
 /** The process of the container with what is asked for in place of its own. */
 export async function planExec(
@@ -137,11 +140,26 @@ interface RunningExec {
   readonly pidFile: string;
 }
 
-/** The program, all that shares its session or descends from it, and the runtime that waits for it. */
+/**
+ * The program, and all that shares its session or descends from it. The runtime is the program's parent: it reaps it and ends
+ * by itself. Killed at once it would leave the dead program to process 1 of the host, so that is kept for one that stays.
+ */
 export function killExec(engine: Engine, place: ExecPlace, { child, pidFile }: RunningExec): void {
-  const pid = findExecPid(engine, pidFile);
-  if (pid !== undefined) killFamily(engine, place.taskId, pid);
-  engine.host.processes.kill(child.pid, 9);
+  const { clock, files, processes } = engine.host;
+  const lateMs = clock.monotonicMs() + runtimeGraceMs;
+  let pid: number | undefined;
+  let timer: Timer | undefined;
+  const round = (): void => {
+    pid ??= findExecPid(engine, pidFile); // one that is only being started is known later
+    if (pid !== undefined) killFamily(engine, place.taskId, pid);
+    if (clock.monotonicMs() < lateMs) timer = clock.after(killAgainMs, round);
+    else processes.kill(child.pid, 9);
+  };
+  round();
+  void child.exited.finally(() => {
+    timer?.cancel();
+    files.removeFileSync(pidFile);
+  });
 }
 
 export function findExecPid(engine: Engine, pidFile: string): number | undefined {
