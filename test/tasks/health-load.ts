@@ -3,6 +3,8 @@
  * `npm run torture -- health` (20,000).
  */
 import * as fs from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Test } from 'tap';
 import type { ContainerSpec, Healthcheck, Task } from '../../src/gen/types.js';
 import type { Host } from '../../src/host.js';
@@ -12,9 +14,11 @@ import { makeTask, openRig, type Rig } from './fixtures.js';
 export interface LoadResult {
   readonly checks: number;
   readonly seconds: number;
+  /** From the first to the last tenth of the readings, each after a collection of garbage; medians. */
   readonly rssGrowthMib: number;
+  readonly heapGrowthMib: number;
   readonly fdGrowth: number;
-  /** In the pid namespaces of the containers, with their commands. */
+  /** In the pid namespaces of the containers and in the host's own, with their commands. */
   readonly zombies: readonly string[];
   /** Files of programs that were run inside, while none is. */
   readonly records: readonly string[];
@@ -57,6 +61,7 @@ export async function runLoad(
 ): Promise<LoadResult> {
   let count = 0;
   let running = 0;
+  const orphans: string[] = [];
   const host: Host = {
     ...linuxHost,
     processes: {
@@ -68,6 +73,7 @@ export async function runLoad(
         const child = await linuxHost.processes.spawn(argv, options);
         void child.exited.finally(() => {
           running -= 1;
+          orphans.push(...orphanOf(argv));
         });
         return child;
       },
@@ -85,21 +91,25 @@ export async function runLoad(
   await rig.assign(tasks);
   for (const task of tasks) await rig.wait(task.id, 'starting');
   await until(() => count >= warmUp);
-  const before = look();
+  const fdsBefore = countFds();
   const startedAt = performance.now();
   const first = count;
-  await until(() => count >= first + checks);
+  const readings: Memory[] = [];
+  for (let at = 1; at <= readingsCount; at += 1) {
+    await until(() => count >= first + (checks * at) / readingsCount);
+    readings.push(readMemory());
+  }
   const seconds = (performance.now() - startedAt) / 1_000;
-  const after = look();
-  const zombies = tasks.flatMap(task => zombiesOf(rig, task));
+  const zombies = [...tasks.flatMap(task => zombiesOf(rig, task)), ...orphans];
   await rig.assign(tasks.map(task => ({ ...task, desired: 'shutdown' as const })));
   for (const task of tasks) await rig.wait(task.id, 'complete');
   await until(() => running === 0);
   return {
     checks: count - first,
     seconds,
-    rssGrowthMib: (after.rssBytes - before.rssBytes) / 2 ** 20,
-    fdGrowth: fs.readdirSync('/proc/self/fd').length - before.fds,
+    rssGrowthMib: growthMib(readings.map(({ rssBytes }) => rssBytes)),
+    heapGrowthMib: growthMib(readings.map(({ heapBytes }) => heapBytes)),
+    fdGrowth: countFds() - fdsBefore,
     zombies,
     records: fs.globSync(`${rig.runDir}/bundles/*/*/*.pid`),
     children: childrenOf(process.pid).length,
@@ -110,9 +120,31 @@ async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise(resolve => setTimeout(resolve, 10));
 }
 
-function look(): { readonly rssBytes: number; readonly fds: number } {
-  globalThis.gc?.();
-  return { rssBytes: process.memoryUsage.rss(), fds: fs.readdirSync('/proc/self/fd').length };
+interface Memory {
+  readonly rssBytes: number;
+  readonly heapBytes: number;
+}
+
+const readingsCount = 50;
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+function readMemory(): Memory {
+  collectGarbage();
+  return { rssBytes: process.memoryUsage.rss(), heapBytes: process.memoryUsage().heapUsed };
+}
+
+function growthMib(readings: readonly number[]): number {
+  const tenth = readings.length / 10;
+  return (medianOf(readings.slice(-tenth)) - medianOf(readings.slice(0, tenth))) / 2 ** 20;
+}
+
+function medianOf(numbers: readonly number[]): number {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+}
+
+function countFds(): number {
+  return fs.readdirSync('/proc/self/fd').length;
 }
 
 function childrenOf(pid: number): readonly number[] {
@@ -121,6 +153,13 @@ function childrenOf(pid: number): readonly number[] {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return Number(fields[1]) === pid ? [Number(path.split('/')[2])] : [];
   });
+}
+
+/** The program that a runtime which has just ended left to process 1 of the host, dead or alive, for it to reap some time. */
+function orphanOf(argv: readonly string[]): readonly string[] {
+  const pid = readProc(argv[argv.indexOf('--pid-file') + 1] ?? '').trim();
+  const status = pid === '' ? '' : readProc(`/proc/${pid}/status`);
+  return /^PPid:\t1$/m.test(status) ? [`${pid} ${/^Name:\t(.*)$/m.exec(status)?.[1] ?? ''} of the host`] : [];
 }
 
 /** Those that stay: one that is just being reaped is no zombie at the second look. */
