@@ -10,8 +10,8 @@ import type { Lifetime } from '../lifetime.js';
 import { askAwake } from './cgroup/freezer.js';
 import type { Engine } from './engine.js';
 import { type ExecPlace, planExec, runInside } from './exec.js';
-import { findHealthcheck, type HealthCheck, type HealthState, runHealth, startHealth } from './health.js';
-import { askNetwork, type ProbeAnswer } from './probe.js';
+import { findHealthcheck, type HealthCheck, type HealthState, programOf, runHealth, startHealth } from './health.js';
+import { askNetwork, type NetworkProbe, type ProbeAnswer } from './probe.js';
 import { firstReady, type Ready, type ReadyState, readyTimes, runReady } from './readiness.js';
 import { renderConfig } from './runtime/oci.js';
 
@@ -65,8 +65,8 @@ export function openChecks(engine: Engine, options: ChecksOptions): Checks {
       });
     });
   if (check !== undefined) {
-    const exec = makeExec(engine, place, { name: 'health', args: check.args });
-    const ask = (_check: HealthCheck, signal: AbortSignal): Promise<ProbeAnswer> => exec(check.timeoutMs, signal);
+    const put = makeHealthAsk(engine, place, { ...options, check });
+    const ask = (_check: HealthCheck, signal: AbortSignal): Promise<ProbeAnswer> => put(check.timeoutMs, signal);
     run('health', () => runHealth({ check, clock, ask, onChange: health => tell({ health }), signal }));
   }
   if (readyCheck !== undefined) {
@@ -117,17 +117,35 @@ function findCheck(engine: Engine, task: Task, index: number): HealthCheck | und
 
 type Ask = (timeoutMs: number, signal: AbortSignal) => Promise<ProbeAnswer>;
 
-function makeReadyAsk(engine: Engine, place: ExecPlace, { task, index, pid }: ChecksOptions): Ask {
-  const probe = task.spec.containers[index]?.readyCheck?.probe;
-  if (probe === undefined || probe.kind === 'exec') {
-    return makeExec(engine, place, { name: 'ready', args: argsOf(probe?.test ?? []) });
-  }
+function makeReadyAsk(engine: Engine, place: ExecPlace, options: ChecksOptions): Ask {
+  const probe = options.task.spec.containers[options.index]?.readyCheck?.probe;
+  return probe === undefined || probe.kind === 'exec'
+    ? makeExec(engine, place, { name: 'ready', args: programOf(probe?.test ?? []) })
+    : makeNetworkAsk(engine, options, probe);
+}
+
+/** A paused task is not asked, as it could not answer: it is not ready then, but it is not ill. */
+function makeHealthAsk(
+  engine: Engine,
+  place: ExecPlace,
+  { check, ...options }: ChecksOptions & { readonly check: HealthCheck },
+): Ask {
+  if (check.probe === undefined) return makeExec(engine, place, { name: 'health', args: check.args });
+  const ask = makeNetworkAsk(engine, options, check.probe);
+  return (timeoutMs, signal) => whileAwake(engine, place, { ask: () => ask(timeoutMs, signal), signal });
+}
+
+function makeNetworkAsk(engine: Engine, { task, pid }: ChecksOptions, probe: NetworkProbe): Ask {
   const address = task.endpoints[0]?.addresses[0]?.split('/')[0] ?? '127.0.0.1';
   return (timeoutMs, signal) => askNetwork(engine.host, { pid, address }, { probe, timeoutMs, signal });
 }
 
-function argsOf([form, ...rest]: readonly string[]): readonly string[] {
-  return form === 'CMD-SHELL' ? ['/bin/sh', '-c', rest.join(' ')] : rest;
+function whileAwake<Answer>(
+  { cgroups, host }: Engine,
+  { taskId }: ExecPlace,
+  question: { readonly ask: () => Promise<Answer>; readonly signal: AbortSignal },
+): Promise<Answer> {
+  return askAwake({ freezer: cgroups.freezer, clock: host.clock }, taskId, question);
 }
 
 /** The process file is written at the first question and used for all. */
@@ -145,8 +163,7 @@ function makeExec(
       written = true;
     }
     const run = (): ReturnType<typeof runInside> => runInside(engine, place, { processFile, timeoutMs, signal });
-    const awake = { freezer: engine.cgroups.freezer, clock: engine.host.clock };
-    const result = await askAwake(awake, place.taskId, { ask: run, signal });
+    const result = await whileAwake(engine, place, { ask: run, signal });
     if (result.timedOut) return { ok: false, output: `no answer within ${timeoutMs} ms` };
     const output = result.output.trim() || `exit code ${result.exitCode ?? 'unknown'}`;
     return { ok: result.exitCode === 0, output };

@@ -9,13 +9,15 @@
  * Not here: what follows (task.ts), running a program in a container (exec.ts).
  */
 
-import type { ContainerSpec } from '../gen/types.js';
+import type { ContainerSpec, HealthProbe } from '../gen/types.js';
 import type { Clock } from '../host.js';
 import type { ImageRunConfig } from './images.js';
 import type { Health } from './task.js';
 
 export interface HealthCheck {
+  /** Of the program; empty when it is asked over the network. */
   readonly args: readonly string[];
+  readonly probe?: HealthProbe['ask'] | undefined;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly startPeriodMs: number;
@@ -47,19 +49,28 @@ const defaults = { intervalMs: 30_000, timeoutMs: 30_000, startIntervalMs: 5_000
 const earlyWaitsMs = [100, 400, 1_000, 2_000];
 const outputMaxChars = 300;
 
-/** The spec's, else the image's; undefined for none. */
+/** The spec's; what it leaves open is as the image has it, as with Docker. Undefined for none. */
 export function findHealthcheck(container: ContainerSpec, image: ImageRunConfig): HealthCheck | undefined {
-  const check = container.healthcheck ?? image.healthcheck;
-  const [form, ...rest] = check?.test ?? [];
-  if (check === undefined || (form !== 'CMD' && form !== 'CMD-SHELL') || rest.length === 0) return undefined;
+  const { healthcheck: own } = container;
+  const given = image.healthcheck;
+  const probe = own?.probe?.ask;
+  const test = own !== undefined && (own.test.length > 0 || probe !== undefined) ? own.test : (given?.test ?? []);
+  const isProgram = (test[0] === 'CMD' || test[0] === 'CMD-SHELL') && test.length > 1;
+  if (probe === undefined && !isProgram) return undefined;
   return {
-    args: form === 'CMD' ? rest : ['/bin/sh', '-c', rest.join(' ')],
-    intervalMs: check.intervalMs || defaults.intervalMs,
-    timeoutMs: check.timeoutMs || defaults.timeoutMs,
-    startPeriodMs: check.startPeriodMs,
-    startIntervalMs: check.startIntervalMs || defaults.startIntervalMs,
-    retries: check.retries || defaults.retries,
+    args: isProgram ? programOf(test) : [],
+    probe,
+    intervalMs: own?.intervalMs || given?.intervalMs || defaults.intervalMs,
+    timeoutMs: own?.timeoutMs || given?.timeoutMs || defaults.timeoutMs,
+    startPeriodMs: own?.startPeriodMs || given?.startPeriodMs || 0,
+    startIntervalMs: own?.startIntervalMs || given?.startIntervalMs || defaults.startIntervalMs,
+    retries: own?.retries || given?.retries || defaults.retries,
   };
+}
+
+/** What a test of a check runs. */
+export function programOf([form, ...rest]: readonly string[]): readonly string[] {
+  return form === 'CMD-SHELL' ? ['/bin/sh', '-c', rest.join(' ')] : rest;
 }
 
 export function startHealth(nowMs: number): HealthState {
@@ -88,7 +99,7 @@ export function afterCheck(check: HealthCheck, state: HealthState, answer: Healt
 export interface HealthRun {
   readonly check: HealthCheck;
   readonly clock: Clock;
-  /** Runs the check's program once. */
+  /** Puts the question once. */
   readonly ask: (check: HealthCheck, signal: AbortSignal) => Promise<{ readonly ok: boolean; readonly output: string }>;
   readonly onChange: (state: HealthState) => void;
   readonly signal: AbortSignal;

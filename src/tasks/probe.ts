@@ -1,9 +1,9 @@
 /**
- * Asks a container once whether it takes work: a program inside, an HTTP answer, an accepted connection, or gRPC's health
+ * Asks a container once whether it takes work or lives: a program inside, an HTTP answer, an accepted connection, or gRPC's health
  * service. The network kinds go to the task's own address from within its own network namespace, so they see what a client on
  * its network sees, and need no published port.
  *
- * Every question ends: with an answer, at its timeout, or with the signal. Not here: when and how often (readiness.ts).
+ * Every question ends: with an answer, at its timeout, or with the signal. Not here: when and how often (readiness.ts, health.ts).
  */
 import { request } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
@@ -104,7 +104,7 @@ function askHttp(stream: Duplex, probe: HttpProbe, address: string): Promise<Pro
       createConnection: () => secured,
       method: 'GET',
       path: probe.path || '/',
-      headers: { host: `${address}:${probe.port}`, 'user-agent': 'covey-ready', connection: 'close', ...probe.headers },
+      headers: { host: `${address}:${probe.port}`, 'user-agent': 'covey-check', connection: 'close', ...probe.headers },
     });
     secured.on('error', reject);
     asked.on('error', reject);

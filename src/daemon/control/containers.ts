@@ -9,7 +9,7 @@ import type { ContainerSpec, FileReference, Healthcheck, Mount } from '../../gen
 import { parseReference } from '../../tasks/image/reference.js';
 import { parseDevice, parseDeviceRule, parseSecurityOptions } from '../../tasks/spec/security.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
-import { checkLifecycle, checkMountSource } from './lifecycle.js';
+import { checkLifecycle, checkMountSource, checkProbe } from './lifecycle.js';
 
 const containersMax = 16;
 const propagations = ['', 'rprivate', 'private', 'rshared', 'shared', 'rslave', 'slave'];
@@ -160,8 +160,12 @@ function checkNames(container: ContainerSpec, path: string): void {
   }
 }
 
-function checkHealth({ test }: Healthcheck, path: string): void {
+function checkHealth({ test, probe }: Healthcheck, path: string): void {
   const [kind, ...rest] = test;
+  if (probe !== undefined) {
+    if (kind !== undefined) refuseAt(path)('a health check has a test or a probe, not both');
+    checkProbe(probe.ask, `${path}.probe`);
+  }
   if (kind === undefined || (kind === 'NONE' && rest.length === 0)) return;
   if ((kind === 'CMD' && rest.length > 0) || (kind === 'CMD-SHELL' && rest.length === 1)) return;
   refuseAt(`${path}.test`)('a test is ["NONE"], ["CMD", program, …] or ["CMD-SHELL", text]');

@@ -1,10 +1,10 @@
 /**
- * Whether ready checks, hooks and the roles of a task's containers make sense, and what is special about mounts.
+ * Whether checks, hooks and the roles of a task's containers make sense, and what is special about mounts.
  *
  * Called by containers.ts. Not here: other fields of a container.
  */
 import { posix } from 'node:path';
-import type { ContainerSpec, Hook, Mount, ReadyCheck } from '../../gen/types.js';
+import type { ContainerSpec, HealthProbe, Hook, Mount, ReadyCheck } from '../../gen/types.js';
 import { parseReference } from '../../tasks/image/reference.js';
 import { checkLabels, refuseAt } from './check.js';
 
@@ -27,6 +27,11 @@ function checkReady({ role }: ContainerSpec, { probe }: ReadyCheck, path: string
     if (!isRight) refuseAt(path)('a test is ["CMD", program, …] or ["CMD-SHELL", text]');
     return;
   }
+  checkProbe(probe, path);
+}
+
+/** One over the network, of a ready check or a health check. */
+export function checkProbe(probe: HealthProbe['ask'], path: string): void {
   if (probe.port < 1 || probe.port > 65_535) refuseAt(`${path}.port`)(`${probe.port} is not within 1 and 65535`);
   if (probe.kind !== 'http') return;
   if (!['', 'http', 'https'].includes(probe.scheme))

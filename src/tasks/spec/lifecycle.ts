@@ -1,16 +1,17 @@
 /**
- * What a service says about the life of its task: hooks, and under `x-covey` (which other tools leave alone) ready checks,
+ * What a service says about the life of its task: hooks, and under `x-covey` (which other tools leave alone) checks,
  * init containers, sidecars and directories that the containers share.
  *
  *     x-covey:
  *       ready: { http: { port: 8080, path: /ready }, interval: 2s }     or exec: …, tcp: 5432, grpc: 9000
+ *       health: { http: :8080/live, interval: 10s }                     or tcp: …, grpc: …; a program is `healthcheck`
  *       init: [ { name: migrate, image: app:2, command: migrate } ]
  *       sidecars: [ { name: proxy, image: proxy:1, restart: always, ready: { tcp: 8443 } } ]
  *       shared: { spool: /var/spool/app, ram: { target: /ram, size: 64m } }
  *
  * Not here: the keys that these containers have in common with a service (service.ts gives its reader).
  */
-import type { ContainerRole, Hook, Mount, ReadyCheck, SidecarRestart } from '../../gen/types.js';
+import type { ContainerRole, HealthProbe, Hook, Mount, ReadyCheck, SidecarRestart } from '../../gen/types.js';
 import {
   type Field,
   type FindField,
@@ -25,7 +26,7 @@ import {
   readText,
   readTexts,
 } from './fields.js';
-import type { LifecycleModel, MemberModel, ServiceModel } from './model.js';
+import type { HealthcheckModel, LifecycleModel, MemberModel, ServiceModel } from './model.js';
 import { plainMount } from './mounts.js';
 import { parseGrpcProbe, parseHttpProbe, parseTcpProbe } from './probes.js';
 import { parseBytes, parseDurationMs, parseWords } from './values.js';
@@ -72,20 +73,22 @@ const memberNotHonoured = [
   'privileged',
 ];
 const countMax = 1_000_000;
+const networkKinds = ['http', 'tcp', 'grpc'];
 const portRange = { min: 1, max: 65_535 };
 
-const noLifecycle: LifecycleModel = { ready: undefined, members: [], shared: [] };
+const noLifecycle: LifecycleModel = { ready: undefined, health: undefined, members: [], shared: [] };
 
 export function readLifecycle(field: Field | undefined, read: ReadContainer): LifecycleModel {
   if (field === undefined) return noLifecycle;
   const find = readKeys(field, {
     what: 'x-covey',
-    known: ['ready', 'init', 'sidecars', 'shared'],
+    known: ['ready', 'health', 'init', 'sidecars', 'shared'],
     notHonoured: [],
     strict: true,
   });
   return {
     ready: readReady(find('ready')),
+    health: readHealth(find('health')),
     members: [
       ...readItems(find('init')).map(item => readMember(item, 'init', read)),
       ...readItems(find('sidecars')).map(item => readMember(item, 'sidecar', read)),
@@ -95,7 +98,7 @@ export function readLifecycle(field: Field | undefined, read: ReadContainer): Li
 }
 
 function readMember(field: Field, role: ContainerRole, read: ReadContainer): MemberModel {
-  const known = role === 'sidecar' ? [...memberKeys, 'restart', 'ready'] : memberKeys;
+  const known = role === 'sidecar' ? [...memberKeys, 'restart', 'ready', 'health'] : memberKeys;
   const what = role === 'sidecar' ? 'a sidecar' : 'an init container';
   const find = readKeys(field, { what, known, notHonoured: memberNotHonoured });
   const name = readText(find('name'));
@@ -106,6 +109,7 @@ function readMember(field: Field, role: ContainerRole, read: ReadContainer): Mem
     role,
     restart: readRestart(find('restart')),
     ready: readReady(find('ready')),
+    health: readHealth(find('health')),
     // What a service alone has, and the keys read above, are not there for its reader.
     service: read(key => (key === 'restart' ? undefined : find(key)), field),
   };
@@ -140,7 +144,7 @@ function sharedMount(
 
 function readReady(field: Field | undefined): ReadyCheck | undefined {
   if (field === undefined) return undefined;
-  const kinds = ['exec', 'http', 'tcp', 'grpc'];
+  const kinds = ['exec', ...networkKinds];
   const find = readKeys(field, {
     what: 'a ready check',
     known: [...kinds, 'interval', 'timeout', 'initial_delay', 'retries', 'successes'],
@@ -160,12 +164,46 @@ function readReady(field: Field | undefined): ReadyCheck | undefined {
   };
 }
 
+/** The times have the names that they have in `healthcheck`. */
+function readHealth(field: Field | undefined): HealthcheckModel | undefined {
+  if (field === undefined) return undefined;
+  const find = readKeys(field, {
+    what: 'a health check over the network',
+    known: [...networkKinds, ...['interval', 'timeout', 'start_period', 'start_interval', 'retries']],
+    notHonoured: [],
+  });
+  const given = networkKinds.filter(kind => find(kind) !== undefined);
+  if (given.length !== 1)
+    return problem(
+      field,
+      'stack-type',
+      `needs exactly one of ${networkKinds.join(', ')}`,
+      'a program is a healthcheck',
+    );
+  const ask = readNetworkProbe(find, field);
+  return ask === undefined ? undefined : { ...readHealthTimes(find), probe: { ask } };
+}
+
+/** Of a `healthcheck` as well. */
+export function readHealthTimes(find: FindField): HealthcheckModel {
+  const times = {
+    intervalMs: readParsed(find('interval'), parseDurationMs),
+    timeoutMs: readParsed(find('timeout'), parseDurationMs),
+    startPeriodMs: readParsed(find('start_period'), parseDurationMs),
+    startIntervalMs: readParsed(find('start_interval'), parseDurationMs),
+    retries: readInteger(find('retries'), { min: 0, max: countMax }),
+  };
+  return Object.fromEntries(Object.entries(times).filter(([, value]) => value !== undefined));
+}
+
 function readProbe(find: FindField, field: Field): ReadyCheck['probe'] | undefined {
   const exec = find('exec');
-  if (exec !== undefined) {
-    const test = readExecTest(exec);
-    return test === undefined ? undefined : { kind: 'exec', test };
-  }
+  if (exec === undefined) return readNetworkProbe(find, field);
+  const test = readExecTest(exec);
+  return test === undefined ? undefined : { kind: 'exec', test };
+}
+
+function readNetworkProbe(find: FindField, field: Field): HealthProbe['ask'] | undefined {
   const http = find('http');
   if (http !== undefined) return http.tree.kind === 'map' ? readHttp(http) : readParsed(http, parseHttpProbe);
   const tcp = find('tcp');
@@ -185,7 +223,7 @@ function readExecTest(field: Field): readonly string[] | undefined {
   return test[0] === 'CMD' || test[0] === 'CMD-SHELL' ? test : ['CMD', ...test];
 }
 
-function readHttp(field: Field): ReadyCheck['probe'] | undefined {
+function readHttp(field: Field): HealthProbe['ask'] | undefined {
   const find = readKeys(field, {
     what: 'an HTTP check',
     known: ['port', 'path', 'scheme', 'headers', 'status'],

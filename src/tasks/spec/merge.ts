@@ -65,6 +65,7 @@ function mergeServices(base: ServiceModel, later: ServiceModel): ServiceModel {
 function mergeLifecycles(base: LifecycleModel, later: LifecycleModel): LifecycleModel {
   return {
     ready: later.ready ?? base.ready,
+    health: mergeOptional(base.health, later.health),
     members: mergeByKey(base.members, later.members, one => one.name),
     shared: mergeByKey(base.shared, later.shared, one => one.target),
   };

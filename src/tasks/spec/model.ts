@@ -101,6 +101,8 @@ export type HealthcheckModel = Partial<Healthcheck>;
 /** The key `x-covey` of a service. */
 export interface LifecycleModel {
   readonly ready: ReadyCheck | undefined;
+  /** Over the network, in the place of the key `healthcheck`. */
+  readonly health: HealthcheckModel | undefined;
   readonly members: readonly MemberModel[];
   /** In all containers of the task. */
   readonly shared: readonly Mount[];
@@ -112,6 +114,7 @@ export interface MemberModel {
   readonly role: ContainerRole;
   readonly restart: SidecarRestart;
   readonly ready: ReadyCheck | undefined;
+  readonly health: HealthcheckModel | undefined;
   readonly service: ServiceModel;
 }
 

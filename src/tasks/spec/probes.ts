@@ -1,12 +1,12 @@
 /**
- * Ready checks in one text, as flags and short forms write them: "http://:8080/ready", ":8080/ready", "5432", "9000/users".
+ * Ready and health checks in one text, as flags and short forms write them: "http://:8080/ready", ":8080/ready", "5432", "9000/users".
  *
  * Not here: the form with keys (lifecycle.ts), asking (../probe.ts).
  */
-import type { ReadyCheck } from '../../gen/types.js';
+import type { HealthProbe } from '../../gen/types.js';
 import { bad, ok, type Parsed } from './values.js';
 
-type Probe = ReadyCheck['probe'];
+type Probe = HealthProbe['ask'];
 
 /** "[http://|https://][:]PORT[/PATH]". */
 export function parseHttpProbe(text: string): Parsed<Probe> {

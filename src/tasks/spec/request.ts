@@ -23,6 +23,7 @@ import type {
   Environment,
   FileModel,
   FileUse,
+  HealthcheckModel,
   LossModel,
   NetworkUse,
   Reference,
@@ -116,21 +117,29 @@ function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec
 
 /** The main container, then those under `x-covey`; all have the shared directories. */
 function containersOf(naming: Naming, service: ServiceModel): readonly ContainerSpec[] {
-  const { ready, members, shared } = service.lifecycle;
+  const { ready, health, members, shared } = service.lifecycle;
   const withShared = (one: ServiceModel): ServiceModel => ({
     ...one,
     mounts: [...one.mounts, ...shared.map(mount => ({ mount, volume: undefined }))],
   });
   return [
-    { ...containerSpec(naming, withShared(service)), readyCheck: ready },
-    ...members.map(({ service: inner, ready: readyCheck, name, role, restart }) => ({
-      ...containerSpec(naming, withShared(inner)),
+    { ...containerSpec(naming, withShared(service), health), readyCheck: ready },
+    ...members.map(({ service: inner, health: live, ready: readyCheck, name, role, restart }) => ({
+      ...containerSpec(naming, withShared(inner), live),
       ...{ name, role, restart, readyCheck },
     })),
   ];
 }
 
-function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
+function containerSpec(naming: Naming, service: ServiceModel, health: HealthcheckModel | undefined): ContainerSpec {
+  if (health !== undefined && service.healthcheck !== undefined) {
+    naming.report.add({
+      code: 'stack-type',
+      place: service.place,
+      message: 'it has a healthcheck and x-covey health; it can have only one of them',
+    });
+  }
+  const check = health ?? service.healthcheck;
   const mounts = service.mounts.map(({ mount, volume }) =>
     volume === undefined ? mount : volumeMount(naming, mount, volume),
   );
@@ -167,7 +176,7 @@ function containerSpec(naming: Naming, service: ServiceModel): ContainerSpec {
     readOnly: service.readOnly ?? false,
     ulimits: [...service.ulimits.values()],
     sysctls: labelsOf(service.sysctls),
-    healthcheck: service.healthcheck === undefined ? undefined : { ...emptyHealthcheck, ...service.healthcheck },
+    healthcheck: check === undefined ? undefined : { ...emptyHealthcheck, ...check },
     log: service.log,
     secrets: fileReferences(naming, service.secrets, 'secret'),
     configs: fileReferences(naming, service.configs, 'config'),

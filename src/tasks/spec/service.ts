@@ -3,7 +3,7 @@
  *
  * Not here: ports, mounts, secrets, configs and networks of a service (service-lists.ts), deploy (deploy.ts).
  */
-import type { Healthcheck, Ulimit } from '../../gen/types.js';
+import type { Ulimit } from '../../gen/types.js';
 import { readDeploy } from './deploy.js';
 import { parseEnvFile } from './env-file.js';
 import {
@@ -22,7 +22,7 @@ import {
   readTextOrTexts,
   readTexts,
 } from './fields.js';
-import { readHooks, readLifecycle } from './lifecycle.js';
+import { readHealthTimes, readHooks, readLifecycle } from './lifecycle.js';
 import { limitKeys, readPlainLimits, readPlainReservations } from './limits.js';
 import { readLogging } from './logging.js';
 import type { Environment, HealthcheckModel, RestartModel, ServiceModel } from './model.js';
@@ -321,15 +321,8 @@ function readHealthcheck(field: Field | undefined): HealthcheckModel | undefined
   if (disabled && test !== undefined && test[0] !== 'NONE') {
     return problem(field, 'stack-type', 'is disabled and has a test; it can be only one of them');
   }
-  const model: Partial<Record<keyof Healthcheck, unknown>> = {
-    test: disabled ? ['NONE'] : test,
-    intervalMs: readParsed(find('interval'), parseDurationMs),
-    timeoutMs: readParsed(find('timeout'), parseDurationMs),
-    startPeriodMs: readParsed(find('start_period'), parseDurationMs),
-    startIntervalMs: readParsed(find('start_interval'), parseDurationMs),
-    retries: readInteger(find('retries'), { min: 0, max: 1_000_000 }),
-  };
-  return Object.fromEntries(Object.entries(model).filter(([, value]) => value !== undefined)) as HealthcheckModel;
+  const asked = disabled ? ['NONE'] : test;
+  return { ...(asked === undefined ? {} : { test: asked }), ...readHealthTimes(find) };
 }
 
 function readHealthTest(field: Field | undefined): readonly string[] | undefined {

@@ -79,6 +79,16 @@ t.test('short forms of ready checks', async t => {
     );
 });
 
+t.test('a health check over the network stands in the place of healthcheck', async t => {
+  const [main] = containers('x-covey: { health: { http: ":8080/live", interval: 2s, start_period: 1m, retries: 5 } }');
+  t.match(main?.healthcheck, {
+    ...{ test: [], intervalMs: 2_000, timeoutMs: 0, startPeriodMs: 60_000, retries: 5 },
+    probe: { ask: { kind: 'http', port: 8080, path: '/live' } },
+  });
+  const [, proxy] = containers('x-covey: { sidecars: [ { name: p, image: p, health: { tcp: 8443 } } ] }');
+  t.match(proxy?.healthcheck?.probe, { ask: { kind: 'tcp', port: 8443 } });
+});
+
 t.test('driver options, labels and parts of volumes reach the mount', async t => {
   const text = [
     file(
@@ -103,6 +113,9 @@ t.test('what makes no sense is refused with its path', async t => {
     ['x-covey: { redy: {} }', 'stack-unknown-key'],
     ['x-covey: { ready: { tcp: 1, exec: a } }', 'stack-type'],
     ['x-covey: { ready: { tcp: 70000 } }', 'stack-type'],
+    ['x-covey: { health: { exec: a } }', 'stack-unknown-key'],
+    ['x-covey: { health: { tcp: 1, http: 2 } }', 'stack-type'],
+    ['healthcheck: { test: a }\n    x-covey: { health: { tcp: 1 } }', 'stack-type'],
     ['x-covey: { init: [ { image: a } ] }', 'stack-type'],
     ['x-covey: { init: [ { name: a, image: a, restart: always } ] }', 'stack-unknown-key'],
     ['x-covey: { sidecars: [ { name: a, image: a, ports: ["80"] } ] }', 'stack-not-honoured'],

@@ -1,14 +1,14 @@
 /**
  * The flags --ready-… of `service create` and `service update`: their list, and what they do to a container.
  *
- * Not here: --health-…, which says whether it lives (spec-flags.ts).
+ * Not here: --health-…, which says whether it lives (health-flags.ts).
  */
 import { CoveyError } from '../../../errors.js';
 import type { ReadyCheck } from '../../../gen/types.js';
-import { parseGrpcProbe, parseHttpProbe, parseTcpProbe } from '../../../tasks/spec/probes.js';
 import { ok } from '../../../tasks/spec/values.js';
 import type { OptionDefinition } from '../../definition.js';
 import type { Flags } from '../../flags.js';
+import { networkProbes } from './health-flags.js';
 
 export const readyOptions: readonly OptionDefinition[] = [
   { flags: '--ready-cmd <command>', says: 'Command whose exit code says whether it takes work' },
@@ -28,9 +28,7 @@ const countMax = 1_000_000;
 export function changedReadyCheck(check: ReadyCheck | undefined, flags: Flags): ReadyCheck | undefined {
   const probes = [
     flags.parsed('ready-cmd', text => ok<ReadyCheck['probe']>({ kind: 'exec', test: ['CMD-SHELL', text] })),
-    flags.parsed('ready-http', parseHttpProbe),
-    flags.parsed('ready-tcp', parseTcpProbe),
-    flags.parsed('ready-grpc', parseGrpcProbe),
+    ...networkProbes(flags, 'ready'),
   ].filter(probe => probe !== undefined);
   const counts = { min: 0, max: countMax };
   const times = {

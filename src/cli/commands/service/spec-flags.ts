@@ -5,18 +5,12 @@
  * Not here: which flags there are (options.ts), values of lists (list-flags.ts).
  */
 import { CoveyError } from '../../../errors.js';
-import type {
-  ContainerSpec,
-  EndpointMode,
-  Healthcheck,
-  RestartCondition,
-  RestartPolicy,
-  ServiceSpec,
-} from '../../../gen/types.js';
+import type { ContainerSpec, EndpointMode, RestartCondition, RestartPolicy, ServiceSpec } from '../../../gen/types.js';
 import { logDrivers, parseLogOption } from '../../../tasks/spec/logging.js';
 import { parseUserns } from '../../../tasks/spec/security.js';
 import { parseBytes, parseWords } from '../../../tasks/spec/values.js';
 import { type Flags, orBadValue } from '../../flags.js';
+import { changedHealthcheck } from './health-flags.js';
 import { changedLimits, changedReservations } from './limit-flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
 import { changedLoss } from './loss-flags.js';
@@ -166,33 +160,4 @@ function without(list: readonly string[], removed: readonly string[]): readonly 
 
 function united(list: readonly string[], added: readonly string[]): readonly string[] {
   return [...new Set([...list, ...added])];
-}
-
-function changedHealthcheck(healthcheck: Healthcheck | undefined, flags: Flags): Healthcheck | undefined {
-  const command = flags.text('health-cmd');
-  const disabled = flags.isOn('no-healthcheck');
-  const values: Partial<Record<keyof Healthcheck, number | readonly string[] | undefined>> = {
-    test: disabled ? ['NONE'] : command === undefined ? undefined : ['CMD-SHELL', command],
-    intervalMs: flags.durationMs('health-interval'),
-    timeoutMs: flags.durationMs('health-timeout'),
-    retries: flags.integer('health-retries', { min: 0, max: 1_000_000 }),
-    startPeriodMs: flags.durationMs('health-start-period'),
-    startIntervalMs: flags.durationMs('health-start-interval'),
-  };
-  const given = Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Partial<Healthcheck>;
-  if (disabled && (command !== undefined || Object.keys(given).length > 1)) {
-    throw new CoveyError('bad-argument', 'Cannot use --no-healthcheck together with --health-…');
-  }
-  if (Object.keys(given).length === 0) return healthcheck;
-  const empty: Healthcheck = {
-    test: [],
-    intervalMs: 0,
-    timeoutMs: 0,
-    startPeriodMs: 0,
-    startIntervalMs: 0,
-    retries: 0,
-  };
-  return disabled ? { ...empty, ...given } : { ...empty, ...healthcheck, ...given };
 }

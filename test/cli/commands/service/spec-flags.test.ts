@@ -128,6 +128,13 @@ t.test('flags of create become fields of the spec', async t => {
       '--health-cmd "curl x" --health-interval 5s --health-retries 2 x',
       main({ healthcheck: { test: ['CMD-SHELL', 'curl x'], intervalMs: 5_000, retries: 2 } }),
     ],
+    [
+      '--health-http :8080/live --health-timeout 1s x',
+      main({
+        healthcheck: { test: [], probe: { ask: { kind: 'http', port: 8080, path: '/live' } }, timeoutMs: 1_000 },
+      }),
+    ],
+    ['--health-tcp 5432 x', main({ healthcheck: { test: [], probe: { ask: { kind: 'tcp', port: 5432 } } } })],
     ['--no-healthcheck x', main({ healthcheck: { test: ['NONE'] } })],
     [
       '--endpoint-mode dnsrr --host a:1.2.3.4 --dns 9.9.9.9 --dns-search x --dns-option ndots:1 x',
@@ -147,6 +154,9 @@ t.test('flags that contradict one another or make no sense are refused', async t
     ['--mode global --replicas 2 x', /--replicas/],
     ['--mode sometimes x', /"sometimes" for --mode/],
     ['--no-healthcheck --health-cmd x x', /--no-healthcheck/],
+    ['--no-healthcheck --health-retries 3 x', /--no-healthcheck/],
+    ['--health-tcp 80 --health-cmd x x', /--health-cmd/],
+    ['--health-tcp 0 x', /"0" for --health-tcp/],
     ['-p 80:99999 x', /"80:99999" for --publish/],
     ['--mount target=relative x', /--mount/],
     ['--limit-memory 5x x', /"5x" for --limit-memory/],
