@@ -23,7 +23,7 @@ export function serviceView(nowMs: number): ListView<CountedService> {
       service.spec.name,
       service.removing ? 'going' : service.spec.mode.kind,
       { text: `${running} of ${wanted}`, colour: stateColour(running >= wanted ? 'running' : 'pending') },
-      service.spec.task.containers.map(container => container.image).join(', '),
+      imageText(service.spec.task.containers.map(container => container.image)),
       portsOf(service).map(portText).join(', '),
       renderAge(nowMs - service.meta.createdAtMs),
     ],
@@ -31,6 +31,12 @@ export function serviceView(nowMs: number): ListView<CountedService> {
     id: ({ service }) => service.id,
     name: ({ service }) => service.spec.name,
   };
+}
+
+/** The main container's, and how many containers beside it have another: "hello:1 +2". */
+export function imageText([main = '', ...more]: readonly string[]): string {
+  const others = more.filter(image => image !== main).length;
+  return others === 0 ? main : `${main} +${others}`;
 }
 
 /** "8080->80", "53->53/udp", "80 (host)". */
