@@ -12,6 +12,7 @@ import { imageCommands } from './commands/image.js';
 import { imageCareCommands } from './commands/image-care.js';
 import { networkCommands } from './commands/network.js';
 import { nodeCommands } from './commands/node.js';
+import { nodeDrainCommands } from './commands/node-drain.js';
 import { registryCommands } from './commands/registry.js';
 import { serviceCommands } from './commands/service/index.js';
 import { stackCommands } from './commands/stack.js';
@@ -30,6 +31,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...generalCommands(() => commandTree),
   ...tokenCommands,
   ...nodeCommands,
+  ...nodeDrainCommands,
   ...serviceCommands,
   ...taskCommands,
   ...statsCommands,

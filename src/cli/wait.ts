@@ -243,19 +243,3 @@ export async function waitForRemoval(context: CliContext, options: WaitForRemova
     throw error;
   }
 }
-
-export interface WaitForDrain extends WaitOptions {
-  readonly nodeId: string;
-}
-
-/** Waits until nothing that should run is left on a node. */
-export async function waitForDrain(context: CliContext, options: WaitForDrain): Promise<number> {
-  const live = context.isInteractive ? openLive(context.console.stdout, context.console.clock) : undefined;
-  const result = await watchUntil(context, options, async seen => {
-    const tasks = [...seen.tasks.values()].filter(task => task.nodeId === options.nodeId && isLive(task));
-    live?.show([`moving tasks away from ${options.what}: ${plural(tasks.length, 'task')} left`]);
-    return tasks.length === 0 ? true : undefined;
-  });
-  await live?.end([]);
-  return result === 'interrupted' ? exitCodes.interrupted : exitCodes.done;
-}

@@ -197,6 +197,7 @@ function isOther(node: Node, old: Node): boolean {
     node.status.state !== old.status.state ||
     node.status.silentSinceMs !== old.status.silentSinceMs ||
     node.spec.availability !== old.spec.availability ||
+    node.spec.drainUntilMs !== old.spec.drainUntilMs ||
     node.role !== old.role ||
     node.description.cpuNanos !== old.description.cpuNanos ||
     node.description.memoryBytes !== old.description.memoryBytes ||

@@ -270,6 +270,42 @@ t.test('a replica that waits for the place of an old one does not hold the updat
   checkHistory(t, plane);
 });
 
+t.test(
+  'a drain that has no place for its tasks leaves them until its deadline, and --force ends them at once',
+  async t => {
+    await using plane = await openPlane({ nodes: ['a', 'b'] });
+    const task = taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0 } });
+    const drain = (drainWithinMs?: number) =>
+      plane.control.updateNode(
+        { node: 'b', version: 0, availability: 'drain', labelsAdd: {}, labelsRemove: [], drainWithinMs },
+        callerOf(),
+      );
+    await create(plane, { mode: { kind: 'replicated', replicas: 2 }, task });
+    await drain();
+    await plane.clock.advance(3_600_000);
+    await plane.settle();
+    t.equal(plane.running().length, 2, 'without a deadline');
+    await drain(60_000);
+    await plane.settle();
+    await plane.clock.advance(59_000);
+    await plane.settle();
+    t.equal(plane.running().length, 2, 'before it');
+    await plane.clock.advance(2_000);
+    await plane.settle();
+    t.equal(plane.running().length, 0, 'after it');
+    await plane.control.updateNode(
+      { node: 'b', version: 0, availability: 'active', labelsAdd: {}, labelsRemove: [] },
+      callerOf(),
+    );
+    await plane.settle();
+    t.equal(plane.running().length, 2, 'active again');
+    await drain(0);
+    await plane.settle();
+    t.equal(plane.running().length, 0, 'forced');
+    checkHistory(t, plane);
+  },
+);
+
 t.test('a global service runs once on every node, and on new ones', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: { kind: 'global' } });

@@ -16,12 +16,12 @@ import {
   waitOptions,
   yesOption,
 } from '../definition.js';
+import { waitForDrain } from '../drain.js';
 import { stateColour } from '../output/colours.js';
 import { exitCodes } from '../output/errors.js';
 import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
 import { plural, renderAge, renderBytes, renderCpus } from '../output/values.js';
 import { type CountedNode, hostOf, nodeRecord } from '../records.js';
-import { waitForDrain } from '../wait.js';
 import { labelsOf } from './cluster.js';
 import { oneOf } from './service/one-of.js';
 

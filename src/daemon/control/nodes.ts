@@ -39,7 +39,9 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
       await change(parts, context, view => {
         const node = getObject(view, 'node', id);
         checkVersion(node, request.version);
-        return [{ kind: 'put', table: 'node', object: { ...node, spec: specAfter(node, request) } }];
+        return [
+          { kind: 'put', table: 'node', object: { ...node, spec: specAfter(node, request, parts.clock.wallMs()) } },
+        ];
       });
       return getObject(store.view(), 'node', id);
     },
@@ -83,15 +85,21 @@ interface NodeChange {
   readonly labelsAdd: Readonly<Record<string, string>>;
   readonly labelsRemove: readonly string[];
   readonly link?: Node['spec']['link'] | undefined;
+  readonly drainWithinMs?: number | undefined;
 }
 
-function specAfter({ spec }: Node, { availability, labelsAdd, labelsRemove, link }: NodeChange): Node['spec'] {
+function specAfter({ spec }: Node, change: NodeChange, nowMs: number): Node['spec'] {
+  const { availability = spec.availability, labelsAdd, labelsRemove, link, drainWithinMs } = change;
   const kept = Object.entries(spec.labels).filter(([key]) => !labelsRemove.includes(key));
+  // A drain that is asked for anew has the deadline that is asked for, or none.
+  const keepsDeadline = change.availability === undefined && drainWithinMs === undefined;
+  const deadlineMs = drainWithinMs === undefined ? undefined : nowMs + drainWithinMs;
   return {
     ...spec,
     labels: { ...Object.fromEntries(kept), ...labelsAdd },
-    availability: availability ?? spec.availability,
+    availability,
     link: link ?? spec.link,
+    drainUntilMs: keepsDeadline ? spec.drainUntilMs : availability === 'drain' ? deadlineMs : undefined,
   };
 }
 

@@ -30,7 +30,7 @@ import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
 import { planLimitChanges } from './limits.js';
-import { lossTimes, lostAtMs, planTies, stopAfterDisconnectOf } from './loss.js';
+import { footingOf, lossTimes, planTies, stopAfterDisconnectOf } from './loss.js';
 import { paused } from './progress.js';
 import { planReap } from './reap.js';
 import { planReplicas } from './replicated.js';
@@ -119,15 +119,6 @@ function isReapable(base: View, task: Task): boolean {
   return isEnded(state) || stateRank(state) < stateRank('assigned');
 }
 
-/** Where a task stands. A node that is lost, or silent, counts as lost once it has been for as long as `loss` puts up with. */
-function footingOf(view: View, task: Task, loss?: LossPolicy, nowMs = 0): Footing {
-  if (task.nodeId === '') return 'unplaced';
-  const node = view.find('node', task.nodeId);
-  if (node === undefined || node.status.state === 'left') return 'gone';
-  if (lostAtMs(node, loss) <= nowMs) return 'lost';
-  return node.spec.availability === 'drain' ? 'draining' : 'fine';
-}
-
 /** Tasks whose agent will not report any more, or not soon enough for what is to follow. */
 function planOrphans(tasks: readonly Task[], footing: (task: Task) => Footing): readonly Step[] {
   return tasks.flatMap((task): readonly Step[] => {
@@ -158,7 +149,10 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
   };
   const { mode } = spec;
   if (mode.kind === 'replicated') {
-    const footing = (task: Task): Footing => (isOutOfPlace(view, task) ? 'draining' : circumstances.footing(task));
+    const footing = (task: Task): Footing => {
+      const where = circumstances.footing(task);
+      return where === 'fine' && isOutOfPlace(view, task) ? 'draining' : where;
+    };
     return planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing });
   }
   const { constraints } = service.spec.task.placement;

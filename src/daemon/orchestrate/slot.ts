@@ -21,8 +21,11 @@ import { isEnded, stateRank } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
 import { isDue, planRestart } from './restart.js';
 
-/** What the node of a task means for it. Draining: it should go elsewhere, by order or because its constraints say so. */
-export type Footing = 'unplaced' | 'fine' | 'draining' | 'lost' | 'gone';
+/**
+ * What the node of a task means for it. Draining: it should go elsewhere, by order or because its constraints say so. Expelled:
+ * it has to go now, whether or not another one runs.
+ */
+export type Footing = 'unplaced' | 'fine' | 'draining' | 'expelled' | 'lost' | 'gone';
 
 export type Step =
   | {
@@ -168,7 +171,8 @@ function planKept(keep: Task, { slot, good, successor, displaced, circumstances 
   }
   for (const task of displaced) {
     if (footing(task) === 'lost') steps.push(...supersede(task));
-    else if (isServing(keep.status)) steps.push({ kind: 'retire', task: task.id, desired: 'shutdown' });
+    else if (isServing(keep.status) || footing(task) === 'expelled')
+      steps.push({ kind: 'retire', task: task.id, desired: 'shutdown' });
   }
   steps.push(...settle(slot, undefined));
   return steps;
@@ -176,7 +180,8 @@ function planKept(keep: Task, { slot, good, successor, displaced, circumstances 
 
 function planEmpty(slot: Slot, displaced: readonly Task[], circumstances: Circumstances): readonly Step[] {
   const { footing, isCurrent } = circumstances;
-  const steps: Step[] = displaced.filter(task => footing(task) === 'lost').flatMap(supersede);
+  const steps: Step[] = displaced.flatMap(task => (footing(task) === 'lost' ? supersede(task) : []));
+  steps.push(...displaced.filter(task => footing(task) === 'expelled').map(expelled));
   const newest = slot.tasks.filter(task => task.desired !== 'remove' && isEnded(task.status.state)).at(-1);
   if (slot.tasks.some(isStopping) || !slot.mayCreate) return [...steps, ...settle(slot, newest)];
   if (displaced.length > 0 || newest === undefined || !isWanted(newest.desired) || !isCurrent(newest)) {
@@ -205,6 +210,10 @@ function planAgain(slot: Slot, newest: Task, nowMs: number): readonly Step[] {
     return [{ kind: 'wake', atMs: restart.startAfterMs }];
   }
   return [{ ...createdAtOnce(slot), ...restart, kind: 'create', startAfterMs: isEarly ? restart.startAfterMs : 0 }];
+}
+
+function expelled(task: Task): Step {
+  return { kind: 'retire', task: task.id, desired: 'shutdown' };
 }
 
 function supersede(task: Task): readonly Step[] {

@@ -22,7 +22,7 @@ function plan(
   const footing = (each: Task): Footing =>
     each.nodeId === ''
       ? 'unplaced'
-      : ((['draining', 'lost', 'gone'] as const).find(name => name === each.nodeId) ?? 'fine');
+      : ((['draining', 'expelled', 'lost', 'gone'] as const).find(name => name === each.nodeId) ?? 'fine');
   const slot: Slot = { number: 1, nodeId: undefined, tasks: [...tasks].sort(byAge), mayCreate };
   return planSlot(slot, {
     isCurrent: each => each.specVersion === specVersion,
@@ -169,6 +169,13 @@ t.test('a draining node: the task goes when its replacement runs', async t => {
   t.same(plan([draining, newer(on('b', { state: 'preparing' }))]), []);
   t.same(plan([draining, newer(on('b'))]), [{ kind: 'retire', task: 'on-draining', desired: 'shutdown' }]);
   t.same(plan([draining], { mayCreate: false }), []);
+});
+
+t.test('a drain whose deadline is over: the task goes at once, and another one is made', async t => {
+  const gone = { kind: 'retire', task: 'on-expelled', desired: 'shutdown' };
+  t.same(plan([on('expelled')]), [create(), gone]);
+  t.same(plan([on('expelled'), newer(on('b', { state: 'pending' }))]), [gone]);
+  t.same(plan([on('expelled'), newer(on('b'))]), [gone]);
 });
 
 t.test('ended tasks behind a living one become history', async t => {
