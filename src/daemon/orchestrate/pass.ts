@@ -8,7 +8,7 @@
  * schedule/).
  */
 
-import type { LossPolicy, Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.js';
+import type { Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.js';
 import type { Random } from '../../host.js';
 import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
