@@ -1,13 +1,13 @@
 /**
- * The tests of limits and of the agent once more, in a virtual machine where cgroup version 2 is alone: one result here for
- * each there. Skipped, with the reason, where no virtual machine can be started.
+ * The tests of limits, pauses and rules for devices once more, in a virtual machine where cgroup version 2 is alone: one
+ * result here for each there. Skipped, with the reason, where no virtual machine can be started.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 
-const files = ['usage/limits-watch', 'usage/limits-hit', 'usage/kills', 'pause', 'device-rules', 'agent'].map(
+const files = ['usage/limits-watch', 'usage/limits-hit', 'usage/kills', 'pause', 'device-rules'].map(
   name => `dist/test/tasks/${name}.real.test.js`,
 );
 const program = join('scripts', 'vm-test');
@@ -18,7 +18,7 @@ function whyNot(): string | false {
   return execFileSync(program, ['--why'], { encoding: 'utf8' }).trim() || false;
 }
 
-t.test('limits and the agent hold on cgroup version 2', { skip: whyNot() }, async t => {
+t.test('limits, pauses and rules for devices hold on cgroup version 2', { skip: whyNot() }, async t => {
   const machine = spawn(program, ['--timeout', String(timeoutS), ...files], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -27,7 +27,7 @@ t.test('limits and the agent hold on cgroup version 2', { skip: whyNot() }, asyn
   let file = '';
   let told: string[] = [];
   for await (const line of createInterface({ input: machine.stdout })) {
-    file = /^::vm-file (\S+)$/.exec(line)?.[1] ?? file;
+    file = /^# ::vm-file (\S+)$/.exec(line)?.[1] ?? file;
     told.push(line);
     const [, failed, title] = /^(?: {4})?(not )?ok \d+ - (.*?)(?: # time=.*)?$/.exec(line) ?? [];
     if (title === undefined) continue;

@@ -80,8 +80,10 @@ export interface Rig extends AsyncDisposable {
   readonly cgroup: (id: TaskId, controller: string, file: string) => string;
 }
 
-/** Longer where the processor is emulated (scripts/vm-test). */
-export const waitMaxMs = Number(process.env['COVEY_TEST_WAIT_S'] ?? '20') * 1_000;
+const patienceS = process.env['COVEY_TEST_WAIT_S'];
+/** By scripts/vm-test: everything takes several times as long. */
+export const isEmulated = patienceS !== undefined;
+export const waitMaxMs = Number(patienceS ?? '20') * 1_000;
 
 /** One rig a test file; the prefix has to differ between files that run at once. */
 export async function openRig(

@@ -100,15 +100,16 @@ function readIo(field: Field): Pick<ResourcesModel, 'ioWeight' | 'ioDevices'> {
   for (const [key, valueKey, into] of deviceKeys) {
     for (const item of readItems(find(key))) {
       const findIn = readKeys(item, { what: key, known: ['path', valueKey], notHonoured: [] });
+      if (findIn('path') === undefined || findIn(valueKey) === undefined) {
+        problem(item, 'stack-type', `needs path and ${valueKey}`);
+        continue;
+      }
       const path = readText(findIn('path'));
       const value =
         into === 'weight'
           ? readInteger(findIn(valueKey), weightRange)
           : readParsed(findIn(valueKey), into.endsWith('Bps') ? parseBytes : parseCount);
-      if (path === undefined || value === undefined) {
-        problem(item, 'stack-type', `needs path and ${valueKey}`);
-        continue;
-      }
+      if (path === undefined || value === undefined) continue;
       devices.set(path, { ...(devices.get(path) ?? { ...noDeviceIo, path }), [into]: value });
     }
   }
