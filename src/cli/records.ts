@@ -40,6 +40,7 @@ export function taskRecord(task: Task, nodes: NodeNames): JsonRecord {
     exitCode: status.exitCode ?? null,
     errorCode: status.errorCode,
     message: status.message,
+    placeNote: task.placeNote ?? '',
     health: status.health,
     paused: status.paused ?? false,
     ready: status.ready,

@@ -115,9 +115,11 @@ export async function waitForServices(context: CliContext, options: WaitForServi
   const live = context.isInteractive ? openLive(stdout, clock) : undefined;
   const said = new Map<string, string>();
   let latest: readonly ServiceProgress[] = [];
+  let notes: readonly string[] = [];
   try {
     const result = await watchUntil(context, options, async seen => {
       latest = await progressOfAll(context, options.services, seen);
+      notes = placeNotes(seen, options.services);
       const { rows, columns } = stdout.size();
       live?.show(renderProgress(latest, { rows: rows - 2, columns: columns - 1, colours: context.colours }));
       if (live === undefined) for (const line of plainProgress(latest, said)) await context.print(line);
@@ -136,11 +138,23 @@ export async function waitForServices(context: CliContext, options: WaitForServi
       );
       await context.print(renderDone(one, { tookMs: clock.monotonicMs() - options.startedMs, url }));
     }
+    for (const text of notes) await context.note(text);
     return exitCodes.done;
   } catch (error) {
     await live?.end();
     throw error instanceof CoveyError && error.code === 'timeout' ? withState(error, latest) : error;
   }
+}
+
+/** What is to be known of where its tasks went, as of volumes that they did not find there. */
+function placeNotes(seen: Seen, services: readonly Service[]): readonly string[] {
+  const ids = new Set(services.map(service => service.id));
+  const tasks = [...seen.tasks.values()].filter(task => ids.has(task.serviceId) && isLive(task));
+  return tasks.flatMap(task =>
+    task.placeNote === undefined
+      ? []
+      : [`Note: ${task.serviceName}.${task.slot || (seen.nodes[task.nodeId] ?? '')}: ${task.placeNote}`],
+  );
 }
 
 function startError(progress: ServiceProgress, look: string): CoveyError {

@@ -113,7 +113,8 @@ function whyOf(task: Task): string {
   if (task.superseded) return 'its node is lost; another runs in its place';
   const warnings = status.limits?.warnings ?? [];
   if (warnings.length > 0) return warnings.map(warning => warning.message).join('; ');
-  return status.exitCode !== undefined && status.exitCode !== 0 ? `exit code ${status.exitCode}` : '';
+  if (status.exitCode !== undefined && status.exitCode !== 0) return `exit code ${status.exitCode}`;
+  return task.placeNote ?? '';
 }
 
 async function runList({ flags }: Invocation, context: CliContext): Promise<number> {

@@ -25,7 +25,7 @@ import {
   withoutTask,
 } from '../schedule/filters.js';
 import { failuresByNode, leavingByNode, type Placement, planPlacement } from '../schedule/place.js';
-import { findHome, namedVolumes } from '../schedule/volumes.js';
+import { findHome, namedVolumes, noteElsewhere } from '../schedule/volumes.js';
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
@@ -367,7 +367,8 @@ function schedule(passing: Passing): void {
       continue;
     }
     const status = statusAfter(task.status, { state: 'assigned', message: '', errorCode: '' }, nowMs);
-    const assigned = { ...task, nodeId: placement.node.id, status };
+    const placeNote = noteElsewhere(task.spec, placement.node, draft.view.list('node'));
+    const assigned = { ...task, nodeId: placement.node.id, status, placeNote };
     draft.put('task', assigned);
     const usage = usages.get(placement.node.id);
     if (usage !== undefined) addTask(usage, assigned);

@@ -3,7 +3,7 @@ import t from 'tap';
 import { findUnmet, parseConstraint } from '../../../src/daemon/schedule/constraints.js';
 import { type Demand, demandOf, findRefusal, surveyNodes } from '../../../src/daemon/schedule/filters.js';
 import { failuresByNode, planPlacement, renderCpus, renderSize } from '../../../src/daemon/schedule/place.js';
-import { findHome, namedVolumes } from '../../../src/daemon/schedule/volumes.js';
+import { findHome, namedVolumes, noteElsewhere } from '../../../src/daemon/schedule/volumes.js';
 import type { Mount, Node, Task } from '../../../src/gen/types.js';
 import { meta, node, task } from '../object-fixtures.js';
 
@@ -54,6 +54,24 @@ t.test('fewest tasks of the service, then the image, then fewest tasks at all', 
   const withImage = node('b', { description: { ...node('b').description, images: ['hello:1'] } });
   t.equal(place([node('a'), withImage], [on('b', other)], { images: ['hello:1'] }), 'b');
   t.equal(place([node('a'), withImage], [on('b')], { images: ['hello:1'] }), 'a', 'spread comes before the image');
+});
+
+t.test('a task that does not find its volume says where it lies', async t => {
+  const spec = (more: Partial<Mount> = {}): Task['spec'] => {
+    const { spec } = on('');
+    return { ...spec, containers: [{ ...spec.containers[0]!, mounts: [{ ...plainVolume, source: 'data', ...more }] }] };
+  };
+  const having = (id: string): Node => node(id, { description: { ...node(id).description, volumes: ['data'] } });
+  const [a, b, c] = [node('a'), having('b'), having('c')];
+  const name = (one: Node): string => one.spec.name;
+  t.equal(
+    noteElsewhere(spec(), a, [a, b, c]),
+    `volume "data" lies on ${name(b)} and 1 more; on ${name(a)} it began empty`,
+  );
+  t.equal(noteElsewhere(spec(), b, [a, b, c]), undefined, 'it is there');
+  t.equal(noteElsewhere(spec(), a, [a]), undefined, 'it is nowhere: it is new');
+  t.equal(noteElsewhere(spec({ volumeOptions: { device: ':/srv' } }), a, [a, b]), undefined, 'the same everywhere');
+  t.equal(noteElsewhere(spec({ source: '' }), a, [a, b]), undefined, 'nobody comes back to one without a name');
 });
 
 t.test('a task goes back to the node where its slot has its volumes, and is never held back by one', async t => {
