@@ -1,5 +1,6 @@
 /**
- * What a node remembers of its managers, so that it starts without them: where they are, and the last tables it showed.
+ * What a node remembers of its managers, so that it starts without them: where they are, the last tables it showed, and the term
+ * of the last one that it obeyed, so that an old leader is not obeyed after a restart either.
  *
  * A cache under `<data dir>/session`: whatever is missing or damaged there is forgotten and comes again with the next session.
  *
@@ -15,6 +16,10 @@ import type { Wire } from '../../wire.js';
 export interface SessionMemory {
   readonly managers: () => readonly ManagerAddress[];
   readonly rememberManagers: (managers: readonly ManagerAddress[]) => void;
+  /** The highest term that was obeyed. */
+  readonly term: () => number;
+  /** Durable on return. */
+  readonly rememberTerm: (term: number) => Promise<void>;
   /** The last remembered tables; empty when there are none. */
   readonly tables: ReadonlyMap<string, TableItem>;
   /** Written within saveAfterMs; the latest counts. */
@@ -40,6 +45,7 @@ export async function openSessionMemory(options: MemoryOptions): Promise<Session
   const tablesCodec = options.wire.type('Tables');
   let managers = (await findBytes(options, `${folder}/managers`, managersCodec.decode))?.managers ?? [];
   const remembered = (await findBytes(options, `${folder}/tables`, tablesCodec.decode))?.items ?? [];
+  let term = await findTerm(options, `${folder}/term`);
   const saveTables = saver(options, `${folder}/tables`);
   const saveManagers = saver(options, `${folder}/managers`);
   return {
@@ -49,12 +55,23 @@ export async function openSessionMemory(options: MemoryOptions): Promise<Session
       managers = next;
       saveManagers(() => managersCodec.encode({ managers: next }));
     },
+    term: () => term,
+    rememberTerm: async next => {
+      if (next <= term) return;
+      await options.files.replace(`${folder}/term`, new TextEncoder().encode(`${next}\n`), privateMode);
+      term = next;
+    },
     tables: new Map(remembered.map(item => [item.key, item])),
     rememberTables: items =>
       saveTables(() =>
         tablesCodec.encode({ term: 0, version: 0, full: true, items: [...items.values()], removed: [] }),
       ),
   };
+}
+
+async function findTerm({ files }: MemoryOptions, path: string): Promise<number> {
+  const term = Number(await files.findText(path));
+  return Number.isSafeInteger(term) && term > 0 ? term : 0;
 }
 
 /** What join learnt: written before the first session. */

@@ -98,7 +98,10 @@ export function openSession(options: SessionOptions): Session {
   const inside: Inside = {
     ...options,
     keeper: openTableKeeper(options),
-    seen: { assignments: { term: 0, sequence: 0 }, tables: { term: 0, sequence: 0 } },
+    seen: {
+      assignments: { term: options.memory.term(), sequence: 0 },
+      tables: { term: options.memory.term(), sequence: 0 },
+    },
     progress: { assigned: false, shown: false },
     waiting,
     state: { kind: 'connecting', problem: undefined },
@@ -197,6 +200,10 @@ function hear(link: Link, message: ManagerMessage): void {
   const { body } = message;
   switch (body.kind) {
     case 'welcome':
+      if (body.term < inside.seen.assignments.term) {
+        hangUp(link, oldLeader(body.term, inside.seen.assignments.term));
+        return;
+      }
       inside.log.info('session open', { node: body.nodeName, term: body.term, heartbeatMs: body.heartbeatMs });
       inside.agent.connected(true);
       inside.state = { kind: 'connected', term: body.term, sinceMs: inside.clock.wallMs() };
@@ -235,6 +242,11 @@ function hear(link: Link, message: ManagerMessage): void {
       link.hasten?.();
       return;
   }
+}
+
+function oldLeader(term: number, obeyed: number): CoveyError {
+  const state = `its term is ${term}, and this node has obeyed term ${obeyed}`;
+  return new CoveyError('not-leader', 'Cannot obey a manager that does not lead any more', { state });
 }
 
 /** Whether (term, sequence) is later than all seen; then it is noted. */
@@ -302,6 +314,7 @@ async function carryOut(link: Link, signal: AbortSignal): Promise<void> {
   for await (const update of link.assignments) {
     if (signal.aborted) return;
     try {
+      await inside.memory.rememberTerm(update.term);
       await inside.agent.assign(update);
     } catch (error) {
       const state = `${update.tasks.length} tasks; the manager will send all of them again`;

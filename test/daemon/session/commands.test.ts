@@ -16,6 +16,8 @@ import { type FakeClock, makeFakeClock, settle } from '../../fake-clock.js';
 import { anySignal, description, type FakeAgent, fakeAgent, silent, testLifetime } from '../node-fixtures.js';
 
 interface Played {
+  /** Written down, in order. */
+  readonly terms: readonly number[];
   readonly session: Session;
   readonly fake: FakeAgent;
   readonly clock: FakeClock;
@@ -28,7 +30,15 @@ interface Scope {
   readonly teardown: (call: () => unknown) => unknown;
 }
 
-function play(t: Scope, parts: { readonly fake?: FakeAgent; readonly tables?: SessionTables } = {}): Played {
+interface Parts {
+  readonly fake?: FakeAgent;
+  readonly tables?: SessionTables;
+  /** That the node has obeyed before. */
+  readonly term?: number;
+}
+
+function play(t: Scope, parts: Parts = {}): Played {
+  const terms: number[] = [];
   const clock = makeFakeClock();
   const fake = parts.fake ?? fakeAgent();
   const lifetime = testLifetime();
@@ -63,6 +73,8 @@ function play(t: Scope, parts: { readonly fake?: FakeAgent; readonly tables?: Se
     tables: parts.tables ?? fake.networkTables,
     memory: {
       managers: () => [],
+      term: () => parts.term ?? 0,
+      rememberTerm: async term => void terms.push(term),
       rememberManagers: () => undefined,
       tables: new Map(),
       rememberTables: () => undefined,
@@ -77,7 +89,7 @@ function play(t: Scope, parts: { readonly fake?: FakeAgent; readonly tables?: Se
     calls.at(-1)?.answer.push({ body });
     await settle();
   };
-  return { session, fake, clock, calls, say };
+  return { session, fake, clock, calls, say, terms };
 }
 
 function welcome(term = 1): ManagerMessage['body'] {
@@ -123,6 +135,23 @@ function tables(
 
 const kinds = (said: readonly AgentMessage[]): string => said.map(message => message.body.kind).join(' ');
 
+t.test('an old leader is not obeyed, not even by a daemon that was started anew', async t => {
+  const played = play(t, { term: 7 });
+  await settle();
+  await played.say(welcome(6));
+  await played.say(assignments(6, 1, true));
+  t.equal(played.fake.updates.length, 0, 'nothing is taken from it');
+  t.match(played.session.state(), { kind: 'connecting', problem: { code: 'not-leader' } });
+  await played.clock.advance(2_000);
+  await played.say(welcome(7));
+  await played.say(assignments(7, 1, true));
+  t.same(
+    [played.fake.updates.length, played.terms],
+    [1, [7]],
+    'the term is written down before its assignments are taken',
+  );
+});
+
 t.test('a session begins with hello, and what is done is acknowledged', async t => {
   const played = play(t);
   await settle();
@@ -161,6 +190,9 @@ t.test('commands that are not newer than what was seen are ignored, also after a
     [5, 6],
     'an old leader stops nothing',
   );
+  await played.clock.advance(2_000);
+  t.equal(played.calls.length, 3, 'and is left');
+  await played.say(welcome(3));
   await played.say(assignments(3, 1, true));
   t.same(
     played.fake.updates.map(update => update.sequence),
