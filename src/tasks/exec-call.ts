@@ -16,7 +16,7 @@ import type { BulkFrame, ExecStart } from '../gen/types.js';
 import type { SpawnedProcess } from '../host.js';
 import type { Engine } from './engine.js';
 import { type ExecPlace, findExecPid, killExec, planExec, spawnExec } from './exec.js';
-import { runtimeError } from './runtime/crun.js';
+import { lastOutputIn, lastWords } from './runtime/crun.js';
 import { renderConfig } from './runtime/oci.js';
 import { watchKills } from './usage/kills.js';
 
@@ -37,12 +37,13 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
   const mark = Buffer.from(engine.host.random.bytes(6)).toString('hex');
   const processFile = `${place.bundle}/exec-${mark}.json`;
   const pidFile = `${processFile}.pid`;
+  const logFile = `${processFile}.log`;
   const output = openChannel<BulkFrame>(framesMax);
   try {
     const planned = await planExec(engine, place, call.start);
     engine.host.files.writeSync(processFile, renderConfig(planned), { mode: 0o600 });
     const findKill = watchKills(engine, place.taskId);
-    const opened = await openExec(engine, place, { call, processFile, pidFile });
+    const opened = await openExec(engine, place, { call, processFile, pidFile, logFile });
     const running = { child: opened.child, pidFile };
     const onAbort = (): void => killExec(engine, place, running);
     call.signal.addEventListener('abort', onAbort, { once: true });
@@ -53,7 +54,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
     };
     const input = { ...opened, pidFile, onDetach };
     void pumpInput(engine, call.frames, input).catch(() => onAbort()); // the asker is gone: so is the need
-    const finished = finish(engine, opened, { output, pidFile, findKill });
+    const finished = finish(engine, opened, { output, pidFile, logFile, findKill });
     const destroy = (): void => {
       for (const pipe of opened.streams) pipe.stream.destroy();
     };
@@ -68,8 +69,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
       }
     }
   } finally {
-    engine.host.files.removeFileSync(processFile);
-    engine.host.files.removeFileSync(pidFile);
+    for (const file of [processFile, pidFile, logFile]) engine.host.files.removeFileSync(file);
   }
 }
 
@@ -83,10 +83,10 @@ async function execDetached(engine: Engine, place: ExecPlace, { start }: ExecCal
       mode: 0o600,
     });
     const spawn = { processFile, pidFile: `${processFile}.pid`, stdio: ['ignore', 'ignore', 'ignore'] as const };
-    const { exited } = await spawnExec(engine, place, { ...spawn, detached: true, logFile });
+    const { exited } = await spawnExec(engine, place, { ...spawn, detached: true, leaves: true, logFile });
     const { exitCode } = await exited;
     if (exitCode === 0) return { body: { kind: 'end', exitCode: 0 } };
-    const words = runtimeError(engine.host.files.findTextSync(logFile) ?? '', 'start').message;
+    const words = lastWords(engine.host.files.findTextSync(logFile) ?? '');
     const problem = toProblem(new CoveyError('exec-failed', `Cannot start the program: ${words}`));
     return { body: { kind: 'end', exitCode: codeOfStart(words), problem } };
   } finally {
@@ -109,6 +109,7 @@ interface ExecFiles {
   readonly call: ExecCall;
   readonly processFile: string;
   readonly pidFile: string;
+  readonly logFile: string;
 }
 
 async function openExec(engine: Engine, place: ExecPlace, files: ExecFiles): Promise<OpenedExec> {
@@ -192,24 +193,28 @@ function resizeInside(
 interface ExecEnd {
   readonly output: Channel<BulkFrame>;
   readonly pidFile: string;
+  readonly logFile: string;
   readonly findKill: (exitCode: number | undefined) => CoveyError | undefined;
 }
 
 /** Copies all streams to their end, then tells the exit code. */
-async function finish(engine: Engine, exec: OpenedExec, { output, pidFile, findKill }: ExecEnd): Promise<void> {
-  const heard: string[] = [];
-  const copies = exec.streams.map(({ name, stream }) => copyOut(stream, { name, output, heard }));
+async function finish(
+  engine: Engine,
+  exec: OpenedExec,
+  { output, pidFile, logFile, findKill }: ExecEnd,
+): Promise<void> {
+  const copies = exec.streams.map(({ name, stream }) => copyOut(stream, { name, output }));
   const { exitCode, signalName } = await exec.child.exited;
   const started = findExecPid(engine, pidFile) !== undefined;
   // A descendant in the background may hold the pipes for ever: what the program itself said is in them by now.
   await Promise.race([Promise.all(copies), drainTime(engine)]);
-  const words = heard.join('').trim();
+  const log = engine.host.files.findTextSync(logFile) ?? '';
+  if (started && exec.tty && log !== '') await pushSlowly(output, outputOf('stdout', lastOutputIn(log)));
+  const words = log === '' ? (signalName ?? 'no reason given') : lastWords(log);
   const problem =
     started || exitCode === 0
       ? undefined
-      : toProblem(
-          new CoveyError('exec-failed', `Cannot start the program: ${words || signalName || 'no reason given'}`),
-        );
+      : toProblem(new CoveyError('exec-failed', `Cannot start the program: ${words}`));
   const killed = findKill(exitCode);
   const end: BulkFrame =
     killed === undefined
@@ -235,15 +240,16 @@ function codeOfStart(words: string): number {
 interface Copy {
   readonly name: 'stdout' | 'stderr';
   readonly output: Channel<BulkFrame>;
-  /** The first of what was said: the reason, when the program could not be started. */
-  readonly heard: string[];
 }
 
-function copyOut(stream: Stream, { name, output, heard }: Copy): Promise<void> {
+function outputOf(name: 'stdout' | 'stderr', data: Uint8Array): BulkFrame {
+  return { body: { kind: 'data', stream: name, data, eof: false, atMs: 0 } };
+}
+
+function copyOut(stream: Stream, { name, output }: Copy): Promise<void> {
   return new Promise(resolve => {
     stream.on('data', (data: Buffer) => {
-      if (heard.length < 4) heard.push(data.toString('utf8', 0, 1_024));
-      const frame: BulkFrame = { body: { kind: 'data', stream: name, data, eof: false, atMs: 0 } };
+      const frame = outputOf(name, data);
       if (output.push(frame)) return;
       stream.pause();
       void pushSlowly(output, frame).then(() => stream.resume());

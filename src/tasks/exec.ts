@@ -115,8 +115,10 @@ interface ExecSpawn {
   readonly pidFile: string;
   readonly stdio: readonly ('ignore' | 'pipe' | number)[];
   readonly detached?: boolean;
-  /** Leaves the program to itself once it runs, and says in that file why it does not. */
+  /** Where the runtime says why the program does not run: not among what the program says. */
   readonly logFile?: string;
+  /** Leaves the program to itself once it runs. */
+  readonly leaves?: boolean;
 }
 
 export function spawnExec(engine: Engine, place: ExecPlace, spawn: ExecSpawn): Promise<SpawnedProcess> {
@@ -125,7 +127,8 @@ export function spawnExec(engine: Engine, place: ExecPlace, spawn: ExecSpawn): P
     ...networkPrefix(engine, place.containerId, place.bundle),
     by.runtime.path,
     ...globalArgs(by),
-    ...(spawn.logFile === undefined ? ['exec'] : ['--log', spawn.logFile, 'exec', '--detach']),
+    ...(spawn.logFile === undefined ? [] : ['--log', spawn.logFile]),
+    ...(spawn.leaves === true ? ['exec', '--detach'] : ['exec']),
     ...['--process', spawn.processFile, '--pid-file', spawn.pidFile, place.containerId],
   ];
   return engine.host.processes.spawn(argv, {
@@ -170,7 +173,8 @@ export function findExecPid(engine: Engine, pidFile: string): number | undefined
 /** Ends the programs that an earlier daemon ran inside a container: nobody listens to them any more. */
 export function endStrayExecs(engine: Engine, place: Pick<ExecPlace, 'taskId' | 'bundle'>): void {
   for (const name of engine.host.files.listSync(place.bundle)) {
-    if (!/^(?:exec-[0-9a-f]+|health-process|ready-process|hook-[a-z-]+-\d+)\.json(?:\.pid)?$/.test(name)) continue;
+    if (!/^(?:exec-[0-9a-f]+|health-process|ready-process|hook-[a-z-]+-\d+)\.json(?:\.pid|\.log)?$/.test(name))
+      continue;
     const path = `${place.bundle}/${name}`;
     const pid = name.endsWith('.pid') ? findExecPid(engine, path) : undefined;
     if (pid !== undefined) killFamily(engine, place.taskId, pid);

@@ -56,7 +56,7 @@ t.test('a program gets its arguments, its streams stay apart, and its exit code 
   const daemon = await openFakeDaemon(t, echoing());
   t.match(await daemon.process(['exec', '-e', 'A=1', '-u', 'root', 'web.1', 'ls', '-l', '--color']), {
     code: 7,
-    out: 'task1 ls -l --color A=1 root tty=false\n',
+    out: 'web.1 ls -l --color A=1 root tty=false\n',
     err: 'no input\n',
   });
 });
@@ -66,7 +66,7 @@ t.test('the end of the input reaches the program, and its last words reach us', 
   const input = 'abc\n'.repeat(50_000);
   const outcome = await daemon.process(['exec', '-i', 'web.1', 'cat'], { input });
   t.equal(outcome.code, 3, outcome.err);
-  t.equal(outcome.out.length, `task1 cat   tty=false\n`.length + input.length);
+  t.equal(outcome.out.length, `web.1 cat   tty=false\n`.length + input.length);
   t.ok(outcome.out.endsWith('ABC\n'));
 });
 
@@ -150,7 +150,7 @@ t.test(
     const daemon = await openFakeDaemon(t, echoing());
     const line = `stty cols 100 rows 30; ${process.execPath} dist/src/cli/main.js --socket ${daemon.socket} exec -it web.1 sh; echo code $?; stty -a | grep -o -- '-\\?icanon'`;
     const outcome = await runProcess(['script', '-qfec', line, '/dev/null'], { input: 'hq' });
-    t.match(outcome.out, /task1 sh TERM=xterm {2}tty=true\r?\n/);
+    t.match(outcome.out, /web\.1 sh TERM=xterm {2}tty=true\r?\n/);
     t.match(outcome.out, /size 100x30/);
     t.match(outcome.out, /HQ/, 'without a line feed');
     t.match(outcome.out, /code 3\r?\nicanon/);

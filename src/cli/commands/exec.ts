@@ -10,6 +10,7 @@
 import type { Console } from '../../console.js';
 import { CoveyError, codeOf } from '../../errors.js';
 import type { ExecStart } from '../../gen/types.js';
+import { asId, type TaskId } from '../../ids.js';
 import { isCancellation } from '../../lifetime.js';
 import type { CliContext } from '../context.js';
 import type { CommandDefinition, Invocation } from '../definition.js';
@@ -17,7 +18,6 @@ import { detachKeysDefault, parseDetachKeys } from '../detach-keys.js';
 import type { Flags } from '../flags.js';
 import { exitCodeOf, exitCodes, renderError } from '../output/errors.js';
 import { joinStreams, sizeOf } from '../terminal-call.js';
-import { getTasks } from './task.js';
 
 export const execCommands: readonly CommandDefinition[] = [
   {
@@ -86,10 +86,8 @@ async function exec({ args, flags }: Invocation, context: CliContext): Promise<n
       hint: 'leave -t out',
     });
   }
-  const [found] = await getTasks(context, [taskText]);
-  if (found === undefined) throw new CoveyError('not-found', `Cannot find task "${taskText}"`);
   const start: ExecStart = {
-    taskId: found.task.id,
+    taskId: asId<TaskId>(taskText), // or its name: the manager resolves both
     container: flags.text('container') ?? '',
     args: command,
     env: execEnv(flags, console),

@@ -2,14 +2,15 @@
  * Finds a manager that leads: in this process when this node leads itself (no TLS to oneself), else by a fresh connection to
  * each known address in turn, the leader's first.
  *
- * Bulk streams share a second TCP connection, made when the first is asked for and closed when the last has ended; it
- * outlives the session that asked for it.
+ * Bulk streams share a second TCP connection, made when the first is asked for and closed some seconds after the last has
+ * ended, because its handshake costs more than a short exec; while it is used, it outlives the session that asked for it.
  *
  * Not here: the connection itself (rpc/client.ts), when to dial (session.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { ManagerAddress } from '../../gen/types.js';
-import type { Clock, Random } from '../../host.js';
+import type { BulkFrame, ManagerAddress } from '../../gen/types.js';
+import type { Duplex } from '../../grpc.js';
+import type { Clock, Random, Timer } from '../../host.js';
 import type { Wire } from '../../wire.js';
 import type { IdentityHolder } from '../ca/identity.js';
 import type { Dispatcher } from '../dispatcher/types.js';
@@ -78,42 +79,74 @@ async function openConnection(options: DialOptions, target: Target, signal: Abor
   };
   const client = await connect(signal);
   const calls = client.calls('Dispatcher');
+  const shared = sharedBulk(connect, options.clock);
   return {
     reached: target,
     session: calls.session,
-    bulk: sharedBulk(connect),
-    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+    bulk: shared.open,
+    [Symbol.asyncDispose]: async () => {
+      await shared.closeIdle();
+      await client[Symbol.asyncDispose]();
+    },
   };
 }
 
-/** One connection for all bulk streams that are open at a time. */
-function sharedBulk(connect: (signal: AbortSignal) => Promise<ManagerClient>): ManagerConnection['bulk'] {
-  let shared: { readonly client: Promise<ManagerClient>; users: number } | undefined;
-  return async callOptions => {
-    const mine = shared ?? { client: connect(callOptions.signal), users: 0 };
-    shared = mine;
-    mine.users += 1;
-    const release = async (): Promise<void> => {
-      mine.users -= 1;
-      if (mine.users > 0) return;
-      if (shared === mine) shared = undefined;
-      await (await mine.client)[Symbol.asyncDispose]();
-    };
-    let client: ManagerClient;
-    try {
-      client = await mine.client;
-    } catch (error) {
-      if (shared === mine) shared = undefined;
-      throw error;
-    }
-    const stream = client.calls('Dispatcher').bulk(callOptions);
-    const link: BulkLink = {
-      send: stream.send,
-      end: stream.end,
-      cancel: stream.cancel,
-      [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
-      [Symbol.asyncDispose]: release,
-    };
-    return link;
+/** How long a connection for bulk streams is kept for the next one. */
+const bulkIdleMs = 15_000;
+
+interface SharedBulk {
+  readonly client: Promise<ManagerClient>;
+  users: number;
+  idle?: Timer;
+}
+
+/** One connection for all bulk streams. */
+function sharedBulk(
+  connect: (signal: AbortSignal) => Promise<ManagerClient>,
+  clock: Clock,
+): { readonly open: ManagerConnection['bulk']; readonly closeIdle: () => Promise<void> } {
+  let shared: SharedBulk | undefined;
+  let keeps = true;
+  const close = async (mine: SharedBulk): Promise<void> => {
+    if (mine.users > 0) return;
+    mine.idle?.cancel();
+    if (shared === mine) shared = undefined;
+    await (await mine.client)[Symbol.asyncDispose]();
+  };
+  const release = async (mine: SharedBulk): Promise<void> => {
+    mine.users -= 1;
+    if (mine.users > 0) return;
+    if (!keeps || shared !== mine) return await close(mine);
+    mine.idle = clock.after(bulkIdleMs, () => void close(mine));
+  };
+  return {
+    open: async callOptions => {
+      const mine = shared ?? { client: connect(callOptions.signal), users: 0 };
+      shared = mine;
+      mine.idle?.cancel();
+      mine.users += 1;
+      let client: ManagerClient;
+      try {
+        client = await mine.client;
+      } catch (error) {
+        if (shared === mine) shared = undefined;
+        throw error;
+      }
+      return linkOf(client.calls('Dispatcher').bulk(callOptions), () => release(mine));
+    },
+    closeIdle: async () => {
+      keeps = false;
+      if (shared !== undefined) await close(shared);
+    },
+  };
+}
+
+function linkOf(stream: Duplex<BulkFrame, BulkFrame>, release: () => Promise<void>): BulkLink {
+  return {
+    send: stream.send,
+    end: stream.end,
+    cancel: stream.cancel,
+    [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+    [Symbol.asyncDispose]: release,
   };
 }

@@ -72,7 +72,7 @@ export interface Actors {
 /** Whom a principal stands for where tasks are concerned. */
 export function actorsOf(principal: string): Actors {
   if (principal.startsWith('node:')) return { roles: new Set(['agent']), nodeId: principal.slice('node:'.length) };
-  if (principal.startsWith('uid:')) return { roles: new Set(['reconcile']), nodeId: undefined };
+  if (principal.startsWith('uid:')) return { roles: new Set(['reconcile', 'restart']), nodeId: undefined };
   const roles = principal.startsWith('system:') ? principal.slice('system:'.length).split('+') : [];
   return { roles: new Set(roles), nodeId: undefined };
 }
@@ -109,7 +109,9 @@ export function refuseTaskWrite(old: Task | undefined, task: Task, actors: Actor
 function refuseDesired(old: Task, task: Task, roles: ReadonlySet<string>): string | undefined {
   if (task.desired === old.desired) return undefined;
   if (desiredRank(task.desired) < desiredRank(old.desired)) return `desired ${task.desired} after ${old.desired}`;
-  return roles.has('orchestrate') ? undefined : 'only orchestrate changes what is desired';
+  if (roles.has('orchestrate')) return undefined;
+  // Whoever restarts a task ends it; what takes its place is orchestrate's.
+  return roles.has('restart') && task.desired === 'shutdown' ? undefined : 'only orchestrate changes what is desired';
 }
 
 function refuseStatus(old: Task, task: Task, { roles, nodeId }: Actors): string | undefined {

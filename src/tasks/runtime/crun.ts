@@ -91,9 +91,19 @@ export function isHybridRefusal(error: unknown): boolean {
   return error instanceof Error && error.message.includes('cgroups in hybrid mode not supported');
 }
 
-/** The message of the last line: plain, or the "msg" of a log line in JSON or logfmt. */
-function lastWords(output: string): string {
-  const line = output.trim().split('\n').at(-1) ?? '';
+/**
+ * What a program said in a terminal just before it ended, when the runtime no longer copied it. crun tells that as messages of
+ * its own: in its log, each piece after a time.
+ */
+export function lastOutputIn(log: string): Buffer {
+  return Buffer.from(log.replaceAll(messageTime, '').replace(/\n$/, ''));
+}
+
+const messageTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z: /gm;
+
+/** The message of the last line: plain, after a time, or the "msg" of a log line in JSON or logfmt. */
+export function lastWords(output: string): string {
+  const line = (output.trim().split('\n').at(-1) ?? '').replace(messageTime, '');
   const json = /"msg":\s*"((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
   const logfmt = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
   const text = (json ?? logfmt ?? line).replaceAll('\\"', '"').trim();

@@ -71,7 +71,7 @@ t.test('a principal is who it says', async t => {
   t.equal(actorsOf('node:a').nodeId, 'a');
   t.same([...actorsOf('system:schedule+reap').roles], ['schedule', 'reap']);
   t.same([...actorsOf('system').roles], []);
-  t.same([...actorsOf('uid:0').roles], ['reconcile'], 'people remove nodes');
+  t.same([...actorsOf('uid:0').roles], ['reconcile', 'restart'], 'people remove nodes and restart tasks');
   t.same([...actorsOf('anonymous').roles], []);
 });
 
