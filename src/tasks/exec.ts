@@ -26,8 +26,8 @@ export interface ExecPlace {
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const killRoundsMax = 10;
 const killAgainMs = 50;
-/** For the runtime of a program that was killed, to end by itself. */
-const runtimeGraceMs = 1_000;
+/** For the runtime of a program that was killed, to end by itself; a second was too little on a machine that is overloaded. */
+const runtimeGraceMs = 5_000;
 
 /** The process of the container with what is asked for in place of its own. */
 export async function planExec(
