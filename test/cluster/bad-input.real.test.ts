@@ -43,7 +43,7 @@ t.test('bad input', { skip: cannotCluster, timeout: 300_000 }, async t => {
         /:3:/,
       ],
       ['undefined network', 'services:\n  web:\n    image: hello:1\n    networks: [nowhere]', 'stack-reference', /:4:/],
-      ['not honoured', 'services:\n  web:\n    image: hello:1\n    privileged: true', 'stack-not-honoured', /:4:/],
+      ['not honoured', 'services:\n  web:\n    image: hello:1\n    network_mode: bridge', 'stack-not-honoured', /:4:/],
       ['bad port', 'services:\n  web:\n    image: hello:1\n    ports: ["80:99999"]', 'stack-type', /:4:/],
     ];
     for (const [title, text, code, place] of rows) {
