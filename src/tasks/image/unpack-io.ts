@@ -259,6 +259,8 @@ export function startTar(directory: string, options: { readonly offline: boolean
     '--same-owner',
     '--same-permissions',
   ];
+  // As much as a pipe holds: with the usual 10 KiB a sixth of the time goes into calls.
+  tar.push('--blocking-factor=128');
   // Whiteouts and late parents must not touch the times of directories; no names of this machine's users are looked up.
   tar.push('--delay-directory-restore', '--xattrs', '--xattrs-include=user.*', '--xattrs-include=security.capability');
   tar.push('--warning=no-timestamp');
