@@ -13,6 +13,7 @@ const groups = {
   managers: './managers.mjs',
   stats: './stats-cost.mjs',
   image: './image.mjs',
+  exec: './exec.mjs',
 };
 const { values, positionals } = parseArgs({
   allowPositionals: true,
