@@ -60,7 +60,7 @@ t.test('bad input', { skip: cannotCluster, timeout: 300_000 }, async t => {
 
   await t.test('a task that can’t run says why', async t => {
     const rows: [string, readonly string[], string | undefined, RegExp][] = [
-      ['unknown image', ['nosuch:1'], 'image-not-found', /nosuch:1/],
+      ['unknown image', ['--pull', 'never', 'nosuch:1'], 'image-not-found', /nosuch:1/],
       ['unknown command', ['hello:1', '/bin/nosuch'], 'command-not-found', /nosuch/],
       ['unknown user', ['--user', 'ghost', 'hello:1', 'sleep', '9'], 'user-not-found', /ghost/],
       [
