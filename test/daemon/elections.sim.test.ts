@@ -1,5 +1,5 @@
 /**
- * 500 changes of the leader while people scale, create and remove, and nodes are silent for a while: nobody's task is restarted
+ * 500 changes of the leader while people scale, create and remove: nobody's task is restarted
  * by an election, each slot has one task, each address and port one holder.
  */
 import t from 'tap';
