@@ -74,8 +74,12 @@ t.test('what a killed daemon leaves is taken over as it is', skipUnlessRoot, asy
   const [one, two] = options.map(option => linuxHost.kernel.openNamespace(`${node.runDir}/netns/${taskOf(option).id}`));
   if (one === undefined || two === undefined) throw new Error('no namespace');
   // A connection through the published port, and a ping every 10 ms.
+  const connections = new Set<net.Socket>();
   const echoes = [one, two].map(() =>
-    net.createServer(socket => socket.on('error', () => socket.destroy()).pipe(socket)),
+    net.createServer(socket => {
+      connections.add(socket);
+      socket.on('error', () => socket.destroy()).pipe(socket);
+    }),
   );
   for (const [index, namespace] of [one, two].entries()) {
     const fd = linuxHost.kernel.openSocket(namespace, { kind: 'tcp', address: '0.0.0.0', port: 80 });
@@ -118,6 +122,8 @@ t.test('what a killed daemon leaves is taken over as it is', skipUnlessRoot, asy
   t.match(pings, / 0% packet loss/, 'no packet was lost');
   talker.kill();
   for (const server of echoes) server.close();
+  // Its end may not arrive: the way is taken away next.
+  for (const connection of connections) connection.destroy();
 
   await t.test('a task that was stopped meanwhile is detached as if nothing had happened', async t => {
     const taskId = taskOf(options[0] ?? options[1]!).id;
