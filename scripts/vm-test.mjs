@@ -124,7 +124,9 @@ mount -t tmpfs -o size=70% rw /rw; mkdir -p /rw/upper /rw/work
 mount -t overlay -o lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work overlay /merged || poweroff -f
 cp /command /rw/command
 for d in proc sys dev; do mount --move /$d /merged/$d; done
+mkdir /keep; mount --bind /merged${root} /keep
 mount -t tmpfs run /merged/run; mount -t tmpfs tmp /merged/tmp
+mkdir -p /merged${root}; mount --move /keep /merged${root} # it may lie below /tmp
 mkdir -p /merged/dev/pts /merged/dev/shm
 mount -t devpts devpts /merged/dev/pts; mount -t tmpfs shm /merged/dev/shm
 mount -t cgroup2 cgroup /merged/sys/fs/cgroup
