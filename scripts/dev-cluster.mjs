@@ -205,10 +205,20 @@ async function bringUp(managers, workers) {
   say(`${first.host} made the cluster`);
   for (const node of others) {
     const token = covey(first, ['token', node.role, '-q']).stdout.trim();
-    covey(node, ['join', '--token', token, '--advertise-addr', node.address, `${first.address}:7377`]);
+    joinNode(node, first, token);
     say(`${node.host} joined as ${node.role}`);
   }
   await importImage([first, ...others]);
+}
+
+/** `covey join` says within 2 s that nobody answers; on a starved machine that may be too early, so it is asked once more. */
+function joinNode(node, { address }, token) {
+  const words = ['join', '--token', token, '--advertise-addr', node.address, `${address}:7377`];
+  const first = covey(node, words, { check: false });
+  if (first.status === 0) return;
+  if (!/code\s+no-connection/.test(first.stderr)) throw new Error(`Cannot join ${node.host}: ${first.stderr.trim()}`);
+  say(`${node.host}: no answer yet, joins again`);
+  covey(node, words);
 }
 
 function freeSubnet() {
