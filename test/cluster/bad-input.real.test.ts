@@ -8,8 +8,8 @@ import t, { type Test } from 'tap';
 import { openTestDaemon } from './daemon.js';
 import { cannotCluster, type DevCluster, openDevCluster, run, until } from './dev-cluster.js';
 
-/** Promised are 2 s; a machine that runs other tests at the same time gets more. */
-const slowMs = 6_000;
+/** Promised are 2 s, and 5 s for a join; a machine that runs other tests at the same time gets more. */
+const slowMs = 20_000;
 
 function temporary(t: Test): string {
   const directory = fs.mkdtempSync('/tmp/covey-bad-');
@@ -182,7 +182,7 @@ t.test('bad input', { skip: cannotCluster, timeout: 300_000 }, async t => {
     for (const [title, token, at, code] of rows) {
       const outcome = joiner.covey('join', '--token', token, at);
       t.match(outcome.stderr, new RegExp(`code\\s+${code}\\b`), `${title}: ${outcome.stderr}`);
-      t.ok(outcome.status !== 0 && outcome.ms < 5_000, `${title}: ${Math.round(outcome.ms)} ms`);
+      t.ok(outcome.status !== 0 && outcome.ms < slowMs, `${title}: ${Math.round(outcome.ms)} ms`);
       t.match(joiner.covey('info', '--format', '{{.inCluster}}').stdout, 'false', title);
     }
     t.same(census(cluster), before, 'nothing left on the managers');

@@ -115,7 +115,7 @@ export async function until<Answer>(
   what: string,
   look: () => Answer | Promise<Answer>,
   holds: (answer: Answer) => boolean,
-  withinMs = 15_000,
+  withinMs = 60_000,
 ): Promise<Answer> {
   const end = performance.now() + withinMs;
   for (;;) {

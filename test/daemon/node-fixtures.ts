@@ -250,7 +250,7 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
 export async function eventually<Value>(
   what: string,
   find: () => Value | undefined | false,
-  timeoutMs = 5_000,
+  timeoutMs = 30_000,
 ): Promise<Value> {
   const untilMs = performance.now() + timeoutMs;
   for (;;) {

@@ -167,9 +167,18 @@ export function ask(namespace: { readonly path: string }, ...argv: readonly stri
   });
 }
 
+/** How many segments of TCP were sent again in a namespace so far (RFC 4022, tcpRetransSegs). */
+export function retransmitted(namespace: { readonly path: string }): number {
+  const [names = [], values = []] = inside(namespace, 'cat', '/proc/net/snmp')
+    .split('\n')
+    .filter(line => line.startsWith('Tcp:'))
+    .map(line => line.split(' '));
+  return Number(values[names.indexOf('RetransSegs')]);
+}
+
 /** Connects, says nothing, returns what the server says. */
 export function get(from: { readonly path: string }, address: string, port: number): Promise<string> {
-  return ask(from, 'nc', '-n', '-w2', address, String(port));
+  return ask(from, 'nc', '-n', '-w5', address, String(port));
 }
 
 /** One datagram, and the answer. */

@@ -61,7 +61,7 @@ t.test('without a manager nothing is touched unless forced', async t => {
   const startMs = performance.now();
   const refused = await leave(worker, manager).catch((error: unknown) => error);
   t.equal(codeOf(refused), 'no-connection');
-  t.ok(performance.now() - startMs < 5_000);
+  t.ok(performance.now() - startMs < 20_000);
   t.ok((await readdir(worker.dataDir)).includes('node.json'));
   t.match(await leave(worker, manager, true), { tasksStopped: 3 });
   t.same(await readdir(worker.dataDir), []);
