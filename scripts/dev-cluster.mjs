@@ -6,6 +6,7 @@
 //
 // Used by tests, by scripts/bench and by curious people. Not here: the daemon's own clean-up (`covey leave`).
 import { spawn, spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,11 +19,15 @@ const usage = `Usage: scripts/dev-cluster COMMAND [--name NAME] [--json]
 A cluster of real daemons on this machine, each a host of its own in a network namespace.
 
 Commands:
-  up [--managers N] [--workers N]   start the daemons, make the cluster, import hello:1 on every node (default: 1 and 1)
+  up [--managers N] [--workers N] [--disk MIB]
+                                    start the daemons, make the cluster, import hello:1 on every node (default: 1 and 1);
+                                    --disk: each data directory is an ext4 of its own, on a loop device
   status                            the nodes: process, address, state
   exec N -- CMD…                    run a command as on node N (covey is on its PATH)
   kill N                            kill -9 the daemon of node N; its containers run on
-  start N                           start it again
+  poweroff N                        node N loses power: daemon, containers, mounts, namespaces, and with --disk what was
+                                    not synced; \`start N\` is its next boot, with another boot id
+  start N                           start the daemon again
   partition N                       cut node N off from all others (both ways, silently)
   heal                              undo all partitions
   down                              end and remove everything
@@ -44,7 +49,7 @@ const name = values.name;
 const directory = values.dir ?? `/run/covey-dev/${name}`;
 const stateFile = join(directory, 'cluster.json');
 
-const commands = { up, status, exec: execute, kill, start, partition, heal, down };
+const commands = { up, status, exec: execute, kill, poweroff, start, partition, heal, down };
 
 function readArguments() {
   const separator = process.argv.indexOf('--');
@@ -58,6 +63,7 @@ function readArguments() {
         dir: { type: 'string' },
         managers: { type: 'string', default: '1' },
         workers: { type: 'string', default: '1' },
+        disk: { type: 'string' },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
@@ -88,6 +94,8 @@ function nodeNames(index) {
     socket: join(directory, String(index), 'run/covey.sock'),
     log: join(directory, String(index), 'coveyd.log'),
     pidFile: join(directory, String(index), 'pid'),
+    disk: join(directory, String(index), 'disk'),
+    bootId: join(directory, String(index), 'boot-id'),
   };
 }
 const bridge = `cv${name}br`;
@@ -157,6 +165,7 @@ async function until(what, milliseconds, condition) {
 async function up() {
   const managers = count('managers', values.managers, 1);
   const workers = count('workers', values.workers, 0);
+  const diskMib = values.disk === undefined ? undefined : count('MiB of disk', values.disk, 32, 1_024);
   if (fs.existsSync(stateFile))
     throw new Error(
       `Cannot start cluster "${name}": it is up already (scripts/dev-cluster down --name ${name} ends it)`,
@@ -164,7 +173,7 @@ async function up() {
   if (!fs.existsSync(join(root, 'dist/coveyd.js')))
     throw new Error('Cannot start daemons: dist/coveyd.js is missing (scripts/build makes it)');
   try {
-    await bringUp(managers, workers);
+    await bringUp(managers, workers, diskMib);
   } catch (error) {
     const logs = readLogs();
     await down();
@@ -173,10 +182,10 @@ async function up() {
   return status();
 }
 
-function count(what, text, least) {
+function count(what, text, least, most = 50) {
   const number = Number(text);
-  if (!Number.isInteger(number) || number < least || number > 50)
-    throw new UsageError(`Cannot make ${text} ${what}: ${least} to 50 is valid`);
+  if (!Number.isInteger(number) || number < least || number > most)
+    throw new UsageError(`Cannot make ${text} ${what}: ${least} to ${most} is valid`);
   return number;
 }
 
@@ -187,7 +196,7 @@ function readLogs() {
   return found.join('');
 }
 
-async function bringUp(managers, workers) {
+async function bringUp(managers, workers, diskMib) {
   fs.mkdirSync(directory, { recursive: true });
   const subnet = freeSubnet();
   const nodes = Array.from({ length: managers + workers }, (_, at) => ({
@@ -195,7 +204,7 @@ async function bringUp(managers, workers) {
     role: at < managers ? 'manager' : 'worker',
     address: `${subnet}.${at + 1}`,
   }));
-  fs.writeFileSync(stateFile, JSON.stringify({ name, subnet, nodes }));
+  fs.writeFileSync(stateFile, JSON.stringify({ name, subnet, nodes, diskMib }));
   ip('link', 'add', bridge, 'type', 'bridge');
   ip('link', 'set', bridge, 'up');
   ip('address', 'add', `${subnet}.254/24`, 'dev', bridge);
@@ -231,6 +240,7 @@ function freeSubnet() {
 }
 
 async function bringUpNode(node) {
+  const { subnet, diskMib } = readState();
   ip('netns', 'add', node.namespace);
   ip('link', 'add', node.underlay, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', node.namespace);
   ip('link', 'set', node.underlay, 'master', bridge, 'up');
@@ -238,18 +248,41 @@ async function bringUpNode(node) {
   inside('link', 'set', 'lo', 'up');
   inside('link', 'set', 'eth0', 'up');
   inside('address', 'add', `${node.address}/24`, 'dev', 'eth0');
-  inside('route', 'add', 'default', 'via', `${readState().subnet}.254`);
+  inside('route', 'add', 'default', 'via', `${subnet}.254`);
   fs.mkdirSync(node.dataDir, { recursive: true });
   fs.mkdirSync(node.runDir, { recursive: true });
+  if (diskMib !== undefined) mountDisk(node, diskMib);
   // A run directory lies on a tmpfs, as /run does on a host that systemd started.
   run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'covey-dev', node.runDir]);
   await startDaemon(node);
 }
 
+function mountDisk(node, diskMib) {
+  if (!fs.existsSync(node.disk)) {
+    fs.writeFileSync(node.disk, '');
+    fs.truncateSync(node.disk, diskMib * 2 ** 20);
+    run(['mkfs.ext4', '-q', '-m', '0', node.disk]);
+  }
+  run(['mount', '-o', 'loop', node.disk, node.dataDir]);
+}
+
+/**
+ * After its first boot a node has a boot id of its own: a mount that only its daemon sees. All other mounts are seen on both
+ * sides, because the folder of the node is shared with the daemon's namespace.
+ */
+function bootIdWords(node) {
+  if (!fs.existsSync(node.bootId)) return { unshare: [], script: '' };
+  return {
+    unshare: ['--mount', '--propagation', 'unchanged'],
+    script: `mount --make-private /proc; mount --bind ${node.bootId} /proc/sys/kernel/random/boot_id; `,
+  };
+}
+
 async function startDaemon(node) {
+  const boot = bootIdWords(node);
   const out = fs.openSync(node.log, 'a');
   const daemon = [
-    'hostname "$1"; shift; exec "$@"',
+    `${boot.script}hostname "$1"; shift; exec "$@"`,
     'sh',
     node.host,
     join(root, 'bin/coveyd'),
@@ -264,6 +297,7 @@ async function startDaemon(node) {
       `--net=/run/netns/${node.namespace}`,
       'unshare',
       '--uts',
+      ...boot.unshare,
       'sh',
       '-c',
       ...daemon,
@@ -358,7 +392,32 @@ async function kill([index]) {
 async function start([index]) {
   const node = nodeOf(index);
   if (pidOf(node) !== undefined) throw new Error(`Cannot start the daemon of node ${index}: it runs already`);
-  await startDaemon(node);
+  if (fs.existsSync(`/run/netns/${node.namespace}`)) await startDaemon(node);
+  else await bringUpNode(node);
+  return status();
+}
+
+async function poweroff([index]) {
+  const node = nodeOf(index);
+  const pid = pidOf(node);
+  if (pid !== undefined) process.kill(pid, 'SIGKILL');
+  await until('the end of the daemon', 5_000, () => pidOf(node) === undefined);
+  await endProcesses(node);
+  const folder = dirname(node.dataDir);
+  // What the file system has not written by now is lost: its disk as it is goes on in a copy.
+  if (fs.existsSync(node.disk)) {
+    run(['cp', '--sparse=always', node.disk, `${node.disk}.next`]);
+    unmountBelow(folder);
+    fs.renameSync(`${node.disk}.next`, node.disk);
+  }
+  unmountBelow(folder);
+  fs.rmSync(node.runDir, { recursive: true, force: true });
+  removeNetwork(node);
+  fs.writeFileSync(node.bootId, `${randomUUID()}\n`);
+  if (!mountPoints().includes(folder)) {
+    run(['mount', '--bind', folder, folder]);
+    run(['mount', '--make-shared', folder]);
+  }
   return status();
 }
 
@@ -416,6 +475,14 @@ async function downNode(node) {
 
 /** What a killed daemon left: processes in its cgroups, mounts below its directories, cgroups, namespaces. */
 async function sweepNode(node) {
+  await endProcesses(node);
+  const folder = join(directory, String(node.index));
+  unmountBelow(folder);
+  if (mountPoints().includes(folder)) run(['umount', '-l', folder], { check: false });
+  removeNetwork(node);
+}
+
+async function endProcesses(node) {
   const groups = fs.globSync([`/sys/fs/cgroup/${node.prefix}`, `/sys/fs/cgroup/*/${node.prefix}`]);
   await until(`the end of the processes of node ${node.index}`, 10_000, () => {
     const pids = groups
@@ -427,19 +494,23 @@ async function sweepNode(node) {
   for (const group of groups)
     for (const folder of [...fs.globSync(`${group}/**/`), group].sort((a, b) => b.length - a.length))
       removeEmpty(folder);
-  const below = join(directory, String(node.index));
-  for (const target of mountsBelow(below)) run(['umount', '-l', target], { check: false });
+}
+
+function removeNetwork(node) {
   run(['ip', 'netns', 'delete', node.namespace], { check: false });
   run(['ip', 'link', 'delete', node.underlay], { check: false });
 }
 
-function mountsBelow(folder) {
+function unmountBelow(folder) {
+  for (const target of mountPoints().reverse())
+    if (target.startsWith(`${folder}/`)) run(['umount', '-l', target], { check: false });
+}
+
+function mountPoints() {
   return fs
     .readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
-    .map(line => line.split(' ')[4] ?? '')
-    .filter(point => point.startsWith(`${folder}/`))
-    .reverse();
+    .map(line => line.split(' ')[4] ?? '');
 }
 
 function removeEmpty(folder) {
