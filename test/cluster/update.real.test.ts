@@ -8,8 +8,9 @@ import t from 'tap';
 import { cannotCluster, type DevCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
 
 const sleeper = ['sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'];
-/** Serves on for a second after SIGTERM, as whoever has connections to finish does. */
-const server = ['sh', '-c', 'trap "sleep 1; exit 0" TERM; httpd -f -p 80 -h /www & wait'];
+/** After SIGTERM it takes who has come already, and ends when the last one has been answered, as a good server does. */
+const finish = 'sleep 1; kill $!; while pidof httpd; do sleep 0.05; done; exit 0';
+const server = ['sh', '-c', `trap '${finish}' TERM; httpd -f -p 80 -h /www & wait`];
 
 interface ServiceRow {
   readonly running: number;
@@ -29,9 +30,10 @@ function running(cluster: DevCluster, name: string): readonly TaskRow[] {
     .filter(task => task.state === 'running' && task.desiredState === 'running');
 }
 
-/** Asks for a page again and again until stopped; one word for each answer. */
+/** Asks for a page again and again until stopped; one line for each answer. */
 function openClient(cluster: DevCluster, url: string): { readonly stop: () => Promise<readonly string[]> } {
-  const loop = `while :; do curl -s -f -m 10 -o /dev/null ${url} && echo answered || echo failed; sleep 0.05; done`;
+  const ask = `said=$(curl -sS -f -m 20 -o /dev/null ${url} 2>&1) && echo answered || echo "failed: $said"`;
+  const loop = `while :; do ${ask}; sleep 0.05; done`;
   const child = spawn('nsenter', [`--net=/run/netns/${cluster.node(2).namespace}`, 'sh', '-c', loop], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
@@ -74,7 +76,8 @@ t.test('updates', { skip: cannotCluster, timeout: 180_000 }, async t => {
     t.match(inspected(cluster, 'nine'), { running: 9, update: { state: 'completed', replaced: 9 } });
   });
 
-  await t.test('an update that fails goes back by itself, and clients notice nothing', async t => {
+  // Without the ready check the bad version would be asked in the second in which it runs.
+  await t.test('an update that fails goes back by itself, and with a ready check clients notice nothing', async t => {
     const config = ['--update-failure-action', 'rollback', '--update-monitor', '2s', '--rollback-monitor', '0'];
     cluster.must(
       1,
@@ -86,13 +89,15 @@ t.test('updates', { skip: cannotCluster, timeout: 180_000 }, async t => {
       '4',
       '-p',
       '8088:80',
+      '--ready-http',
+      ':80/',
       ...config,
       'hello:1',
       ...server,
     );
     const before = running(cluster, 'web').map(task => task.id);
     const client = openClient(cluster, `http://${cluster.node(1).address}:8088/`);
-    const failed = cluster.covey(1, 'service', 'update', '--args', 'sh -c "exit 3"', 'web');
+    const failed = cluster.covey(1, 'service', 'update', '--args', 'sh -c "sleep 1; exit 3"', 'web');
     const answers = await client.stop();
     t.equal(failed.status, 1);
     t.match(failed.stderr, /back to revision 1: 1 failed, the last in slot \d: exit code 3[\s\S]*update-rolled-back/);

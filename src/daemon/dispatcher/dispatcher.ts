@@ -60,10 +60,9 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     for (const session of sessions.values()) if (session.tablesDirty || session.assignmentsDirty) session.wake?.();
   });
   const holding = openHolding({
-    clock,
-    lifetime,
+    ...options,
     view: store.view,
-    isShown: hold => isShownByAll(sessions, hold.epoch, `endpoint/${hold.taskId}`),
+    sessions,
     released: hold => {
       const session = sessions.get(hold.nodeId);
       if (session !== undefined) session.assignmentsDirty = true;
@@ -147,8 +146,8 @@ function makeSending(
   });
 }
 
-function isShownByAll(sessions: Sessions, epoch: number, key?: string): boolean {
-  for (const session of sessions.values()) if (!shows(session, epoch, key)) return false;
+function isShownByAll(sessions: Sessions, epoch: number): boolean {
+  for (const session of sessions.values()) if (!shows(session, epoch)) return false;
   return true;
 }
 

@@ -1,18 +1,23 @@
 /**
- * Holds the stop of a task until the nodes that send traffic to it have acknowledged that its endpoint is gone, for at most a
- * second. So a client's connection is never answered by a container that was told to stop a moment ago.
+ * Holds the stop of a task until the nodes that send traffic to it have acknowledged that its endpoint is gone, for at most
+ * two seconds. So a client's connection is never answered by a container that was told to stop a moment ago.
  *
  *     store: desired = shutdown  ->  tables without the endpoint to every node that has it
- *     all acknowledged, or 1 s   ->  assignment with desired = shutdown to the task's agent
+ *     all acknowledged, or 2 s   ->  assignment with desired = shutdown to the task's agent
  *
- * `holdsFor` and `endedHolds` are the rules, `openHolding` the shell with the timer. Not here: who has acknowledged
- * (node-session.ts).
+ * A node that is ready and has no session just now still routes by what it was told before: it is waited for too. A stop that
+ * did not wait to the end says so in the log, with the nodes that were late.
+ *
+ * `holdsFor`, `findSending` and `endedHolds` are the rules, `openHolding` the shell with the timer. Not here: who has
+ * acknowledged (node-session.ts).
  */
 import type { Task } from '../../gen/types.js';
 import type { Clock, Timer } from '../../host.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { StoreEvent, View } from '../../raft/store.js';
+import type { Logger } from '../../telemetry.js';
+import { type Sessions, shows } from './node-session.js';
 import { isWanted } from './tables.js';
 
 export interface Hold {
@@ -25,7 +30,7 @@ export interface Hold {
 
 type Holds = Map<TaskId, Hold>;
 
-const holdMs = 1_000;
+const holdMs = 2_000;
 
 export interface Holding {
   readonly isHeld: (taskId: TaskId) => boolean;
@@ -39,11 +44,13 @@ export interface Holding {
 export function openHolding(options: {
   readonly clock: Clock;
   readonly lifetime: Lifetime;
+  readonly log: Logger;
+  readonly count: (name: string, by?: number) => void;
   readonly view: () => View;
-  readonly isShown: (hold: Hold) => boolean;
+  readonly sessions: Sessions;
   readonly released: (hold: Hold) => void;
 }): Holding {
-  const { clock } = options;
+  const { clock, sessions } = options;
   const holds: Holds = new Map();
   let timer: Timer | undefined;
   options.lifetime.defer('holds', () => timer?.cancel());
@@ -57,10 +64,22 @@ export function openHolding(options: {
   };
   const release = (): void => {
     if (holds.size === 0) return;
-    const now = { view: options.view(), nowMs: clock.monotonicMs(), isShown: options.isShown };
-    for (const hold of endedHolds(holds, now)) {
+    const view = options.view();
+    const late = new Set<string>();
+    let lateStops = 0;
+    for (const { hold, sending } of endedHolds(holds, { view, nowMs: clock.monotonicMs(), sessions })) {
       holds.delete(hold.taskId);
       options.released(hold);
+      if (sending.length > 0) lateStops += 1;
+      for (const nodeId of sending) late.add(view.find('node', nodeId)?.spec.name ?? nodeId);
+    }
+    if (lateStops > 0) {
+      options.count('stops_with_late_nodes_total', lateStops);
+      options.log.warn('tasks stop although nodes may still send to them', {
+        tasks: lateStops,
+        lateNodes: [...late].sort(),
+        waitedMs: holdMs,
+      });
     }
     arm();
   };
@@ -93,13 +112,37 @@ export function findStopping(event: StoreEvent): Task | undefined {
   return isWanted(event.old) && !isWanted(event.object) ? event.object : undefined;
 }
 
+/** Nodes that may still send to the task: their tables have it, or had it when they were last heard of. */
+function findSending(
+  hold: Hold,
+  { view, sessions }: { readonly view: View; readonly sessions: Sessions },
+): readonly NodeId[] {
+  const key = `endpoint/${hold.taskId}`;
+  const sending: NodeId[] = [];
+  for (const [nodeId, session] of sessions) {
+    if (session.ended === undefined && !shows(session, hold.epoch, key)) sending.push(nodeId);
+  }
+  for (const { id, status } of view.list('node')) {
+    const session = status.state === 'ready' ? sessions.get(id) : undefined;
+    if (status.state === 'ready' && (session === undefined || session.ended !== undefined)) sending.push(id);
+  }
+  return sending;
+}
+
+export interface EndedHold {
+  readonly hold: Hold;
+  /** Nodes that were waited for in vain. */
+  readonly sending: readonly NodeId[];
+}
+
 /** Holds that end now: acknowledged by all, out of time, or without a task that runs. */
 export function endedHolds(
   holds: Holds,
-  now: { readonly view: View; readonly nowMs: number; readonly isShown: (hold: Hold) => boolean },
-): readonly Hold[] {
-  return [...holds.values()].filter(hold => {
-    if (hold.untilMs <= now.nowMs || now.isShown(hold)) return true;
-    return now.view.find('task', hold.taskId)?.status.state !== 'running';
+  now: { readonly view: View; readonly nowMs: number; readonly sessions: Sessions },
+): readonly EndedHold[] {
+  return [...holds.values()].flatMap((hold): readonly EndedHold[] => {
+    if (now.view.find('task', hold.taskId)?.status.state !== 'running') return [{ hold, sending: [] }];
+    const sending = findSending(hold, now);
+    return sending.length === 0 || hold.untilMs <= now.nowMs ? [{ hold, sending }] : [];
   });
 }

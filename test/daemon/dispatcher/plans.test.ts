@@ -2,6 +2,7 @@ import t from 'tap';
 import { diffAssignments, nothingWanted, planAssignments } from '../../../src/daemon/dispatcher/assignments.js';
 import { diffTables, sameContent } from '../../../src/daemon/dispatcher/diff.js';
 import { endedHolds, findStopping, type Hold, holdsFor } from '../../../src/daemon/dispatcher/drain.js';
+import { makeNodeSession } from '../../../src/daemon/dispatcher/node-session.js';
 import { isLater, planReports } from '../../../src/daemon/dispatcher/reports.js';
 import { concernsTables, makeTableItemCache, planTables } from '../../../src/daemon/dispatcher/tables.js';
 import type { Network, Node, Secret, Service, TableItem, Task, TaskState, TaskStatus } from '../../../src/gen/types.js';
@@ -296,31 +297,37 @@ t.test('the stop of a held task is not told yet', async t => {
   t.equal(planAssignments(store.view(), b, never).tasks.get(webB.id)?.desired, 'shutdown');
 });
 
-t.test(
-  'a stop is held while the task runs, has an address, and not all have acknowledged, for a second at most',
-  async t => {
-    const { store, webA, webB } = await cluster();
-    const events: StoreEvent[] = [];
-    store.watch(some => events.push(...some));
-    await changeTask(store, webB.id, task => ({ ...task, desired: 'shutdown' }));
-    await changeTask(store, webA.id, task => ({ ...task, desired: 'shutdown' }));
-    const stopping = events.flatMap(event => findStopping(event) ?? []);
-    t.same(
-      stopping.map(task => task.id),
-      [webB.id, webA.id],
-    );
-    const holds = holdsFor(stopping, { epoch: 5, nowMs: 100 });
-    t.same(holds, [{ taskId: webB.id, nodeId: b, epoch: 5, untilMs: 1_100 }], 'the other does not run yet');
-    const held = new Map<TaskId, Hold>(holds.map(hold => [hold.taskId, hold]));
-    const ended = (nowMs: number, shown: boolean) =>
-      endedHolds(held, { view: store.view(), nowMs, isShown: () => shown }).length;
-    t.equal(ended(200, false), 0, 'waits');
-    t.equal(ended(200, true), 1, 'acknowledged');
-    t.equal(ended(1_100, false), 1, 'out of time');
-    await changeTask(store, webB.id, task => ({ ...task, status: running('failed') }));
-    t.equal(ended(200, false), 1, 'nothing runs any more');
-  },
-);
+t.test('a stop is held until every node that may send there has acknowledged, for two seconds at most', async t => {
+  const { store, webA, webB } = await cluster();
+  const events: StoreEvent[] = [];
+  store.watch(some => events.push(...some));
+  await changeTask(store, webB.id, task => ({ ...task, desired: 'shutdown' }));
+  await changeTask(store, webA.id, task => ({ ...task, desired: 'shutdown' }));
+  const stopping = events.flatMap(event => findStopping(event) ?? []);
+  t.same(
+    stopping.map(task => task.id),
+    [webB.id, webA.id],
+  );
+  const holds = holdsFor(stopping, { epoch: 5, nowMs: 100 });
+  t.same(holds, [{ taskId: webB.id, nodeId: b, epoch: 5, untilMs: 2_100 }], 'the other does not run yet');
+  const held = new Map<TaskId, Hold>(holds.map(hold => [hold.taskId, hold]));
+  const sessions = new Map([a, b].map(id => [id, { ...makeNodeSession(id), shownEpoch: 5 }]));
+  const ended = (nowMs: number) =>
+    endedHolds(held, { view: store.view(), nowMs, sessions }).map(({ sending }) => sending);
+  t.same(ended(200), [[]], 'acknowledged by both');
+  sessions.set(a, { ...makeNodeSession(a), shownEpoch: 4 });
+  t.same(ended(200), [], 'one has not acknowledged');
+  t.same(ended(2_100), [[a]], 'out of time, and it says who was late');
+  sessions.set(a, { ...makeNodeSession(a), sentTables: new Map() });
+  t.same(ended(200), [[]], 'one that was never told of the endpoint has nothing to take away');
+  sessions.delete(a);
+  t.same(ended(200), [], 'one that is ready and away just now may route by older tables');
+  await putNode(store, a, 1, 'lost');
+  t.same(ended(200), [[]], 'one that is lost is not waited for');
+  sessions.delete(b);
+  await changeTask(store, webB.id, task => ({ ...task, status: running('failed') }));
+  t.same(ended(200), [[]], 'nothing runs any more');
+});
 
 t.test('the later status of a task is the one of the later attempt, then of the later state', async t => {
   const cases: readonly [TaskStatus, TaskStatus, boolean][] = [
