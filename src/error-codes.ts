@@ -49,7 +49,7 @@ export const errorCodes = {
   'not-in-cluster': 'This daemon is not a node of any cluster yet. covey init makes one, covey join enters one.',
   'not-manager': 'This node is a worker; only managers can answer that. Run the command on a manager.',
   'no-leader':
-    'No manager leads at the moment, so nothing can be changed. Running tasks go on. It mends itself when a majority of the managers can talk to each other.',
+    'No manager leads at the moment, so nothing can be changed. Running tasks go on, and lists without --consistent show what this manager knew last, with its age. It mends itself when a majority of the managers can talk to each other.',
   'not-leader': 'That manager does not lead. The message names the leader.',
   'unknown-outcome':
     'The leadership changed while the change was on its way: it may or may not have been made. Look before you repeat it.',

@@ -265,4 +265,4 @@ export function readable(call: Readable): AsyncIterable<unknown> {
 }
 
 export { makeCalls } from './grpc-client.js';
-export { type AnyHandler, type AnyMethod, mapHandlers, remoteOf } from './grpc-handlers.js';
+export { type AnyHandler, type AnyMethod, mapCalls, mapHandlers, remoteOf } from './grpc-handlers.js';

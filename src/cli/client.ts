@@ -10,9 +10,11 @@ import grpc from '@grpc/grpc-js';
 import type { Console } from '../console.js';
 import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import { type Calls, type Duplex, makeCalls } from '../grpc.js';
+import type { AsOf } from '../gen/types.js';
+import { type Calls, type Duplex, makeCalls, mapCalls } from '../grpc.js';
 import { openWire } from '../wire.js';
 import { connectTimeoutMs } from './defaults.js';
+import type { ReadWish } from './sight.js';
 
 export interface Client {
   readonly control: Calls<Services['Control']>;
@@ -25,6 +27,9 @@ export interface OpenClientOptions {
   readonly socket: string;
   readonly console: Pick<Console, 'probeSocket'>;
   readonly signal: AbortSignal;
+  readonly wish: ReadWish;
+  /** An answer says that it is old. */
+  readonly onAsOf: (asOf: AsOf) => Promise<void>;
 }
 
 const messageMaxBytes = 64 * 1024 * 1024;
@@ -44,7 +49,7 @@ export async function openClient(options: OpenClientOptions): Promise<Client> {
   const wire = openWire();
   const explain = (error: unknown): unknown => (isLost(error) ? lostError(options.socket) : error);
   return {
-    control: explained(makeCalls(client, 'Control', wire), explain),
+    control: withSight(explained(makeCalls(client, 'Control', wire), explain), options),
     local: explained(makeCalls(client, 'Local', wire), explain),
     socket: options.socket,
     close: () => client.close(),
@@ -98,15 +103,28 @@ function lostError(socket: string): CoveyError {
   });
 }
 
+/** The calls with the wish sent along, and each answer looked at. */
+function withSight<Service extends object>(
+  calls: Service,
+  { wish, onAsOf }: Pick<OpenClientOptions, 'wish' | 'onAsOf'>,
+): Service {
+  return mapCalls(calls, (call, options) => {
+    const result = call(
+      wish === undefined ? options : { ...options, metadata: { ...options.metadata, 'covey-read': wish } },
+    );
+    if (!(result instanceof Promise)) return result;
+    return result.then(async (answer: { readonly asOf?: AsOf | undefined }) => {
+      if (answer.asOf !== undefined) await onAsOf(answer.asOf);
+      return answer;
+    });
+  });
+}
+
 type Explain = (error: unknown) => unknown;
 
 /** The calls with every error passed through `explain`. */
 function explained<Service extends object>(calls: Service, explain: Explain): Service {
-  const wrapped = Object.entries(calls).map(([name, call]) => {
-    const plain = call as (...args: unknown[]) => unknown;
-    return [name, (...args: unknown[]) => explainResult(plain(...args), explain)] as const;
-  });
-  return Object.fromEntries(wrapped) as Service;
+  return mapCalls(calls, (call, options) => explainResult(call(options), explain));
 }
 
 function explainResult(result: unknown, explain: Explain): unknown {

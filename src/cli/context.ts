@@ -6,9 +6,11 @@
  */
 import type { Console } from '../console.js';
 import { CoveyError } from '../errors.js';
+import type { AsOf } from '../gen/types.js';
 import type { Client } from './client.js';
 import { runDirDefault } from './defaults.js';
 import type { Flags } from './flags.js';
+import { readWishOf, renderAsOf } from './sight.js';
 
 export interface CliContext {
   readonly console: Console;
@@ -19,6 +21,8 @@ export interface CliContext {
   /** Colours on standard output. */
   readonly colours: boolean;
   readonly connect: () => Promise<Client>;
+  /** Set when what was read is old; said on standard error already. */
+  readonly asOf: () => AsOf | undefined;
   /** A line on standard output. */
   readonly print: (line: string) => Promise<void>;
   /** A line for people on standard error: never part of what a program reads. */
@@ -34,9 +38,17 @@ export function openContext(
   let client: Promise<Client> | undefined;
   let opened: Client | undefined;
   const isInteractive = stdout.isTerminal && env['TERM'] !== 'dumb';
+  let asOf: AsOf | undefined;
+  const onAsOf = async (said: AsOf): Promise<void> => {
+    const isNew = asOf === undefined;
+    asOf = said;
+    if (isNew) await stderr.write(`${renderAsOf(said, console.clock.wallMs())}\n`);
+  };
   const connect = async (): Promise<Client> => {
+    const { flags, signal } = options;
+    const wish = readWishOf(flags);
     const { openClient } = await import('./client.js');
-    opened = await openClient({ socket: socketPath(options.flags, env), console, signal: options.signal });
+    opened = await openClient({ socket: socketPath(flags, env), console, signal, wish, onAsOf });
     return opened;
   };
   return {
@@ -48,6 +60,7 @@ export function openContext(
       client ??= connect();
       return client;
     },
+    asOf: () => asOf,
     print: line => stdout.write(`${line}\n`),
     note: line => stderr.write(`${line}\n`),
     close: () => opened?.close(),

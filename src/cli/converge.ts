@@ -20,10 +20,12 @@ export interface Seen {
   readonly tasks: Map<string, Task>;
   readonly nodes: Record<string, string>;
   synced: boolean;
+  /** Why nothing changes for now; undefined while a manager leads. */
+  blind: string | undefined;
 }
 
 export function emptySeen(): Seen {
-  return { services: new Map(), tasks: new Map(), nodes: {}, synced: false };
+  return { services: new Map(), tasks: new Map(), nodes: {}, synced: false, blind: undefined };
 }
 
 export function applyEvent(seen: Seen, event: WatchEvent['event']): void {
@@ -43,6 +45,9 @@ export function applyEvent(seen: Seen, event: WatchEvent['event']): void {
       break;
     case 'synced':
       seen.synced = true;
+      break;
+    case 'asOf':
+      seen.blind = event.why === '' ? undefined : event.why;
       break;
     default:
   }

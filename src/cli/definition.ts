@@ -97,6 +97,15 @@ export const listOptions: readonly OptionDefinition[] = [
   { flags: '--sort <column>', says: 'Sort by a column or field; -column for the other way round' },
 ];
 
+/** Options of what reads the state of the cluster. Without them: the latest state, or without a leader what this manager knows. */
+export const readOptions: readonly OptionDefinition[] = [
+  { flags: '--consistent', says: 'The latest state, or an error when no manager leads' },
+  { flags: '--stale', says: 'At once, what this node knows, without asking another' },
+];
+
+/** Options of every list of objects of the cluster. */
+export const clusterListOptions: readonly OptionDefinition[] = [...listOptions, ...readOptions];
+
 /** Options of commands that wait for what they have changed. */
 export const waitOptions: readonly OptionDefinition[] = [
   { flags: '-d, --detach', says: 'Do not wait until it is so' },

@@ -12,7 +12,7 @@ import { exitCodes } from './output/errors.js';
 import { openLive } from './output/live.js';
 import { plural } from './output/values.js';
 import { isLive } from './records.js';
-import { type WaitOptions, watchUntil } from './wait.js';
+import { blindLines, type WaitOptions, watchUntil } from './wait.js';
 
 export interface DrainSeen {
   readonly left: readonly Task[];
@@ -46,7 +46,7 @@ export async function waitForDrain(context: CliContext, options: WaitForDrain): 
       last = describeDrain(seen.tasks.values(), options.nodeId);
       atFirst = Math.max(atFirst, last.left.length);
       const line = `${options.what}: ${last.left.length} of ${plural(atFirst, 'task')} still here`;
-      live?.show([line, ...last.obstacles]);
+      live?.show([line, ...last.obstacles, ...blindLines(seen)]);
       if (live === undefined) await noteNew(context, last.obstacles, said);
       return last.left.length === 0 ? true : undefined;
     });

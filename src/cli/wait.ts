@@ -42,15 +42,16 @@ export async function watchUntil<Result>(
   const { clock } = context.console;
   const reason = (): Error =>
     new CoveyError('timeout', `Cannot see ${options.what} as asked within ${renderDuration(timeoutMs ?? 0)}`, {
+      state: seen.blind,
       hint: options.look,
     });
+  const seen = emptySeen();
   const ended = new AbortController();
   using limit =
     timeoutMs === undefined
       ? openEnded(context.signal)
       : deadline(clock, { ms: timeoutMs, parent: context.signal, reason });
   const signal = AbortSignal.any([limit.signal, ended.signal]);
-  const seen = emptySeen();
   const events = control.watch(options.request, { signal })[Symbol.asyncIterator]();
   const takeEvent = (): ReturnType<typeof events.next> => {
     const taken = events.next();
@@ -63,7 +64,9 @@ export async function watchUntil<Result>(
       const event = await raceTick(next, { clock, signal });
       if (event !== 'tick') {
         if (event.done) throw new CoveyError('no-connection', 'Cannot go on watching: the daemon ended the stream');
+        const before = seen.blind;
         applyEvent(seen, event.value.event);
+        if (!context.isInteractive && seen.blind !== before) await context.note(sightText(seen));
         next = takeEvent();
       }
       if (!seen.synced) continue;
@@ -80,6 +83,17 @@ export async function watchUntil<Result>(
     ended.abort(new CoveyError('cancelled', 'Cannot go on: nobody waits any more'));
     await events.return?.().catch(() => undefined);
   }
+}
+
+function sightText({ blind }: Seen): string {
+  return blind === undefined
+    ? 'A manager leads again; it goes on.'
+    : `It goes on when a manager leads again (${blind}).`;
+}
+
+/** Why nothing moves, as a line below what is shown live. */
+export function blindLines(seen: Seen): readonly string[] {
+  return seen.blind === undefined ? [] : [sightText(seen)];
 }
 
 function openEnded(signal: AbortSignal): { readonly signal: AbortSignal } & Disposable {
@@ -121,7 +135,8 @@ export async function waitForServices(context: CliContext, options: WaitForServi
       latest = await progressOfAll(context, options.services, seen);
       notes = placeNotes(seen, options.services);
       const { rows, columns } = stdout.size();
-      live?.show(renderProgress(latest, { rows: rows - 2, columns: columns - 1, colours: context.colours }));
+      const lines = renderProgress(latest, { rows: rows - 2, columns: columns - 1, colours: context.colours });
+      live?.show([...lines, ...blindLines(seen)]);
       if (live === undefined) for (const line of plainProgress(latest, said)) await context.print(line);
       const failed = latest.find(one => one.outcome.kind === 'failed' || one.outcome.kind === 'not-updated');
       if (failed !== undefined) throw startError(failed, options.look);
@@ -179,7 +194,8 @@ function withState(error: CoveyError, progress: readonly ServiceProgress[]): Cov
       const open = one.lines.find(line => line.state !== 'running');
       return `${one.name}: ${one.running} of ${one.wanted} running${open === undefined ? '' : `; ${open.name} ${taskText(open)}`}`;
     });
-  return new CoveyError(error.code, error.message, { state: parts.join(' · ') || undefined, hint: error.hint });
+  const state = [...parts, ...(error.state === undefined ? [] : [error.state])].join(' · ');
+  return new CoveyError(error.code, error.message, { state: state || undefined, hint: error.hint });
 }
 
 /** Progress of the services that the watch shows in the changed version already. */
@@ -239,7 +255,8 @@ export async function waitForRemoval(context: CliContext, options: WaitForRemova
       );
       const services = options.serviceIds.filter(id => seen.services.has(id));
       left = tasks.length;
-      live?.show(services.length === 0 && left === 0 ? [] : [`stopping ${options.what}: ${plural(left, 'task')} left`]);
+      const line = `stopping ${options.what}: ${plural(left, 'task')} left`;
+      live?.show(services.length === 0 && left === 0 ? [] : [line, ...blindLines(seen)]);
       return services.length === 0 && left === 0 ? true : undefined;
     });
     await live?.end([]);

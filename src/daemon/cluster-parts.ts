@@ -34,6 +34,7 @@ import { redirectSession } from './group/session-route.js';
 import { type LeaderParts, openLeaderParts } from './leader-parts.js';
 import { openClusterServer } from './rpc/index.js';
 import type { BulkAgent } from './session/types.js';
+import { openSight, type Sight } from './sight.js';
 
 export interface ClusterPartsOptions {
   readonly host: Host;
@@ -97,7 +98,12 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
   changed.add(leader.leaderChanged);
   changed.add(() => leadership.find()?.parts.groupChanged());
   const isLeading = (): boolean => leadership.find() !== undefined;
-  const control = await serve(inner, leader);
+  const { clock } = options.host;
+  const sight = openSight({ clock, knowsLeader: () => group.log.status().leader !== 0, view: store.view });
+  lifetime.defer('sight', () => sight[Symbol.dispose]());
+  changed.add(sight.look);
+  sight.look();
+  const control = await serve(inner, leader, sight);
   return {
     store,
     isLeading,
@@ -213,7 +219,7 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
   };
 }
 
-async function serve(inner: Inner, leader: LeaderLink): Promise<Handlers<Services['Control']>> {
+async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Handlers<Services['Control']>> {
   const { options, store, group, leadership } = inner;
   const { host, wire, lifetime, identity } = options;
   const { clock, random } = host;
@@ -239,7 +245,7 @@ async function serve(inner: Inner, leader: LeaderLink): Promise<Handlers<Service
   );
   const { read } = group.log;
   const managersNow = (): string => describeManagers(group);
-  return routeControl({ wire, clock, random, local: control, isLeading, leader, read, managersNow });
+  return routeControl({ wire, clock, random, local: control, isLeading, leader, read, sight, managersNow });
 }
 
 /** For whoever waits for a leader in vain. */

@@ -2,7 +2,7 @@
  * Control on any manager: what is only looked at is answered here, once everything that was committed before is applied here;
  * what changes something, or needs the sessions of the nodes, goes to the manager that leads, wherever the caller is.
  *
- *     list, watch          ──►  ReadIndex ──► this manager's own store
+ *     list, watch          ──►  ReadIndex ──► this manager's own store; without a leader: the same, with its age (sight.ts)
  *     change               ──►  this manager leads: its own handlers; else the leader's, over mutual TLS
  *                               leader lost on the way: again with the next one, under the same name (control-once.ts)
  *     logs, exec           ──►  as a change, but not again
@@ -13,6 +13,7 @@
  */
 import { CoveyError, codeOf, type ErrorCode } from '../errors.js';
 import type { Services } from '../gen/services.js';
+import type { AsOf } from '../gen/types.js';
 import { type AnyHandler, type AnyMethod, type CallContext, type Handlers, mapHandlers, remoteOf } from '../grpc.js';
 import type { Clock, Random } from '../host.js';
 import { deadline } from '../lifetime.js';
@@ -21,6 +22,7 @@ import type { Wire } from '../wire.js';
 import { makeNumbering, travelling } from './control-once.js';
 import type { LeaderLink } from './group/leader-link.js';
 import { notLeading } from './group/leadership.js';
+import { readWhileSeeing, type Sight, wishOf, withSight } from './sight.js';
 
 type ControlHandlers = Handlers<Services['Control']>;
 
@@ -67,6 +69,7 @@ export interface RouteOptions {
   readonly local: ControlHandlers;
   readonly isLeading: () => boolean;
   readonly read: () => Promise<NodeReadOutcome>;
+  readonly sight: Sight;
   readonly leader: LeaderLink;
   /** What is known of the managers, for whoever waits in vain. */
   readonly managersNow: () => string;
@@ -115,15 +118,17 @@ type Method = AnyMethod<'Control'>;
 
 function callHere(options: RouteOptions, { handler }: Method): AnyHandler {
   return async (request, context) => {
-    await untilCurrent(options);
-    return await handler(request, context);
+    const asOf = await untilSeen(options, context);
+    const answer = await handler(request, context);
+    return asOf === undefined ? answer : Object.assign({}, answer, { asOf });
   };
 }
 
 function streamHere(options: RouteOptions, { handler }: Method): AnyHandler {
+  const { sight } = options;
   return async function* (request, context) {
-    await untilCurrent(options);
-    yield* streamOf(handler(request, context));
+    const first = await untilSeen(options, context);
+    yield* withSight(streamOf(handler(request, context)), { sight, first, why: () => noLeaderText(options) });
   };
 }
 
@@ -137,10 +142,19 @@ function isIterable(value: object): value is AsyncIterable<unknown> {
   return Symbol.asyncIterator in value;
 }
 
-/** Resolves when the store here holds all that was committed before the call. Without a leader nobody can say that. */
-async function untilCurrent(options: RouteOptions): Promise<void> {
-  const outcome = await options.read();
-  if (outcome.kind !== 'ready') throw noLeader(options, 'not done');
+/** Resolves when the store here holds all that was committed before the call, or, where that may be, with how old it is. */
+async function untilSeen(options: RouteOptions, context: CallContext): Promise<AsOf | undefined> {
+  const { sight, read } = options;
+  const wish = wishOf(context);
+  if (wish === 'stale') return sight.asOf('asked of this manager alone');
+  const outcome = await (wish === 'consistent' ? read() : readWhileSeeing(sight, read));
+  if (outcome.kind === 'ready') return undefined;
+  if (wish === 'consistent' || outcome.kind === 'stopped') throw noLeader(options, 'not done');
+  return sight.asOf(noLeaderText(options));
+}
+
+function noLeaderText({ managersNow }: RouteOptions): string {
+  return `no leader: ${managersNow()}`;
 }
 
 interface Asked {

@@ -55,6 +55,34 @@ t.test('a daemon that goes away during a command is told', async t => {
   t.match(await daemon.covey(['node', 'ls']), { code: 6, err: /gone away.*no-daemon/s });
 });
 
+t.test('an old answer says so: to people beside the table, to programs in each record', async t => {
+  const wishes: unknown[] = [];
+  const daemon = await openFakeDaemon(t, {
+    control: {
+      listServices: async (_request, { metadata }) => {
+        wishes.push(metadata.get('covey-read')[0]);
+        const asOf = { atMs: Date.now() - 34_500, why: 'no leader: 1 of 3 managers answer here, 2 are needed' };
+        return { services: [web], running: {}, wanted: { [web.id]: 3 }, asOf };
+      },
+    },
+  });
+  const table = await daemon.covey(['service', 'ls']);
+  t.match(table, {
+    code: 0,
+    out: /^SERVICE/,
+    err: /^as of 20\S+Z, 3\ds ago; no leader: 1 of 3 managers answer here, 2 are needed\n$/,
+  });
+  const json = await daemon.covey(['service', 'ls', '--stale', '--format', 'json']);
+  t.match(JSON.parse(json.out), { name: 'web', asOf: /^20/, asOfBecause: /no leader/ });
+  await daemon.covey(['service', 'inspect', '--consistent', 'web']);
+  t.same(wishes, [undefined, 'stale', 'consistent']);
+  t.match(await daemon.covey(['service', 'ls', '--stale', '--consistent']), { code: 2, err: /Cannot read both ways/ });
+  t.notMatch(
+    (await (await openFakeDaemon(t, { control: listing([web], []) })).covey(['service', 'ls', '--format', 'json'])).out,
+    'asOf',
+  );
+});
+
 t.test('the nodes, for people and for programs', async t => {
   const daemon = await openFakeDaemon(t, { control: listing([], []) });
   t.equal(

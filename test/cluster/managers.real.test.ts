@@ -14,7 +14,8 @@ interface NodeRow {
   readonly state: string;
 }
 
-const nodesAt = (cluster: DevCluster, at: number): readonly NodeRow[] => cluster.json<NodeRow>(at, 'node', 'ls');
+const nodesAt = (cluster: DevCluster, at: number): readonly NodeRow[] =>
+  cluster.json<NodeRow>(at, 'node', 'ls', '--consistent');
 
 /** Index of the node that leads, as another sees it. */
 function leaderAt(cluster: DevCluster, at: number): number {
@@ -25,7 +26,7 @@ function leaderAt(cluster: DevCluster, at: number): number {
 /** Start times of the main processes by task: equal only when nothing was restarted. */
 function startTimes(cluster: DevCluster, at: number): Readonly<Record<string, string>> {
   const rows = cluster
-    .json<TaskRow & { pid: number }>(at, 'service', 'ps', 'web')
+    .json<TaskRow & { pid: number }>(at, 'service', 'ps', '--consistent', 'web')
     .filter(task => task.desiredState === 'running');
   const startOf = (pid: number) => fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19];
   return Object.fromEntries(rows.map(row => [row.id, `${row.pid} ${startOf(row.pid)}`]));
@@ -34,7 +35,10 @@ function startTimes(cluster: DevCluster, at: number): Readonly<Record<string, st
 const allRun = (cluster: DevCluster, at: number, name: string, count: number) =>
   until(
     `${count} tasks of ${name} running`,
-    () => cluster.covey(at, 'service', 'ls', '-f', `name=${name}`, '--format', '{{.running}}').stdout.trim(),
+    () =>
+      cluster
+        .covey(at, 'service', 'ls', '--consistent', '-f', `name=${name}`, '--format', '{{.running}}')
+        .stdout.trim(),
     text => text === String(count),
     30_000,
   );
@@ -78,7 +82,15 @@ t.test('three managers', { skip: cannotCluster, timeout: 300_000 }, async t => {
     const refused = cluster.covey(3, 'service', 'scale', '-d', 'at2=3');
     t.not(refused.status, 0);
     t.match(refused.stderr, /no manager leads[\s\S]*1 of 3 managers answer here, 2 are needed/);
-    t.match(cluster.covey(3, 'service', 'ls').stderr, /no manager leads/);
+    t.match(cluster.covey(3, 'service', 'ls', '--consistent'), { status: 5, stderr: /no manager leads/ });
+    const seen = cluster.covey(3, 'service', 'ls', '--format', 'json');
+    t.match(seen, {
+      status: 0,
+      stderr: /as of 20\S+Z, \d+. ago; no leader: 1 of 3 managers answer here, 2 are needed/,
+    });
+    const [web] = seen.stdout.split('\n').filter(line => line.includes('"web"'));
+    t.match(JSON.parse(web ?? '{}'), { running: 4, asOf: /^20/ }, 'what was known is seen, and how old it is');
+    t.match(cluster.covey(3, 'node', 'ls', '--stale'), { status: 0, stderr: /asked of this manager alone/ });
     for (const dead of ['1', '2']) t.equal(cluster.script('start', dead).status, 0);
     await until(
       'a leader',
@@ -101,7 +113,7 @@ t.test('three managers', { skip: cannotCluster, timeout: 300_000 }, async t => {
     cluster.must(1, 'node', 'promote', cluster.node(4).name);
     await until(
       'the promoted one answering',
-      () => cluster.covey(4, 'node', 'ls').status,
+      () => cluster.covey(4, 'node', 'ls', '--consistent').status,
       status => status === 0,
     );
     const leader = leaderAt(cluster, 4);
@@ -128,12 +140,12 @@ t.test('three managers', { skip: cannotCluster, timeout: 300_000 }, async t => {
     cluster.must(first ?? 0, 'leave', '--yes');
     t.equal(nodesAt(cluster, 4).filter(node => node.role === 'manager').length, 2);
     t.equal(cluster.script('kill', String(second)).status, 0);
-    const lost = cluster.covey(4, 'service', 'ls');
+    const lost = cluster.covey(4, 'service', 'ls', '--consistent');
     t.match(lost.stderr, /1 of 2 managers answer here, 2 are needed/);
     t.equal(cluster.script('start', String(second)).status, 0);
     await until(
       'two managers again',
-      () => cluster.covey(4, 'node', 'ls').status,
+      () => cluster.covey(4, 'node', 'ls', '--consistent').status,
       status => status === 0,
     );
     cluster.must(4, 'node', 'demote', cluster.node(second ?? 0).name);

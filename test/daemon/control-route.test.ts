@@ -2,9 +2,11 @@
 import t from 'tap';
 import { routeControl } from '../../src/daemon/control-route.js';
 import type { LeaderLink } from '../../src/daemon/group/leader-link.js';
+import { openSight, patienceMs } from '../../src/daemon/sight.js';
 import { CoveyError, type ErrorCode } from '../../src/errors.js';
 import type { Services } from '../../src/gen/services.js';
 import { type CallContext, type Handlers, pathsOf } from '../../src/grpc.js';
+import type { View } from '../../src/raft/store.js';
 import { makeFakeClock } from '../fake-clock.js';
 import { callerOf, seededRandom, wire } from './plane-fixtures.js';
 
@@ -15,6 +17,7 @@ function rig(options: {
   readonly leads?: boolean;
   readonly ready?: boolean;
   readonly answers?: (ErrorCode | 'done')[];
+  readonly watch?: 'endless';
 }) {
   const calls: { readonly at: string; readonly name: string; readonly context: CallContext }[] = [];
   const answers = [...(options.answers ?? ['done'])];
@@ -33,6 +36,7 @@ function rig(options: {
         name === 'watch'
           ? async function* (_request: unknown, context: CallContext) {
               yield answer('here', name, context);
+              if (options.watch === 'endless') await new Promise(() => undefined);
             }
           : async (_request: unknown, context: CallContext) => answer('here', name, context),
       ]),
@@ -51,17 +55,30 @@ function rig(options: {
     leaderChanged: () => undefined,
   };
   const clock = makeFakeClock();
+  const state = { ready: options.ready !== false };
+  const view = (): View => ({ list: () => [] }) as unknown as View;
+  const sight = openSight({ clock, knowsLeader: () => state.ready, view });
+  sight.look();
   const control = routeControl({
     wire,
     clock: { ...clock, sleep: ms => clock.advance(ms) },
     random: seededRandom(),
     local,
     isLeading: () => options.leads === true,
-    read: async () => (options.ready === false ? { kind: 'no-leader' } : { kind: 'ready', index: 1 }),
+    read: async () => (state.ready ? { kind: 'ready', index: 1 } : { kind: 'no-leader' }),
+    sight,
     leader,
     managersNow: () => '1 of 3 managers answer here, 2 are needed',
   });
-  return { control, calls, clock };
+  return {
+    control,
+    calls,
+    clock,
+    lead: (ready: boolean) => {
+      state.ready = ready;
+      sight.look();
+    },
+  };
 }
 
 const list = { objects: [], stack: '' };
@@ -69,18 +86,60 @@ const create = { spec: {} } as never;
 const onceOf = (call: ReturnType<typeof rig>['calls'][number] | undefined): unknown =>
   (call?.context.metadata as unknown as Record<string, string> | undefined)?.['covey-once'];
 
-t.test('what is only looked at is answered here; without a leader nobody can say that it is current', async t => {
+const wishing = (wish?: string): CallContext => {
+  const context = callerOf();
+  if (wish !== undefined) context.metadata.set('covey-read', wish);
+  return context;
+};
+const everything = { tables: [], service: '', stack: '' };
+
+t.test('what is only looked at is answered here', async t => {
   const { control, calls } = rig({});
-  await control.listNodes(list, callerOf());
-  for await (const _ of control.watch({ tables: [], service: '', stack: '' }, callerOf())) break;
+  t.notOk((await control.listNodes(list, callerOf())).asOf, 'nothing is said of an answer that is current');
+  for await (const _ of control.watch(everything, callerOf())) break;
   t.match(calls, [
     { at: 'here', name: 'listNodes' },
     { at: 'here', name: 'watch' },
   ]);
-  await t.rejects(rig({ ready: false }).control.listNodes(list, callerOf()), {
-    code: 'no-leader',
-    state: '1 of 3 managers answer here, 2 are needed',
-  });
+});
+
+t.test(
+  'without a leader a list is answered with how old it is, and one that has to be the latest is refused',
+  async t => {
+    const { control, clock, lead } = rig({});
+    await clock.advance(10_000);
+    const lostMs = clock.wallMs();
+    lead(false);
+    await clock.advance(patienceMs);
+    const { asOf } = await control.listNodes(list, callerOf());
+    t.equal(asOf?.why, 'no leader: 1 of 3 managers answer here, 2 are needed');
+    t.ok(asOf !== undefined && asOf.atMs <= lostMs && asOf.atMs >= lostMs - 2_000, 'not later than when it was lost');
+    await t.rejects(control.listNodes(list, wishing('consistent')), {
+      code: 'no-leader',
+      state: '1 of 3 managers answer here, 2 are needed',
+    });
+    lead(true);
+    t.notOk((await control.listNodes(list, callerOf())).asOf, 'current again as soon as somebody leads');
+  },
+);
+
+t.test('whoever wants no more than is known here gets it at once, with its age', async t => {
+  const { control } = rig({});
+  t.match((await control.listNodes(list, wishing('stale'))).asOf, { why: 'asked of this manager alone' });
+});
+
+t.test('a watch says when nobody leads any more, and when somebody does again', async t => {
+  const { control, clock, lead } = rig({ watch: 'endless' });
+  const events = control.watch(everything, callerOf())[Symbol.asyncIterator]();
+  const next = async () => (await events.next()).value?.event;
+  await next();
+  const first = next();
+  lead(false);
+  await clock.advance(patienceMs);
+  t.match(await first, { kind: 'asOf', why: /no leader/ });
+  const second = next();
+  lead(true);
+  t.match(await second, { kind: 'asOf', atMs: 0, why: '' });
 });
 
 t.test('a change goes to the leader, who learns for whom it is; the leader makes it itself', async t => {

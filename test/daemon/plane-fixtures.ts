@@ -4,7 +4,7 @@
  *
  * Not here: tests.
  */
-
+import grpc from '@grpc/grpc-js';
 import type { ControlHandlers } from '../../src/daemon/control/parts.js';
 import { type ControlParts, makeControl } from '../../src/daemon/control.js';
 import { type Manager, openManager } from '../../src/daemon/manager.js';
@@ -79,7 +79,7 @@ export function callerOf(uid = 0): CallContext {
   return {
     caller: { kind: 'uid', uid },
     signal: anySignal(),
-    metadata: undefined as unknown as CallContext['metadata'],
+    metadata: new grpc.Metadata(),
   };
 }
 

@@ -6,7 +6,13 @@
 import type { NetworkDriver } from '../../gen/types.js';
 import { bad, ok } from '../../tasks/spec/values.js';
 import type { CliContext } from '../context.js';
-import { type CommandDefinition, formatOption, type Invocation, listOptions } from '../definition.js';
+import {
+  type CommandDefinition,
+  clusterListOptions,
+  formatOption,
+  type Invocation,
+  readOptions,
+} from '../definition.js';
 import { exitCodes } from '../output/errors.js';
 import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
 import { renderAge } from '../output/values.js';
@@ -42,7 +48,7 @@ export const networkCommands: readonly CommandDefinition[] = [
     path: ['network', 'ls'],
     says: 'List networks',
     args: [],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'all networks', line: 'covey network ls' },
       { says: 'those of one stack', line: 'covey network ls -f stack=shop' },
@@ -53,7 +59,7 @@ export const networkCommands: readonly CommandDefinition[] = [
     path: ['network', 'inspect'],
     says: 'Show all about networks',
     args: [{ name: 'NETWORK', needed: true, many: true, completes: 'network' }],
-    options: [formatOption],
+    options: [formatOption, ...readOptions],
     examples: [
       { says: 'one network', line: 'covey network inspect backend' },
       { says: 'its subnet', line: "covey network inspect --format '{{.subnets.0}}' backend" },

@@ -10,9 +10,10 @@ import { confirm } from '../confirm.js';
 import type { CliContext } from '../context.js';
 import {
   type CommandDefinition,
+  clusterListOptions,
   formatOption,
   type Invocation,
-  listOptions,
+  readOptions,
   waitOptions,
   yesOption,
 } from '../definition.js';
@@ -32,7 +33,7 @@ export const nodeCommands: readonly CommandDefinition[] = [
     path: ['node', 'ls'],
     says: 'List the nodes of the cluster',
     args: [],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'all nodes; the star marks the one that answers', line: 'covey node ls' },
       {
@@ -46,7 +47,7 @@ export const nodeCommands: readonly CommandDefinition[] = [
     path: ['node', 'inspect'],
     says: 'Show all about nodes',
     args: [{ name: 'NODE', needed: true, many: true, completes: 'node' }],
-    options: [formatOption],
+    options: [formatOption, ...readOptions],
     examples: [
       { says: 'one node; "self" is the one that answers', line: 'covey node inspect rack1' },
       { says: 'where another reaches it', line: "covey node inspect --format '{{.address}}' rack1" },

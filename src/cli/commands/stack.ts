@@ -9,7 +9,7 @@ import type { DeployStackResponse, StackChange } from '../../gen/types.js';
 import type { LoadedStack, StackFileText } from '../../tasks/spec/index.js';
 import { confirm } from '../confirm.js';
 import type { CliContext } from '../context.js';
-import { type CommandDefinition, type Invocation, listOptions, waitOptions, yesOption } from '../definition.js';
+import { type CommandDefinition, clusterListOptions, type Invocation, waitOptions, yesOption } from '../definition.js';
 import type { Flags } from '../flags.js';
 import { stateColour } from '../output/colours.js';
 import { exitCodes } from '../output/errors.js';
@@ -50,7 +50,7 @@ export const stackCommands: readonly CommandDefinition[] = [
     path: ['stack', 'ls'],
     says: 'List stacks',
     args: [],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'all stacks', line: 'covey stack ls' },
       { says: 'their names', line: 'covey stack ls --format name' },
@@ -61,7 +61,7 @@ export const stackCommands: readonly CommandDefinition[] = [
     path: ['stack', 'ps'],
     says: 'List the tasks of a stack',
     args: [{ name: 'STACK', needed: true, completes: 'stack' }],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'tasks and their history', line: 'covey stack ps shop' },
       { says: 'what does not run', line: 'covey stack ps -f state!=running shop' },
@@ -72,7 +72,7 @@ export const stackCommands: readonly CommandDefinition[] = [
     path: ['stack', 'services'],
     says: 'List the services of a stack',
     args: [{ name: 'STACK', needed: true, completes: 'stack' }],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'services and how many tasks run', line: 'covey stack services shop' },
       { says: 'for a program', line: 'covey stack services --format json shop' },

@@ -6,7 +6,13 @@
 import { CoveyError } from '../../errors.js';
 import type { ListTasksRequest, Task } from '../../gen/types.js';
 import type { CliContext } from '../context.js';
-import { type CommandDefinition, formatOption, type Invocation, listOptions } from '../definition.js';
+import {
+  type CommandDefinition,
+  clusterListOptions,
+  formatOption,
+  type Invocation,
+  readOptions,
+} from '../definition.js';
 import { stateColour } from '../output/colours.js';
 import { exitCodes } from '../output/errors.js';
 import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
@@ -23,7 +29,7 @@ export const taskCommands: readonly CommandDefinition[] = [
       { flags: '--node <node>', says: 'Only on this node', completes: 'node' },
       { flags: '--stack <stack>', says: 'Only of this stack', completes: 'stack' },
       { flags: '-a, --all', says: 'Those that ended too' },
-      ...listOptions,
+      ...clusterListOptions,
     ],
     examples: [
       { says: 'what runs on a node', line: 'covey task ls --node rack1' },
@@ -35,7 +41,7 @@ export const taskCommands: readonly CommandDefinition[] = [
     path: ['task', 'inspect'],
     says: 'Show all about tasks',
     args: [{ name: 'TASK', needed: true, many: true, completes: 'task' }],
-    options: [formatOption],
+    options: [formatOption, ...readOptions],
     examples: [
       { says: 'one task', line: 'covey task inspect web.1' },
       { says: 'its address', line: "covey task inspect --format '{{.addresses.0}}' web.1" },

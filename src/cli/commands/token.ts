@@ -5,7 +5,7 @@
  */
 import type { JoinToken, NodeRole } from '../../gen/types.js';
 import type { CliContext } from '../context.js';
-import { type CommandDefinition, type Invocation, listOptions } from '../definition.js';
+import { type CommandDefinition, clusterListOptions, type Invocation } from '../definition.js';
 import { exitCodes } from '../output/errors.js';
 import { type ListView, printList } from '../output/list.js';
 import { renderAge, renderTime } from '../output/values.js';
@@ -39,7 +39,7 @@ export const tokenCommands: readonly CommandDefinition[] = [
     path: ['token', 'ls'],
     says: 'List tokens',
     args: [],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'all tokens', line: 'covey token ls' },
       { says: 'those for managers, for a program', line: 'covey token ls --filter role=manager --format json' },

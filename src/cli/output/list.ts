@@ -10,6 +10,7 @@ import type { CliContext } from '../context.js';
 import type { Flags } from '../flags.js';
 import { type Format, fieldOf, fillTemplate, type JsonRecord, parseFormat } from './format.js';
 import { renderTable, type TableCell, type TableColumn } from './table.js';
+import { renderTime } from './values.js';
 
 export interface ListView<Item> {
   readonly columns: readonly TableColumn[];
@@ -57,7 +58,10 @@ export async function printRecords(
 ): Promise<void> {
   if (format.kind === 'template' && format.header !== undefined) await context.print(format.header);
   const yaml = format.kind === 'yaml' ? await import('./yaml.js') : undefined;
-  for (const [at, { record, name }] of items.entries()) {
+  const asOf = context.asOf();
+  const age = asOf === undefined ? {} : { asOf: asOf.atMs === 0 ? null : renderTime(asOf.atMs), asOfBecause: asOf.why };
+  for (const [at, { record: plain, name }] of items.entries()) {
+    const record = { ...plain, ...age };
     if (format.kind === 'json') await context.print(JSON.stringify(record));
     else if (format.kind === 'name') await context.print(name);
     else if (format.kind === 'template') await context.print(fillTemplate(format.parts, record));

@@ -4,7 +4,13 @@
  * How it goes: options.ts (the flags) -> spec-flags.ts and list-flags.ts (flags to spec, pure) -> actions.ts (calls and waits);
  * logs.ts by itself.
  */
-import { type CommandDefinition, formatOption, listOptions, waitOptions } from '../../definition.js';
+import {
+  type CommandDefinition,
+  clusterListOptions,
+  formatOption,
+  readOptions,
+  waitOptions,
+} from '../../definition.js';
 import { runCreate, runInspect, runList, runRemove, runScale, runTasks, runUpdate } from './actions.js';
 import { logsOptions, runLogs } from './logs.js';
 import { createOptions, updateOptions } from './options.js';
@@ -38,7 +44,7 @@ export const serviceCommands: readonly CommandDefinition[] = [
     path: ['service', 'ls'],
     says: 'List services',
     args: [],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'all services', line: 'covey service ls' },
       {
@@ -52,7 +58,10 @@ export const serviceCommands: readonly CommandDefinition[] = [
     path: ['service', 'ps'],
     says: 'List the tasks of services, with what they wait for and why they ended',
     args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
-    options: [{ flags: '--containers', says: 'The containers of each task: init, sidecars, main' }, ...listOptions],
+    options: [
+      { flags: '--containers', says: 'The containers of each task: init, sidecars, main' },
+      ...clusterListOptions,
+    ],
     examples: [
       { says: 'tasks and their history', line: 'covey service ps web' },
       { says: 'how its sidecars do', line: 'covey service ps --containers web' },
@@ -64,7 +73,7 @@ export const serviceCommands: readonly CommandDefinition[] = [
     path: ['service', 'inspect'],
     says: 'Show all about services',
     args: [{ name: 'SERVICE', needed: true, many: true, completes: 'service' }],
-    options: [formatOption],
+    options: [formatOption, ...readOptions],
     examples: [
       { says: 'one service', line: 'covey service inspect web' },
       { says: 'its virtual address', line: "covey service inspect --format '{{.vips.0}}' web" },
@@ -108,7 +117,7 @@ export const serviceCommands: readonly CommandDefinition[] = [
     path: ['service', 'history'],
     says: 'List the revisions of a service, the newest first',
     args: [{ name: 'SERVICE', needed: true, completes: 'service' }],
-    options: listOptions,
+    options: clusterListOptions,
     examples: [
       { says: 'who changed what, and when', line: 'covey service history web' },
       { says: 'the stable ones, for a script', line: 'covey service history -f stable=true --format json web' },
