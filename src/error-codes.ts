@@ -83,6 +83,18 @@ export const errorCodes = {
   'not-covey': 'What answers at that address does not speak TLS 1.3 as a covey manager does.',
   'no-certificate':
     'The call needs the certificate of a node of this cluster and came without one, or with one of another cluster.',
+  'certificate-expired':
+    'The certificate of this node ended longer ago than the cluster’s grace (90 days unless it says otherwise), so that proof of its key alone does not bring it back. `covey token node NAME` on a manager makes a token with which `covey join` on the machine does; it keeps its id, labels and tasks.',
+  'token-other-node':
+    'A token made by `covey token node` brings back the one node that it names, and this machine is another one.',
+  'node-alive':
+    'The token would make this machine the node that it names, and a machine is connected as that node. One node is one machine.',
+  'manager-state-lost':
+    'A manager that comes back needs its part of the managers’ log, which is not on this machine: with the id of the old one and an empty log it could vote twice. Demote or remove the node on another manager first.',
+  'root-replaced':
+    'The token names a root certificate that this cluster has replaced since (covey cluster ca rotate). covey token worker on a manager makes a token with the present one.',
+  'clock-not-set':
+    'The clock of this machine shows a time at which it cannot be: before this program was made, before its own certificate, or long before what it showed last. A dead battery does that. Nothing is judged by it, nothing expires and nothing is deleted until it is set.',
   'role-refused': 'The certificate is that of a node whose role may not make this call.',
   'name-in-use':
     'A node of that name is in the cluster. Names are unique; give another with --name, or remove the old node.',

@@ -28,7 +28,7 @@ export type Caller =
       readonly kind: 'node';
       readonly nodeId: string;
       readonly clusterId: string;
-      /** As the managers have it now; empty: no member (any more). */
+      /** As the managers have it now; "removed"; empty: nothing is known of it. */
       readonly role: string;
       /** As its certificate says. */
       readonly certified?: string;

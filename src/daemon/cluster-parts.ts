@@ -9,7 +9,7 @@
  */
 import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import type { ManagerAddress, NodeRole } from '../gen/types.js';
+import type { ManagerAddress, RenewRequest, RenewResponse } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
@@ -17,7 +17,10 @@ import { type OpenStore, openStore, type Store, type Write } from '../raft/store
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { openBulkRelay } from './bulk/index.js';
+import { retiredOf } from './ca/authority.js';
 import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
+import { type CaOptions, renewNode } from './ca/issue.js';
+import { standingOf } from './ca/removal.js';
 import type { HostPort } from './config.js';
 import { makeControl } from './control.js';
 import { onBehalf } from './control-once.js';
@@ -64,6 +67,8 @@ export interface ClusterParts {
   readonly isLeading: () => boolean;
   readonly control: Handlers<Services['Control']>;
   readonly managers: () => readonly ManagerAddress[];
+  /** A new certificate for this node; undefined while this manager does not lead. */
+  readonly renewHere: (request: RenewRequest, signal: AbortSignal) => Promise<RenewResponse> | undefined;
   /** Resolves when this node's member has caught up and votes. */
   readonly voting: (signal: AbortSignal) => Promise<void>;
   /** Gives leadership to another manager, if there is one that can take it. */
@@ -103,13 +108,14 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
   lifetime.defer('sight', () => sight[Symbol.dispose]());
   changed.add(sight.look);
   sight.look();
-  const control = await serve(inner, leader, sight);
+  const { control, renew } = await serve(inner, leader, sight);
   return {
     store,
     isLeading,
     control,
     findDispatcher: () => leadership.find()?.parts.dispatcher,
     managers: group.managers,
+    renewHere: (request, signal) => (isLeading() ? renew(request, signal) : undefined),
     voting: signal => untilVoting(inner, signal),
     handOver: signal => handOver(inner, signal),
   };
@@ -202,7 +208,7 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
     bulk: relay,
     leaderId: () => group.findLeader()?.nodeId,
   });
-  const ca = caHandlers({
+  const caOptions: CaOptions = {
     store,
     clock,
     random,
@@ -210,22 +216,28 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
     managers: group.managers,
     roles,
     settled: async limits => await findDispatcher()?.settled(limits),
-  });
+  };
   return {
     control,
-    ca,
+    ca: caHandlers(caOptions),
+    renew: (request: RenewRequest, signal: AbortSignal) => renewNode(caOptions, { ...request, nodeId }, signal),
     bulk: relay.bulk,
     session: redirectSession({ find: findDispatcher, managers: group.managers }),
   };
 }
 
-async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Handlers<Services['Control']>> {
+interface Served {
+  readonly control: Handlers<Services['Control']>;
+  readonly renew: (request: RenewRequest, signal: AbortSignal) => Promise<RenewResponse>;
+}
+
+async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Served> {
   const { options, store, group, leadership } = inner;
   const { host, wire, lifetime, identity } = options;
   const { clock, random } = host;
   const isLeading = (): boolean => leadership.find() !== undefined;
-  const { control, ca, bulk, session } = makeHandlers(inner);
-  lifetime.own(
+  const { control, ca, bulk, session, renew } = makeHandlers(inner);
+  const server = lifetime.own(
     await openClusterServer({
       host: options.listen.host,
       port: options.listen.port,
@@ -238,14 +250,21 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Ha
         Raft: group.handlers,
         Control: leaderOnly(wire, onBehalf(wire, control), isLeading),
       },
-      // A manager whose store is behind does not know who is new: only the leader can say who was removed.
-      findMember: (id, certified): NodeRole | undefined =>
-        store.view().find('node', id)?.role ?? (isLeading() ? undefined : certified),
+      findMember: (id, certified) => standingOf(store.view(), id, { certified, isLeading: isLeading() }),
+      retired: () => [...store.view().list('cluster')].flatMap(retiredOf),
     }),
   );
+  const watch = store.watch(events => {
+    for (const event of events) {
+      if (event.table === 'cluster') server.showRoots();
+      if (event.table === 'removedNode' && event.kind === 'put') server.endCallsOf(event.object.id);
+    }
+  });
+  lifetime.defer('server/watch', () => watch[Symbol.dispose]());
   const { read } = group.log;
   const managersNow = (): string => describeManagers(group);
-  return routeControl({ wire, clock, random, local: control, isLeading, leader, read, sight, managersNow });
+  const routed = routeControl({ wire, clock, random, local: control, isLeading, leader, read, sight, managersNow });
+  return { control: routed, renew };
 }
 
 /** For whoever waits for a leader in vain. */

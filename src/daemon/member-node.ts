@@ -8,16 +8,8 @@
  * Called by node.ts at start, and by the flows of init and join. Not here: becoming or ceasing to be a node (membership/).
  */
 
-import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import type {
-  ManagerAddress,
-  NodeDescription,
-  ObjectCounts,
-  RenewRequest,
-  RenewResponse,
-  TableItem,
-} from '../gen/types.js';
+import type { ManagerAddress, NodeDescription, ObjectCounts, TableItem, Trust } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
@@ -27,14 +19,15 @@ import { type Agent, openAgent, type RuntimeChoice, type TaskImages, type TaskVo
 import type { UserNamespaces } from '../tasks/userns.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
+import { certificateFactsOf } from './ca/authority.js';
 import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } from './ca/index.js';
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
 import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
 import { withImageNews } from './image-news.js';
-import { type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
-import { connectToManager } from './rpc/index.js';
-import { makeDial, targetsOf } from './session/dial.js';
+import { type KnownAnew, type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
+import { routeRenewal } from './renewal-route.js';
+import { makeDial } from './session/dial.js';
 import { openSessionMemory, type SessionMemory } from './session/memory.js';
 import { openSession } from './session/session.js';
 import type { Session } from './session/types.js';
@@ -83,9 +76,14 @@ export interface MemberNode {
   readonly renewIdentity: (signal: AbortSignal) => Promise<NodeIdentity>;
   /** Resolves when a manager has welcomed this node and what it sent is in effect; on a manager also that its member votes. */
   readonly ready: (signal: AbortSignal) => Promise<void>;
+  /** Goes on with an identity that was got otherwise; resolves when a manager has accepted it, or after a while. */
+  readonly adopt: (known: KnownAnew, signal: AbortSignal) => Promise<void>;
   /** Tells the managers the facts of this node anew. */
   readonly describeAgain: () => Promise<void>;
 }
+
+const adoptedWithinMs = 10_000;
+const adoptedLookMs = 50;
 
 export async function openMemberNode(options: MemberNodeOptions): Promise<MemberNode> {
   const { host, telemetry, lifetime, member, settings } = options;
@@ -120,11 +118,14 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     lifetime: lifetime.child('memory'),
   });
   const cluster = await openCluster(options, { identity, agent, memory });
-  const session = connect(options, { identity, agent, cluster, memory });
-  describeAgain = async () => session.describe(await options.describe(membership));
-  const renewal = renewalOf(options, { identity, session });
-  openRenewal(renewal);
-  const managers = (): readonly ManagerAddress[] => cluster?.managers() ?? session.managers();
+  const managers = cluster?.managers ?? memory.managers;
+  const describe = async (): Promise<NodeDescription> =>
+    withCertificate(await options.describe(membership), identity.current());
+  const renewal = renewalOf(options, { identity, cluster, managers });
+  const session = connect(options, { identity, agent, cluster, memory, describe, ...openRenewal(renewal) });
+  describeAgain = async () => session.describe(await describe());
+  const news = identity.onChange(() => void describeAgain());
+  lifetime.defer('identity news', () => news[Symbol.dispose]());
   return {
     membership,
     identity: identity.current,
@@ -147,7 +148,21 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
       await cluster?.voting(signal);
     },
     describeAgain,
+    adopt: async (known, signal) => {
+      memory.rememberManagers(known.managers);
+      identity.replace(known.identity);
+      await untilConnected(host, session, signal);
+    },
   };
+}
+
+function withCertificate(description: NodeDescription, identity: NodeIdentity): NodeDescription {
+  return { ...description, certificate: certificateFactsOf(identity) };
+}
+
+async function untilConnected({ clock }: Host, session: Session, signal: AbortSignal): Promise<void> {
+  const endMs = clock.monotonicMs() + adoptedWithinMs;
+  while (session.state().kind !== 'connected' && clock.monotonicMs() < endMs) await clock.sleep(adoptedLookMs, signal);
 }
 
 /** A manager's parts; a worker keeps nothing of a time as a manager. */
@@ -179,6 +194,8 @@ function connect(
     readonly agent: Agent;
     readonly cluster: ClusterParts | undefined;
     readonly memory: SessionMemory;
+    readonly describe: () => Promise<NodeDescription>;
+    readonly follow: (trust: Trust) => void;
   },
 ): Session {
   const { host, wire, telemetry, member } = options;
@@ -197,7 +214,8 @@ function connect(
     agent: parts.agent,
     tables: { applyTables: (items, signal) => showTables(options, items, signal) },
     memory: parts.memory,
-    describe: () => options.describe(member.membership),
+    describe: parts.describe,
+    onTrust: parts.follow,
     bootId: host.processes.bootId(),
     onWelcome: ({ role, raftId }) => {
       const { membership } = member;
@@ -230,7 +248,11 @@ async function showTables(
 
 function renewalOf(
   options: MemberNodeOptions,
-  parts: { readonly identity: IdentityHolder; readonly session: Session },
+  parts: {
+    readonly identity: IdentityHolder;
+    readonly managers: () => readonly ManagerAddress[];
+    readonly cluster: ClusterParts | undefined;
+  },
 ): RenewalOptions {
   const { host, wire, telemetry, settings } = options;
   return {
@@ -238,46 +260,16 @@ function renewalOf(
     random: host.random,
     log: telemetry.log.with({ part: 'renewal' }),
     lifetime: options.lifetime.child('renewal'),
+    ...routeRenewal({ host, wire, ...parts, manager: parts.cluster }),
     identity: parts.identity,
-    renew: (request, signal) =>
-      askForRenewal({ wire, host, identity: parts.identity, managers: parts.session.managers() }, request, signal),
     save: identity => saveIdentity({ files: host.files, dataDir: settings.dataDir }, identity),
+    onProblem: problem => {
+      telemetry.lower('certificate-expired');
+      if (problem?.code !== 'certificate-expired') return;
+      const { code, message, state = '', hint = '' } = problem;
+      telemetry.raise({ code, message: `${message}: ${state}`, hint });
+    },
   };
-}
-
-/** The first manager that answers gives the new certificate. */
-async function askForRenewal(
-  parts: {
-    readonly wire: Wire;
-    readonly host: Host;
-    readonly identity: IdentityHolder;
-    readonly managers: readonly ManagerAddress[];
-  },
-  request: RenewRequest,
-  signal: AbortSignal,
-): Promise<RenewResponse> {
-  const { clusterId, root, certificate, key } = parts.identity.current();
-  let failure: unknown = new CoveyError('no-connection', 'Cannot find a manager', {
-    state: 'no address of one is known',
-  });
-  for (const target of targetsOf(parts.managers, parts.host.random.fraction)) {
-    try {
-      await using manager = await connectToManager({
-        ...target,
-        clusterId,
-        root,
-        client: { certificate, key },
-        wire: parts.wire,
-        clock: parts.host.clock,
-        timeoutMs: 2_000,
-        signal,
-      });
-      return await manager.calls('Ca').renew(request, { signal, timeoutMs: 10_000 });
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw failure;
 }
 
 function countsOf(cluster: ClusterParts | undefined): ObjectCounts | undefined {

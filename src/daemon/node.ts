@@ -216,6 +216,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     vnisOf,
     dataPort: settings.dataPathPort,
     portDefault: defaultPort,
+    adopt: async (known, signal) => await running?.node.adopt(known, signal),
     start: async (member, { bootstrap, signal }) => {
       try {
         await (await start(member, bootstrap, signal)).ready(signal);

@@ -7,7 +7,18 @@
  *
  * The front page of store/. Not here: the log (log.ts, group-log.ts), what is decided (daemon/).
  */
-import type { Cluster, Config, JoinToken, Network, Node, Revision, Secret, Service, Task } from '../gen/types.js';
+import type {
+  Cluster,
+  Config,
+  JoinToken,
+  Network,
+  Node,
+  RemovedNode,
+  Revision,
+  Secret,
+  Service,
+  Task,
+} from '../gen/types.js';
 import type { ProposeOutcome } from './log.js';
 import type { Once } from './store/clients.js';
 
@@ -37,6 +48,7 @@ export interface Tables {
   readonly secret: Secret;
   readonly config: Config;
   readonly revision: Revision;
+  readonly removedNode: RemovedNode;
 }
 
 export type TableName = keyof Tables;

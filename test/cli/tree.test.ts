@@ -71,6 +71,7 @@ t.test('the commands are those of the design', async t => {
     'task wait',
     'token ls',
     'token manager',
+    'token node',
     'token rm',
     'token worker',
     'version',

@@ -77,6 +77,7 @@ for (const jumpMs of [hourMs, -hourMs]) {
           asked += 1;
           throw new CoveyError('no-connection', 'Cannot reach a manager');
         },
+        recover: () => Promise.reject(new CoveyError('bug', 'Cannot recover what has not expired')),
         save: async () => undefined,
       });
     }

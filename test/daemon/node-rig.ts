@@ -4,8 +4,10 @@
  * Not here: objects and agents (node-fixtures.ts), tests.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
+import { retiredOf } from '../../src/daemon/ca/authority.js';
 import { holdIdentity, type IdentityHolder } from '../../src/daemon/ca/identity.js';
 import { caHandlers } from '../../src/daemon/ca/index.js';
+import { standingOf } from '../../src/daemon/ca/removal.js';
 import { type TokenHandlers, tokenHandlers } from '../../src/daemon/ca/tokens.js';
 import { type Dispatcher, openDispatcher } from '../../src/daemon/dispatcher/index.js';
 import type { BulkRelay } from '../../src/daemon/dispatcher/types.js';
@@ -13,7 +15,7 @@ import { type Member, type MembershipFlows, openMembership } from '../../src/dae
 import { type ClusterServer, openClusterServer } from '../../src/daemon/rpc/index.js';
 import { makeDial, openSession, openSessionMemory, type Session } from '../../src/daemon/session/index.js';
 import type { InitRequest, JoinClusterRequest } from '../../src/gen/types.js';
-import type { Host } from '../../src/host.js';
+import type { Clock, Host } from '../../src/host.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import type { Store } from '../../src/raft/store.js';
 import {
@@ -77,6 +79,8 @@ export async function startManager(
   t: { teardown: (call: () => unknown) => unknown },
   options: {
     readonly init?: Partial<InitRequest>;
+    /** Of the manager; TLS goes by the real one. */
+    readonly clock?: Clock;
     readonly relay?: (parts: { store: Store; dispatcher: Dispatcher }) => BulkRelay;
   } = {},
 ): Promise<TestManager> {
@@ -84,7 +88,9 @@ export async function startManager(
   const store = await memoryStore();
   const lifetime = testLifetime();
   let member: Member | undefined;
+  const clock = options.clock ?? linuxHost.clock;
   const flows = openFlows(dataDir, 'm1', {
+    host: { ...linuxHost, clock },
     start: async (made, { bootstrap }) => {
       member = made;
       await put(store, bootstrap);
@@ -96,7 +102,7 @@ export async function startManager(
   const { nodeId } = member.membership;
   let port = 0;
   const managers = () => [{ nodeId, addresses: [`127.0.0.1:${port}`], leader: true, raftId: 0 }];
-  const { clock, random } = linuxHost;
+  const { random } = linuxHost;
   const dispatcher = openDispatcher({ store, term: 1, clock, log: silent, lifetime, managers, count: () => undefined });
   const relay = options.relay?.({ store, dispatcher });
   const open = (): Promise<ClusterServer> =>
@@ -106,7 +112,8 @@ export async function startManager(
       identity,
       wire,
       clock,
-      findMember: id => store.view().find('node', id)?.role,
+      findMember: (id, certified) => standingOf(store.view(), id, { certified, isLeading: true }),
+      retired: () => [...store.view().list('cluster')].flatMap(retiredOf),
       services: {
         Ca: caHandlers({ store, clock, random, log: silent, managers, settled: dispatcher.settled, roles: noManagers }),
         Dispatcher: {
@@ -149,6 +156,7 @@ export function openFlows(
   hostname: string,
   parts: {
     readonly start: Parameters<typeof openMembership>[0]['start'];
+    readonly adopt?: Parameters<typeof openMembership>[0]['adopt'];
     readonly host?: Pick<Host, 'clock' | 'random' | 'files'>;
   },
 ): MembershipFlows {
@@ -162,6 +170,7 @@ export function openFlows(
     vnisOf: () => ({ overlay: 11, ingress: 12 }),
     describe: () => description(hostname, ['127.0.0.1:1']),
     start: parts.start,
+    adopt: parts.adopt,
   });
 }
 
@@ -192,6 +201,11 @@ export async function startWorker(
   await flows.join({ ...joinRequest, address: manager.address, token: manager.workerToken }, anySignal());
   if (worker === undefined) throw new Error('join started nothing');
   return worker;
+}
+
+/** The clock of this machine, so much ahead or (below 0) behind. */
+export function shiftedClock(shift: { ms: number }): Clock {
+  return { ...linuxHost.clock, wallMs: () => linuxHost.clock.wallMs() + shift.ms };
 }
 
 /** The session of a node that has joined, as after a start of its daemon. */

@@ -36,6 +36,22 @@ export const tokenCommands: readonly CommandDefinition[] = [
   createCommand('worker'),
   createCommand('manager'),
   {
+    path: ['token', 'node'],
+    says: 'Make a token with which a node comes back as the node that it was',
+    about:
+      'For a machine whose certificate ended longer ago than the grace, or whose disk was replaced. It keeps id, name, labels and tasks. The token is good once, within a day unless --expires says otherwise.',
+    args: [{ name: 'NODE', needed: true, completes: 'node' }],
+    options: [
+      { flags: '--expires <duration>', says: 'Valid no longer than this, such as 1h (default: 1d)' },
+      { flags: '-q, --quiet', says: 'Print only the token' },
+    ],
+    examples: [
+      { says: 'a machine that was off for a year', line: 'covey token node rack3' },
+      { says: 'only the token, for a script', line: 'covey token node -q rack3' },
+    ],
+    run: runNode,
+  },
+  {
     path: ['token', 'ls'],
     says: 'List tokens',
     args: [],
@@ -75,6 +91,18 @@ async function runCreate(role: NodeRole, { flags }: Invocation, context: CliCont
   return exitCodes.done;
 }
 
+async function runNode({ args, flags }: Invocation, context: CliContext): Promise<number> {
+  const { control } = await context.connect();
+  const [node = ''] = args;
+  const answer = await control.createJoinToken(
+    { role: 'worker', expiresMs: flags.durationMs('expires') ?? 0, usesMax: 1, labels: {}, node },
+    { signal: context.signal },
+  );
+  const line = `covey join --token ${answer.token} ${answer.address}`;
+  await context.print(flags.isOn('quiet') ? answer.token : `On ${node}:\n\n  ${line}\n`);
+  return exitCodes.done;
+}
+
 function viewOf(nowMs: number): ListView<JoinToken> {
   return {
     columns: [
@@ -86,7 +114,7 @@ function viewOf(nowMs: number): ListView<JoinToken> {
     ],
     row: token => [
       token.id.slice(0, 12),
-      token.role,
+      token.nodeId === undefined ? token.role : `node ${token.nodeId.slice(0, 6)}`,
       token.usesMax === 0 ? String(token.uses) : `${token.uses} of ${token.usesMax}`,
       expiryText(token, nowMs),
       renderAge(nowMs - token.meta.createdAtMs),
@@ -94,6 +122,7 @@ function viewOf(nowMs: number): ListView<JoinToken> {
     record: token => ({
       id: token.id,
       role: token.role,
+      nodeId: token.nodeId ?? '',
       uses: token.uses,
       usesMax: token.usesMax,
       expiresAt: renderTime(token.expiresAtMs),

@@ -10,12 +10,22 @@
  *     certificate kept on disk      <-    node id, certificate, managers
  *     Session with the certificate  ->    node ready
  *
- * Not here: making certificates (x509.ts), tokens (token.ts, tokens.ts), the joiner's half (membership/join.ts).
+ * Not here: making certificates (grant.ts), who is let in with an expired one (recover.ts) or a token of its own
+ * (reintroduce.ts), tokens (token.ts, tokens.ts), the joiner's half (membership/join.ts).
  */
 import { createHash } from 'node:crypto';
 import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
-import type { Cluster, JoinRequest, JoinResponse, ManagerAddress, Node, NodeRole } from '../../gen/types.js';
+import type {
+  Cluster,
+  JoinRequest,
+  JoinResponse,
+  ManagerAddress,
+  Node,
+  NodeRole,
+  RenewRequest,
+  RenewResponse,
+} from '../../gen/types.js';
 import type { CallContext, Handlers } from '../../grpc.js';
 import type { Clock, Random } from '../../host.js';
 import { asId, isId, type NodeId, newId } from '../../ids.js';
@@ -24,8 +34,10 @@ import type { Store, View, Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import type { Roles } from '../group/roles.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
-import { roleUnits, tlsNameOf } from './identity.js';
-import { planNodeRemoval, removedError } from './removal.js';
+import { type Grant, grantCertificate, requestedKey } from './grant.js';
+import { judgeRecovery } from './recover.js';
+import { judgeReturn, planReturn } from './reintroduce.js';
+import { isRaftIdUsed, planNodeRemoval, removedError } from './removal.js';
 import { findToken, tokenRefusal } from './token.js';
 
 export interface CaOptions {
@@ -40,7 +52,6 @@ export interface CaOptions {
   readonly settled: (options: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<void>;
 }
 
-const dayMs = 86_400_000;
 const joinsAtOnceMax = 16;
 const joinRequestMaxBytes = 65_536;
 const removalWritesMax = 150;
@@ -60,20 +71,15 @@ export function caHandlers(options: CaOptions): Handlers<Services['Ca']> {
         joining -= 1;
       }
     },
-    renew: async (request, context) => {
+    renew: async ({ certificateRequest }, context) => {
       const nodeId = callingNode(context);
-      const cluster = getCluster(options.store.view());
-      const node = options.store.view().find('node', nodeId);
-      if (node === undefined) throw removedError(nodeId);
-      await checkedKey(request.certificateRequest);
-      const validUntilMs = options.clock.wallMs() + cluster.spec.certificateDays * dayMs;
-      const certificate = await issueFor(options, { cluster, node, validUntilMs, request: request.certificateRequest });
-      await options.store.update(view => planExpiry(view, nodeId, validUntilMs), {
-        principal: `node:${nodeId}`,
-        signal: context.signal,
-      });
-      options.log.info('certificate renewed', { node: node.spec.name });
-      return { certificate, rootCertificate: cluster.rootCertificate };
+      return await renewNode(options, { nodeId, certificateRequest }, context.signal);
+    },
+    recover: async ({ certificate, certificateRequest }, context) => {
+      const shown = { certificate, requestedKey: await requestedKey(certificateRequest) };
+      const node = judgeRecovery(options.store.view(), { ...shown, nowMs: options.clock.wallMs() });
+      options.log.info('certificate that had expired is renewed', { node: node.spec.name });
+      return await renewFor(options, { node, request: certificateRequest }, context.signal);
     },
     leave: async (_request, context) => {
       const nodeId = callingNode(context);
@@ -92,35 +98,67 @@ async function join(options: CaOptions, request: JoinRequest, context: CallConte
   const cluster = getCluster(store.view());
   const token = findToken(store.view().list('joinToken'), request.secret);
   if (token === undefined) throw refused(tokenRefusal(undefined, clock.wallMs()));
-  const publicKey = await checkedKey(request.certificateRequest);
-  const nodeId = nodeIdOf({ clusterId: cluster.id, requestId: request.requestId, publicKey });
-  const validUntilMs = clock.wallMs() + cluster.spec.certificateDays * dayMs;
+  const publicKey = await requestedKey(request.certificateRequest);
+  const comer =
+    token.nodeId === undefined
+      ? { id: nodeIdOf({ clusterId: cluster.id, requestId: request.requestId, publicKey }), role: token.role }
+      : judgeReturn(store.view(), token, request);
   // Made before the transaction, so that nothing can fail after it; thrown away when the transaction is refused.
-  const certificate = await issueFor(options, {
-    cluster,
-    node: { id: nodeId, role: token.role },
-    validUntilMs,
-    request: request.certificateRequest,
-  });
-  const isUsed = (id: number): boolean => [...store.view().list('node')].some(node => node.raftId === id);
-  const raftId = token.role === 'manager' ? newPeerId(options.random.bytes, isUsed) : 0;
+  const grant = await grantCertificate(options, { cluster, node: comer, request: request.certificateRequest });
+  const { validUntilMs } = grant;
+  const isUsed = (id: number): boolean => isRaftIdUsed(store.view(), id);
+  const raftId = comer.role === 'manager' ? newPeerId(options.random.bytes, isUsed) : 0;
   await store.update(
-    view => planJoin(view, { request, nodeId, role: token.role, raftId, validUntilMs, nowMs: clock.wallMs() }),
-    {
-      principal: `node:${nodeId}`,
-      signal: context.signal,
-    },
+    view =>
+      token.nodeId === undefined
+        ? planJoin(view, { ...comer, request, nodeId: comer.id, raftId, validUntilMs, nowMs: clock.wallMs() })
+        : planReturn(view, { ...request, validUntilMs, nowMs: clock.wallMs() }),
+    { principal: `node:${comer.id}`, signal: context.signal },
   );
-  log.info('node joined', { node: request.name, id: nodeId, role: token.role });
+  const node = store.view().find('node', comer.id);
+  const name = node?.spec.name ?? request.name;
+  log.info(token.nodeId === undefined ? 'node joined' : 'node came back', {
+    node: name,
+    id: comer.id,
+    role: comer.role,
+  });
   return {
-    nodeId,
+    ...grant,
+    nodeId: comer.id,
     clusterId: cluster.id,
-    role: token.role,
-    certificate,
-    rootCertificate: cluster.rootCertificate,
+    role: comer.role,
     managers: options.managers(),
-    raftId: store.view().find('node', nodeId)?.raftId ?? 0,
+    raftId: node?.raftId ?? 0,
+    name,
   };
+}
+
+/** A new certificate for the key of the request; the caller knows who asks. */
+export async function renewNode(
+  options: CaOptions,
+  { nodeId, certificateRequest }: RenewRequest & { readonly nodeId: NodeId },
+  signal: AbortSignal,
+): Promise<RenewResponse> {
+  const node = options.store.view().find('node', nodeId);
+  if (node === undefined) throw removedError(nodeId);
+  await requestedKey(certificateRequest);
+  return await renewFor(options, { node, request: certificateRequest }, signal);
+}
+
+/** A certificate for a node that is there, and when it ends. */
+async function renewFor(
+  options: CaOptions,
+  { node, request }: { readonly node: Node; readonly request: Uint8Array },
+  signal: AbortSignal,
+): Promise<Grant> {
+  const cluster = getCluster(options.store.view());
+  const grant = await grantCertificate(options, { cluster, node, request });
+  await options.store.update(view => planExpiry(view, node.id, grant.validUntilMs), {
+    principal: `node:${node.id}`,
+    signal,
+  });
+  options.log.info('certificate renewed', { node: node.spec.name });
+  return grant;
 }
 
 /** What a join writes: the node, the use of the token, the tunnel index. Nothing when the node is there already. */
@@ -137,10 +175,12 @@ export function planJoin(
 ): readonly Write[] {
   const { request, nodeId, nowMs } = joiner;
   if (view.find('node', nodeId) !== undefined) return [];
+  if (view.find('removedNode', nodeId) !== undefined) throw removedError(nodeId);
   const token = findToken(view.list('joinToken'), request.secret);
   const refusal = tokenRefusal(token, nowMs);
   if (refusal !== undefined) throw refusal;
-  if (token === undefined || token.role !== joiner.role) throw refused(tokenRefusal(undefined, nowMs));
+  if (token === undefined || token.nodeId !== undefined || token.role !== joiner.role)
+    throw refused(tokenRefusal(undefined, nowMs));
   const namesake = view.findByName('node', request.name);
   if (namesake !== undefined) {
     throw new CoveyError('name-in-use', `Cannot join as "${request.name}"`, {
@@ -206,41 +246,6 @@ function checkShape(request: JoinRequest): void {
       state: `${sizeBytes} bytes; the limit is ${joinRequestMaxBytes}`,
     });
   }
-}
-
-async function checkedKey(request: Uint8Array): Promise<Uint8Array> {
-  const { findRequest } = await import('./x509.js');
-  const found = await findRequest(request);
-  if (found === undefined) {
-    throw new CoveyError('bad-argument', 'Cannot use the certificate request', {
-      state: 'it is not a PKCS#10 request for a P-256 key, signed by that key',
-    });
-  }
-  return found.publicKey;
-}
-
-async function issueFor(
-  options: CaOptions,
-  wanted: {
-    readonly cluster: Cluster;
-    readonly node: Pick<Node, 'id' | 'role'>;
-    readonly validUntilMs: number;
-    readonly request: Uint8Array;
-  },
-): Promise<Uint8Array> {
-  const { issueCertificate } = await import('./x509.js');
-  const { cluster, node } = wanted;
-  return issueCertificate({
-    root: { certificate: cluster.rootCertificate, key: cluster.rootKey },
-    request: wanted.request,
-    nodeId: node.id,
-    clusterId: cluster.id,
-    unit: roleUnits[node.role],
-    dnsName: tlsNameOf(node.id),
-    nowMs: options.clock.wallMs(),
-    validUntilMs: wanted.validUntilMs,
-    randomBytes: options.random.bytes,
-  });
 }
 
 function planExpiry(view: View, nodeId: NodeId, certificateExpiresAtMs: number): readonly Write[] {

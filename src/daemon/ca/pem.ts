@@ -18,10 +18,15 @@ export function toPem(der: Uint8Array, label: PemLabel): string {
   return `-----BEGIN ${label}-----\n${lines}-----END ${label}-----\n`;
 }
 
-/** The first block of that label in a PEM text. */
-export function findPem(text: string, label: PemLabel): string | undefined {
-  const block = new RegExp(`-----BEGIN ${label}-----[\\s\\S]*?-----END ${label}-----\\n?`).exec(text)?.[0];
-  return block === undefined ? undefined : `${block.trimEnd()}\n`;
+/** All blocks of that label in a PEM text. */
+export function findPems(text: string, label: PemLabel): readonly string[] {
+  const blocks = text.matchAll(new RegExp(`-----BEGIN ${label}-----[\\s\\S]*?-----END ${label}-----`, 'g'));
+  return [...blocks].map(([block]) => `${block}\n`);
+}
+
+/** The bytes in one block. */
+export function toDer(pem: string): Uint8Array {
+  return new Uint8Array(Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64'));
 }
 
 export interface CertificateFacts {
@@ -47,7 +52,10 @@ export function readCertificate(certificate: string | Uint8Array): CertificateFa
   };
 }
 
-/** The identity that certificate, key and root (PEM) make up. Throws state-damaged when they do not belong together. */
+/**
+ * The identity that certificate, key and root (PEM) make up: the certificate may be followed by those between it and a root,
+ * and there may be several roots. Throws state-damaged when they do not belong together.
+ */
 export function identityOf(parts: {
   readonly certificate: string;
   readonly key: string;
@@ -55,14 +63,13 @@ export function identityOf(parts: {
 }): NodeIdentity {
   const facts = readCertificate(parts.certificate);
   const certificate = new X509Certificate(parts.certificate);
-  const root = new X509Certificate(parts.root);
   const flaw =
     facts.role === undefined
       ? 'the certificate names no role'
       : !certificate.checkPrivateKey(createPrivateKey(parts.key))
         ? 'the key is not that of the certificate'
-        : !certificate.verify(root.publicKey)
-          ? 'the certificate is not signed by the root'
+        : !isSigned(parts)
+          ? 'the certificate is not signed by a root'
           : undefined;
   if (flaw !== undefined || facts.role === undefined) {
     throw new CoveyError('state-damaged', 'Cannot use the identity of this node', { state: flaw });
@@ -75,4 +82,12 @@ export function identityOf(parts: {
     validFromMs: facts.validFromMs,
     validUntilMs: facts.validUntilMs,
   };
+}
+
+/** By a root, or by one whose certificate is signed by a root. */
+function isSigned({ certificate, root }: { readonly certificate: string; readonly root: string }): boolean {
+  const [own, ...between] = findPems(certificate, 'CERTIFICATE').map(one => new X509Certificate(one));
+  const roots = findPems(root, 'CERTIFICATE').map(one => new X509Certificate(one));
+  const trusted = [...roots, ...between.filter(one => roots.some(({ publicKey }) => one.verify(publicKey)))];
+  return own !== undefined && trusted.some(({ publicKey }) => own.verify(publicKey));
 }

@@ -1,6 +1,7 @@
 /**
  * Join tokens: `CVTKN-1-<digest of the root certificate>-<secret>`, base 36. The digest lets a joiner trust the CA before it
- * trusts anything else; the secret says that it may join. Only the secret's hash is ever stored.
+ * trusts anything else; the secret says that it may join. Only the secret's hash is ever stored. A token that begins with
+ * `CVNODE-1-` brings back the one node that it was made for.
  *
  * Pure. Made by tokens.ts, taken apart by membership/join.ts (digest) and issue.ts (secret).
  */
@@ -12,18 +13,20 @@ export interface ParsedToken {
   /** SHA-256 of the root certificate's DER. */
   readonly rootDigest: Uint8Array;
   readonly secret: string;
+  /** Brings a node back that was there. Default: lets a new one in. */
+  readonly returns?: boolean;
 }
 
 const digestLength = 50;
 const secretLength = 25;
-const form = new RegExp(`^CVTKN-1-([0-9a-z]{${digestLength}})-([0-9a-z]{${secretLength}})$`);
+const form = new RegExp(`^CV(TKN|NODE)-1-([0-9a-z]{${digestLength}})-([0-9a-z]{${secretLength}})$`);
 
 export function renderToken(token: ParsedToken): string {
-  return `CVTKN-1-${toBase36(token.rootDigest, digestLength)}-${token.secret}`;
+  return `${token.returns === true ? 'CVNODE' : 'CVTKN'}-1-${toBase36(token.rootDigest, digestLength)}-${token.secret}`;
 }
 
 export function parseToken(text: string): ParsedToken {
-  const [, digest, secret] = form.exec(text.trim()) ?? [];
+  const [, kind, digest, secret] = form.exec(text.trim()) ?? [];
   const rootDigest = digest === undefined ? undefined : fromBase36(digest, 32);
   if (rootDigest === undefined || secret === undefined) {
     throw new CoveyError('bad-token', 'Cannot read the join token', {
@@ -31,7 +34,7 @@ export function parseToken(text: string): ParsedToken {
       hint: 'covey token worker   (on a manager; copy the whole line)',
     });
   }
-  return { rootDigest, secret };
+  return { rootDigest, secret, returns: kind === 'NODE' };
 }
 
 export function digestOf(certificate: Uint8Array): Uint8Array {

@@ -7,11 +7,12 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
-import type { JoinToken, NodeRole } from '../../gen/types.js';
+import type { JoinToken, Node, NodeRole } from '../../gen/types.js';
 import type { Handlers } from '../../grpc.js';
 import type { Clock, Random } from '../../host.js';
-import { newId } from '../../ids.js';
+import { type NodeId, newId } from '../../ids.js';
 import type { Store, View } from '../../raft/store.js';
+import { getObject } from '../control/find.js';
 import { principalOf } from '../rpc/roles.js';
 import { getCluster } from './issue.js';
 import { digestOf, hashSecret, renderToken } from './token.js';
@@ -34,7 +35,9 @@ export function tokenHandlers(options: {
   return {
     createJoinToken: async (request, context) => {
       const nowMs = clock.wallMs();
-      const made = makeJoinToken({ ...request, nowMs, randomBytes: random.bytes });
+      const wanted =
+        request.node === undefined ? request : forNode(getObject(store.view(), 'node', request.node), request);
+      const made = makeJoinToken({ ...wanted, nowMs, randomBytes: random.bytes });
       await store.update(
         view => {
           const count = view.count('joinToken');
@@ -50,7 +53,7 @@ export function tokenHandlers(options: {
       const rootDigest = digestOf(getCluster(view).rootCertificate);
       return {
         joinToken: withoutHash(stored),
-        token: renderToken({ rootDigest, secret: made.secret }),
+        token: renderToken({ rootDigest, secret: made.secret, returns: made.object.nodeId !== undefined }),
         address: options.address(),
       };
     },
@@ -69,6 +72,14 @@ export function tokenHandlers(options: {
   };
 }
 
+const returnWithinMs = 86_400_000;
+
+/** One use, by that node. */
+function forNode<Wanted extends { readonly expiresMs: number }>(node: Node, wanted: Wanted) {
+  const expiresMs = wanted.expiresMs === 0 ? returnWithinMs : wanted.expiresMs;
+  return { ...wanted, role: node.role, nodeId: node.id, usesMax: 1, expiresMs };
+}
+
 /** A token for the store, and its secret. */
 export function makeJoinToken(options: {
   readonly role: NodeRole;
@@ -77,6 +88,7 @@ export function makeJoinToken(options: {
   readonly labels: Readonly<Record<string, string>>;
   readonly nowMs: number;
   readonly randomBytes: Random['bytes'];
+  readonly nodeId?: NodeId | undefined;
 }): { readonly object: Omit<JoinToken, 'meta'>; readonly secret: string } {
   const secret = newId<string>(options.randomBytes);
   const object: Omit<JoinToken, 'meta'> = {
@@ -87,6 +99,7 @@ export function makeJoinToken(options: {
     usesMax: options.usesMax,
     uses: 0,
     labels: options.labels,
+    nodeId: options.nodeId,
   };
   return { object, secret };
 }

@@ -23,6 +23,57 @@ export interface CertificateAndKey {
   readonly key: Uint8Array;
 }
 
+/** A root, and its key signed by the root that it is to replace. */
+export async function makeSuccessor(options: {
+  readonly organization: string;
+  readonly nowMs: number;
+  readonly randomBytes: RandomBytes;
+  readonly predecessor: CertificateAndKey;
+}): Promise<CertificateAndKey & { readonly cross: Uint8Array }> {
+  const root = await makeRoot(options);
+  return { ...root, cross: await crossSign({ ...options, certificate: root.certificate }) };
+}
+
+/** The key of a root's certificate, under the same name, signed by the root that it is to replace. */
+export async function crossSign(options: {
+  readonly certificate: Uint8Array;
+  readonly predecessor: CertificateAndKey;
+  readonly nowMs: number;
+  readonly randomBytes: RandomBytes;
+}): Promise<Uint8Array> {
+  const root = new x509.X509Certificate(copyOf(options.certificate));
+  const old = new x509.X509Certificate(copyOf(options.predecessor.certificate));
+  const signingKey = await crypto.subtle.importKey('pkcs8', copyOf(options.predecessor.key), algorithm, false, [
+    'sign',
+  ]);
+  const own = root.getExtension(x509.SubjectKeyIdentifierExtension);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(options.randomBytes),
+    issuer: old.subject,
+    subject: root.subject,
+    notBefore: new Date(options.nowMs - backdatedMs),
+    notAfter: new Date(Math.min(root.notAfter.getTime(), old.notAfter.getTime())),
+    signingAlgorithm: algorithm,
+    publicKey: root.publicKey,
+    signingKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      own ?? (await x509.SubjectKeyIdentifierExtension.create(root.publicKey)),
+      await signerIdentifier(old),
+    ],
+  });
+  return new Uint8Array(certificate.rawData);
+}
+
+/** Names the key of the signer as the signer's own certificate does. */
+async function signerIdentifier(signer: x509.X509Certificate): Promise<x509.Extension> {
+  const known = signer.getExtension(x509.SubjectKeyIdentifierExtension);
+  return known
+    ? new x509.AuthorityKeyIdentifierExtension(known.keyId)
+    : await x509.AuthorityKeyIdentifierExtension.create(signer.publicKey);
+}
+
 export async function makeRoot(options: {
   readonly organization: string;
   readonly nowMs: number;
@@ -114,7 +165,7 @@ export async function issueCertificate(options: NodeCertificateOptions): Promise
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
       new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: options.dnsName }]),
-      await x509.AuthorityKeyIdentifierExtension.create(root.publicKey),
+      await signerIdentifier(root),
     ],
   });
   return new Uint8Array(certificate.rawData);

@@ -31,7 +31,7 @@ import { endSession, pushUrgent, type Sending, type Sessions, shows } from './no
 import { patienceOf } from './patience.js';
 import { openPresence } from './presence.js';
 import { openReports } from './reports.js';
-import { type Serving, serveSession } from './serve.js';
+import { type Serving, serveSession, trustFor } from './serve.js';
 import { concernsTables, makeTableItemCache, planTables } from './tables.js';
 import type { Dispatcher } from './types.js';
 
@@ -201,7 +201,20 @@ function makeFlush(clock: Clock, lifetime: Lifetime, call: () => void): () => vo
   };
 }
 
+/** A root is being replaced, or was. */
+function tellTrust(sessions: Sessions, events: readonly StoreEvent[]): void {
+  for (const event of events) {
+    if (event.table !== 'cluster' || event.kind !== 'put' || event.old === undefined) continue;
+    const { rootCertificate, authority } = event.object;
+    if (rootCertificate === event.old.rootCertificate && authority === event.old.authority) continue;
+    const trust = trustFor(event.object);
+    if (trust === undefined) continue;
+    for (const session of sessions.values()) pushUrgent(session, { body: { kind: 'trust', ...trust } });
+  }
+}
+
 function markAssignments(sessions: Sessions, events: readonly StoreEvent[]): void {
+  tellTrust(sessions, events);
   for (const event of events) {
     if (event.table === 'task') {
       const after = event.kind === 'put' ? sessions.get(event.object.nodeId) : undefined;

@@ -6,13 +6,14 @@
  * Not here: what is said (node-session.ts), what reports and silence lead to (reports.ts, presence.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { AgentMessage, Hello, ManagerAddress, ManagerMessage } from '../../gen/types.js';
+import type { AgentMessage, Cluster, Hello, ManagerAddress, ManagerMessage, Trust } from '../../gen/types.js';
 import type { CallContext } from '../../grpc.js';
 import type { Clock, Timer } from '../../host.js';
 import { asId, type NodeId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Store } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
+import { trustOf } from '../ca/authority.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
@@ -131,9 +132,16 @@ function welcomeFor(
       nodeName,
       role: node.role,
       raftId: node.raftId,
+      trust: trustFor(cluster),
+      wallMs: serving.clock.wallMs(),
     },
   };
   return { welcome, nodeName };
+}
+
+/** Undefined for a cluster without a root: one of a test. */
+export function trustFor(cluster: Cluster): Trust | undefined {
+  return cluster.rootCertificate.length === 0 ? undefined : trustOf(cluster);
 }
 
 /** Statuses said while the stream was down, facts, and the way into the store; assignments follow once it is there. */

@@ -92,6 +92,7 @@ export function concernsTables(event: StoreEvent): boolean {
     case 'secret':
     case 'config':
     case 'revision':
+    case 'removedNode':
       return false;
   }
 }

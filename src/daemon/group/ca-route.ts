@@ -1,6 +1,7 @@
 /**
- * The CA on any manager: a joiner, who knows one address only, is passed on to the manager that leads; a node, which knows all
- * managers and proves who it is by its connection, is told to ask the leader itself.
+ * The CA on any manager: who proves himself by what he says (a joiner by a token, a node that was off for long by its old key) is
+ * passed on to the manager that leads; a node, which knows all managers and proves who it is by its connection, is told to ask
+ * the leader itself.
  *
  * Called by cluster-parts.ts. Not here: the handlers (ca/issue.ts).
  */
@@ -26,11 +27,13 @@ export function forwardCa(
   return {
     join: async (request, context) => {
       if (isLeading()) return await ca.join(request, context);
-      return await leader.call(
-        'Ca',
-        (calls, signal) => calls.join(request, { signal, timeoutMs: joinMs }),
-        context.signal,
-      );
+      const { signal: asked } = context;
+      return await leader.call('Ca', (calls, signal) => calls.join(request, { signal, timeoutMs: joinMs }), asked);
+    },
+    recover: async (request, context) => {
+      if (isLeading()) return await ca.recover(request, context);
+      const { signal: asked } = context;
+      return await leader.call('Ca', (calls, signal) => calls.recover(request, { signal, timeoutMs: joinMs }), asked);
     },
     renew: atLeader(ca.renew),
     leave: atLeader(ca.leave),

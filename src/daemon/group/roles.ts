@@ -15,6 +15,7 @@ import type { NodeId } from '../../ids.js';
 import { deadline } from '../../lifetime.js';
 import { newPeerId, planRemove } from '../../raft/membership.js';
 import type { Store } from '../../raft/store.js';
+import { isRaftIdUsed } from '../ca/removal.js';
 import type { Group } from './group.js';
 
 export interface RolesOptions {
@@ -70,8 +71,7 @@ export function makeRoles(options: RolesOptions): Roles {
           const node = view.find('node', nodeId);
           if (node === undefined || (node.role === 'manager' && !node.demoting)) return [];
           refuseBusy(node);
-          const isUsed = (id: number): boolean => [...view.list('node')].some(({ raftId }) => raftId === id);
-          const raftId = newPeerId(options.random.bytes, isUsed);
+          const raftId = newPeerId(options.random.bytes, id => isRaftIdUsed(view, id));
           return [{ kind: 'put', table: 'node', object: { ...node, role: 'manager', raftId } }];
         },
         { principal, signal },

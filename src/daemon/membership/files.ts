@@ -2,8 +2,9 @@
  * What a node keeps about its membership, under the data directory:
  *
  *     node.json        the commit point: a member from the moment it is there
- *     tls/node.pem     certificate and key in one file, so that a renewal replaces both or neither
- *     tls/root.pem     the one CA that is trusted
+ *     tls/node.pem     certificate and key in one file, so that a renewal replaces both or neither; certificates between it and a
+ *                      root come behind it
+ *     tls/root.pem     the root that is trusted; two while it is being replaced
  *     tls/join.json    an attempt under way: request id and key, so that asking again gives the same node
  *
  * All of them 0600 and written durably (temporary, fsync, rename, fsync of the folder). Any line may be the last one: a
@@ -15,7 +16,7 @@ import { asCoveyError, CoveyError } from '../../errors.js';
 import type { Files } from '../../host.js';
 import { asId, isId } from '../../ids.js';
 import type { NodeIdentity } from '../ca/identity.js';
-import { findPem, identityOf } from '../ca/pem.js';
+import { findPems, identityOf } from '../ca/pem.js';
 import type { Member, Membership } from './types.js';
 
 export interface MembershipFiles {
@@ -51,9 +52,9 @@ export async function findMember({ files, dataDir }: MembershipFiles): Promise<M
   const membership = parseMembership(text, paths.member(dataDir));
   const pem = await files.findText(paths.identity(dataDir));
   const root = await files.findText(paths.root(dataDir));
-  const certificate = findPem(pem ?? '', 'CERTIFICATE');
-  const key = findPem(pem ?? '', 'PRIVATE KEY');
-  if (certificate === undefined || key === undefined || root === undefined) {
+  const certificate = findPems(pem ?? '', 'CERTIFICATE').join('');
+  const [key] = findPems(pem ?? '', 'PRIVATE KEY');
+  if (certificate === '' || key === undefined || root === undefined) {
     throw damaged(paths.folder(dataDir), 'certificate, key or root is missing');
   }
   const identity = identityOf({ certificate, key, root });
@@ -63,11 +64,14 @@ export async function findMember({ files, dataDir }: MembershipFiles): Promise<M
   return { membership, identity };
 }
 
-/** Key first: nothing refers to it before it is on disk. */
+/** Whatever line is the last one: the certificate on disk is signed by a root on disk. */
 export async function saveIdentity({ files, dataDir }: MembershipFiles, identity: NodeIdentity): Promise<void> {
   await files.makeDirectory(paths.folder(dataDir), { mode: 0o700 });
-  await files.replace(paths.root(dataDir), identity.root, privateMode);
+  const before = findPems((await files.findText(paths.root(dataDir))) ?? '', 'CERTIFICATE');
+  const all = [...new Set([...findPems(identity.root, 'CERTIFICATE'), ...before])].join('');
+  if (all !== before.join('')) await files.replace(paths.root(dataDir), all, privateMode);
   await files.replace(paths.identity(dataDir), `${identity.certificate}${identity.key}`, privateMode);
+  if (all !== identity.root) await files.replace(paths.root(dataDir), identity.root, privateMode);
 }
 
 /** From here on this node is a member. */
@@ -90,6 +94,11 @@ export async function saveAttempt({ files, dataDir }: MembershipFiles, attempt: 
   await files.makeDirectory(paths.folder(dataDir), { mode: 0o700 });
   const text = JSON.stringify({ ...attempt, key: Buffer.from(attempt.key).toString('base64') });
   await files.replace(paths.attempt(dataDir), text, privateMode);
+}
+
+/** What was asked for is there. */
+export async function dropAttempt({ files, dataDir }: MembershipFiles): Promise<void> {
+  await files.remove(paths.attempt(dataDir));
 }
 
 /** Says that what will lie in the store directory belongs to an init that is not done. */

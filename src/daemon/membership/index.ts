@@ -3,7 +3,7 @@
  *
  * Keeps true: node.json is the commit point; one flow at a time; a failed flow leaves what was there before.
  *
- * How it goes: `init.ts`, `join.ts`, `leave.ts` are the flows -> `files.ts` is what lies on disk -> `../ca` makes and checks
+ * How it goes: `init.ts`, `join.ts`, `reintroduce.ts`, `leave.ts` are the flows -> `files.ts` is what lies on disk -> `../ca` makes and checks
  * certificates and tokens -> `../rpc` connects. What a node runs is handed in (`Establish`, `Dismantle`) by daemon/node.ts.
  *
  * Try it: `npm run test -- membership` (sockets on 127.0.0.1, temporary directories).
@@ -17,14 +17,17 @@ import type {
   LeaveClusterRequest,
   LeaveClusterResponse,
 } from '../../gen/types.js';
+import { parseToken } from '../ca/token.js';
 import { findMember } from './files.js';
 import { type InitOptions, initCluster } from './init.js';
 import { type JoinOptions, joinCluster } from './join.js';
 import { type LeaveOptions, leaveCluster } from './leave.js';
+import { type Reintroduction, reintroduce } from './reintroduce.js';
 import { changeRole, type RoleChange } from './role.js';
 import type { Member } from './types.js';
 
 export { saveIdentity } from './files.js';
+export type { KnownAnew } from './reintroduce.js';
 export { followRole, type RoleNews } from './role.js';
 export type { Member, Membership } from './types.js';
 
@@ -43,7 +46,7 @@ export interface MembershipFlows {
   ) => Promise<LeaveClusterResponse>;
 }
 
-export function openMembership(options: InitOptions & JoinOptions): MembershipFlows {
+export function openMembership(options: InitOptions & JoinOptions & Reintroduction): MembershipFlows {
   const place = { files: options.host.files, dataDir: options.dataDir };
   let busy: string | undefined;
   const alone = async <Result>(flow: string, work: () => Promise<Result>): Promise<Result> => {
@@ -72,6 +75,9 @@ export function openMembership(options: InitOptions & JoinOptions): MembershipFl
       }),
     join: (request, signal) =>
       alone('join', async () => {
+        const member = await findMember(place);
+        if (member !== undefined && parseToken(request.token).returns === true)
+          return await reintroduce(options, { member, request }, signal);
         await refuseMember('join a cluster');
         return await joinCluster(options, request, signal);
       }),

@@ -14,7 +14,8 @@ import type { JoinClusterRequest, JoinClusterResponse, JoinResponse, NodeDescrip
 import { newId } from '../../ids.js';
 import { deadline } from '../../lifetime.js';
 import { joinHostPort } from '../addresses.js';
-import { tlsNameOf } from '../ca/identity.js';
+import { rootsText } from '../ca/authority.js';
+import { type NodeIdentity, tlsNameOf } from '../ca/identity.js';
 import { identityOf, toPem } from '../ca/pem.js';
 import { type ParsedToken, parseToken } from '../ca/token.js';
 import { parseHostPort } from '../config.js';
@@ -52,6 +53,50 @@ export async function joinCluster(
 ): Promise<JoinClusterResponse> {
   const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
   const token = parseToken(request.token);
+  let member: Member | undefined;
+  let reached: { readonly address: string; readonly nodeId: string } | undefined;
+  try {
+    const asked = await askForIdentity(options, { place, token, request, nodeId: undefined }, signal);
+    reached = { address: asked.at, nodeId: asked.root.nodeId };
+    member = memberOf({ ...asked, request, nowMs: options.host.clock.wallMs() });
+    await saveIdentity(place, member.identity);
+    await saveFirstManagers({ ...place, wire: options.wire }, withReached(asked.answer.managers, reached));
+    await saveMembership(place, member.membership);
+    await options.start(member, { bootstrap: [], signal });
+  } catch (error) {
+    // A node that was there before stays in the cluster.
+    if (member !== undefined && reached !== undefined && token.returns !== true)
+      await takeBack(options, member, reached);
+    // When no answer came the manager may have made the node: the same request, repeated, finds it.
+    if (member !== undefined || codeOf(error) !== 'no-connection') await removeMembership(place);
+    throw error;
+  }
+  const { clusterId, nodeId, nodeName, role } = member.membership;
+  options.log.info('joined', { cluster: clusterId, node: nodeName, role });
+  return { clusterId, nodeId, nodeName, role };
+}
+
+interface Asked {
+  readonly answer: JoinResponse;
+  readonly identity: NodeIdentity;
+  /** "host:port" of the manager that answered. */
+  readonly at: string;
+  readonly root: FetchedRoot;
+}
+
+/** From a token and an address to a certificate for a key that was made here. */
+export async function askForIdentity(
+  options: JoinOptions,
+  asking: {
+    readonly place: MembershipFiles;
+    readonly token: ParsedToken;
+    readonly request: JoinClusterRequest;
+    /** The node that this machine is already. */
+    readonly nodeId: string | undefined;
+  },
+  signal: AbortSignal,
+): Promise<Asked> {
+  const { token, request, nodeId } = asking;
   const { host, port } = parseHostPort(request.address, options.portDefault);
   const at = joinHostPort(host, port);
   const { advertiseAddress, dataPathAddress } = request;
@@ -60,44 +105,20 @@ export async function joinCluster(
   const x509 = import('../ca/x509.js');
   const root = await fetchRoot({ host, port, rootDigest: token.rootDigest, clock, timeoutMs: fetchRootMs, signal });
   const description = await options.describe({ advertiseAddress, dataPathAddress });
-  const attempt = await beginAttempt(options, { place, token, makeKey: (await x509).makeKey });
-  let member: Member | undefined;
-  try {
-    const certificateRequest = await (await x509).makeRequestFor(attempt.key);
-    const answer = await askToJoin(options, {
-      at,
-      root,
-      token,
-      attempt,
-      certificateRequest,
-      description,
-      request,
-      signal,
-    });
-    member = memberOf({
-      answer,
-      root,
-      attempt,
-      request,
-      nodeName: nameFor(request, description),
-      nowMs: clock.wallMs(),
-    });
-    await saveIdentity(place, member.identity);
-    await saveFirstManagers(
-      { ...place, wire: options.wire },
-      withReached(answer.managers, { nodeId: root.nodeId, address: at }),
-    );
-    await saveMembership(place, member.membership);
-    await options.start(member, { bootstrap: [], signal });
-  } catch (error) {
-    if (member !== undefined) await takeBack(options, member, { address: at, nodeId: root.nodeId });
-    // When no answer came the manager may have made the node: the same request, repeated, finds it.
-    if (member !== undefined || codeOf(error) !== 'no-connection') await removeMembership(place);
-    throw error;
-  }
-  const { clusterId, nodeId, nodeName, role } = member.membership;
-  options.log.info('joined', { cluster: clusterId, node: nodeName, role });
-  return { clusterId, nodeId, nodeName, role };
+  const attempt = await beginAttempt(options, { ...asking, makeKey: (await x509).makeKey });
+  const certificateRequest = await (await x509).makeRequestFor(attempt.key);
+  const answer = await askToJoin(options, {
+    at,
+    root,
+    token,
+    attempt,
+    certificateRequest,
+    description,
+    request,
+    nodeId,
+    signal,
+  });
+  return { answer, identity: identityFrom(answer, { root, attempt }), at, root };
 }
 
 /** The attempt on disk when it was made for the same root, else a new one. */
@@ -121,6 +142,7 @@ interface Asking {
   readonly certificateRequest: Uint8Array;
   readonly description: NodeDescription;
   readonly request: JoinClusterRequest;
+  readonly nodeId: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -157,6 +179,7 @@ async function askOnce(options: JoinOptions, asking: Asking): Promise<JoinRespon
       requestId: asking.attempt.requestId,
       protocolMin: sessionProtocols.min,
       protocolMax: sessionProtocols.max,
+      nodeId: asking.nodeId,
     },
     { timeoutMs: callMs, signal: asking.signal },
   );
@@ -166,31 +189,36 @@ function nameFor(request: JoinClusterRequest, description: NodeDescription): str
   return request.name === '' ? description.hostname : request.name;
 }
 
-function memberOf(parts: {
-  readonly answer: JoinResponse;
-  readonly root: FetchedRoot;
-  readonly attempt: JoinAttempt;
-  readonly request: JoinClusterRequest;
-  readonly nodeName: string;
-  readonly nowMs: number;
-}): Member {
-  const { answer, request } = parts;
+function identityFrom(
+  answer: JoinResponse,
+  { root, attempt }: { readonly root: FetchedRoot; readonly attempt: JoinAttempt },
+): NodeIdentity {
   const identity = identityOf({
-    certificate: toPem(answer.certificate, 'CERTIFICATE'),
-    key: toPem(parts.attempt.key, 'PRIVATE KEY'),
-    root: toPem(parts.root.root, 'CERTIFICATE'),
+    certificate: [answer.certificate, ...answer.intermediates].map(one => toPem(one, 'CERTIFICATE')).join(''),
+    key: toPem(attempt.key, 'PRIVATE KEY'),
+    root: rootsText(answer.roots.length === 0 ? [root.root] : answer.roots),
   });
   if (identity.nodeId !== answer.nodeId || identity.clusterId !== answer.clusterId) {
     throw new CoveyError('wrong-ca', 'Cannot use the certificate that the manager gave', {
       state: `it is for ${tlsNameOf(identity.nodeId)}, the answer says ${answer.nodeId}`,
     });
   }
+  return identity;
+}
+
+function memberOf(
+  parts: Asked & {
+    readonly request: JoinClusterRequest;
+    readonly nowMs: number;
+  },
+): Member {
+  const { answer, identity, request } = parts;
   return {
     identity,
     membership: {
       clusterId: answer.clusterId,
       nodeId: answer.nodeId,
-      nodeName: parts.nodeName,
+      nodeName: answer.name,
       role: answer.role,
       raftId: answer.raftId,
       advertiseAddress: request.advertiseAddress,

@@ -15,7 +15,9 @@ import type { NodeRole } from '../../gen/types.js';
 import { addService, type Caller, type FindCaller, type Handlers, statusOf } from '../../grpc.js';
 import type { Clock } from '../../host.js';
 import type { Wire } from '../../wire.js';
+import { shownChain } from '../ca/authority.js';
 import { findRole, type IdentityHolder, type NodeIdentity } from '../ca/identity.js';
+import { removedError, type Standing } from '../ca/removal.js';
 import { messageMaxBytes } from './client.js';
 import { type RolesByPath, refusalOf, rolesOf } from './roles.js';
 
@@ -27,12 +29,18 @@ export interface ClusterServerOptions {
   readonly wire: Wire;
   readonly clock: Clock;
   readonly services: { readonly [Name in keyof Services]?: Handlers<Services[Name]> };
-  /** The role of a member; undefined when the node is none (any more). */
-  readonly findMember: (nodeId: string, certified: NodeRole) => NodeRole | undefined;
+  /** The role of a member; undefined when nothing is known of the node. */
+  readonly findMember: (nodeId: string, certified: NodeRole) => Standing | undefined;
+  /** Roots that the cluster has replaced (DER), shown so that a joiner with an old token can be told. */
+  readonly retired?: () => readonly Uint8Array[];
 }
 
 export interface ClusterServer extends AsyncDisposable {
   readonly port: number;
+  /** The roots that the cluster has replaced have changed. */
+  readonly showRoots: () => void;
+  /** Ends what a node that was removed still has open. */
+  readonly endCallsOf: (nodeId: string) => void;
 }
 
 const closeGraceMs = 500;
@@ -40,9 +48,11 @@ const closeGraceMs = 500;
 export async function openClusterServer(options: ClusterServerOptions): Promise<ClusterServer> {
   const names = Object.keys(options.services) as (keyof Services)[];
   const rows = rolesOf(names);
-  const credentials = new NodeServerCredentials(contextOf(options.identity.current()));
+  const context = (): SecureContextOptions => contextOf(options.identity.current(), options.retired?.() ?? []);
+  const credentials = new NodeServerCredentials(context());
+  const calls: OpenCalls = new Map();
   const server = new grpc.Server({
-    interceptors: [guard(rows, options)],
+    interceptors: [guard(rows, options, calls)],
     'grpc.max_receive_message_length': messageMaxBytes,
     'grpc.max_send_message_length': messageMaxBytes,
     // Peers that vanished without a word are noticed by their session; this frees their sockets.
@@ -51,9 +61,13 @@ export async function openClusterServer(options: ClusterServerOptions): Promise<
   });
   for (const name of names) addHandlers(server, name, options);
   const port = await bind(server, options, credentials);
-  const rotation = options.identity.onChange(identity => credentials.rotate(contextOf(identity)));
+  const rotation = options.identity.onChange(() => credentials.rotate(context()));
   return {
     port,
+    showRoots: () => credentials.rotate(context()),
+    endCallsOf: nodeId => {
+      for (const end of calls.get(nodeId) ?? []) end(removedError(nodeId));
+    },
     [Symbol.asyncDispose]: async () => {
       rotation[Symbol.dispose]();
       await closeServer(server, { clock: options.clock, graceMs: closeGraceMs });
@@ -91,14 +105,17 @@ class NodeServerCredentials extends grpc.ServerCredentials {
 }
 
 /** The chain that is shown holds the root, so that a joiner can compare its digest. */
-function contextOf(identity: NodeIdentity): SecureContextOptions {
+function contextOf(identity: NodeIdentity, retired: readonly Uint8Array[]): SecureContextOptions {
   return {
     minVersion: 'TLSv1.3',
     ca: identity.root,
-    cert: `${identity.certificate}${identity.root}`,
+    cert: shownChain(identity, retired),
     key: identity.key,
   };
 }
+
+/** What ends the calls that nodes have open. */
+type OpenCalls = Map<string, Set<(error: CoveyError) => void>>;
 
 function addHandlers<Name extends keyof Services>(
   server: grpc.Server,
@@ -111,22 +128,42 @@ function addHandlers<Name extends keyof Services>(
   addService(server, name, { wire: options.wire, handlers, findCaller });
 }
 
-function guard(rows: RolesByPath, options: ClusterServerOptions): grpc.ServerInterceptor {
-  return (method, call) =>
-    new grpc.ServerInterceptingCall(call, {
+function guard(rows: RolesByPath, options: ClusterServerOptions, calls: OpenCalls): grpc.ServerInterceptor {
+  return (method, call) => {
+    let closed = (): void => undefined;
+    return new grpc.ServerInterceptingCall(call, {
       start: next =>
         next({
           onReceiveMetadata: (metadata, pass) => {
             const caller = callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
             const refusal = refusalOf(caller, method.path, rows);
-            if (refusal === undefined) pass(metadata);
-            else call.sendStatus(statusOf(refusal, options.wire));
+            if (refusal !== undefined) return call.sendStatus(statusOf(refusal, options.wire));
+            if (caller.kind === 'node')
+              closed = noted(calls, caller.nodeId, error => call.sendStatus(statusOf(error, options.wire)));
+            pass(metadata);
           },
+          onCancel: () => closed(),
         }),
+      sendStatus: (status, next) => {
+        closed();
+        next(status);
+      },
     });
+  };
 }
 
-/** Who is at the other end. The role of a node that is no member (any more) is empty. */
+/** Remembers what ends the call until what it returns is called. */
+function noted(calls: OpenCalls, nodeId: string, end: (error: CoveyError) => void): () => void {
+  const open = calls.get(nodeId) ?? new Set();
+  calls.set(nodeId, open);
+  open.add(end);
+  return () => {
+    open.delete(end);
+    if (open.size === 0 && calls.get(nodeId) === open) calls.delete(nodeId);
+  };
+}
+
+/** Who is at the other end. The role of a node of which nothing is known is empty. */
 function callerOf(
   auth: ReturnType<grpc.ServerInterceptingCallInterface['getAuthContext']>,
   peer: string,

@@ -13,8 +13,8 @@ import { removedError } from '../ca/removal.js';
 
 /**
  * `local`: whoever may open the unix socket. `worker`, `manager`: nodes with a certificate of that role. `anyone`: no
- * certificate needed. `peer`: nodes whose certificate says manager, whatever the store here says: a member whose store is behind
- * does not know those yet that have to bring it up to date.
+ * certificate needed. `peer`: nodes whose certificate says manager, unless the store here says otherwise: a member whose store is
+ * behind does not know those yet that have to bring it up to date.
  */
 type Role = 'local' | 'worker' | 'manager' | 'peer' | 'anyone';
 
@@ -26,8 +26,8 @@ const people: readonly Role[] = ['local', 'manager'];
 const nodes: readonly Role[] = ['worker', 'manager'];
 
 export const roleTable: RoleTable = {
-  // A joiner has no certificate yet; its token is checked by the handler.
-  Ca: { join: ['anyone'], renew: nodes, leave: nodes },
+  // A joiner has no certificate yet, one that was off for long has none that counts: token and proof are checked by the handler.
+  Ca: { join: ['anyone'], recover: ['anyone'], renew: nodes, leave: nodes },
   Dispatcher: { session: nodes, bulk: nodes },
   Raft: { link: ['peer'], snapshot: ['peer'] },
   Local: {
@@ -111,6 +111,7 @@ function lowerFirst(text: string): string {
 export function refusalOf(caller: Caller, path: string, rows: RolesByPath): CoveyError | undefined {
   const roles = rows.get(path);
   if (roles === undefined) return new CoveyError('unknown-value', `Cannot call "${path}": it is not served here`);
+  if (caller.kind === 'node' && caller.role === 'removed') return removedError(caller.nodeId);
   if (roles.includes('peer') && isPeer(caller)) return undefined;
   if (caller.kind === 'node' && caller.role === '') return removedError(caller.nodeId);
   if (roles.includes('anyone')) return undefined;

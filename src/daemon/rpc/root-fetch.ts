@@ -2,10 +2,11 @@
  * Gets the root certificate from a machine that is not trusted yet: whoever answers must show a certificate chain that holds
  * the root whose digest the token names. That root is then the only one trusted; the next connection verifies everything.
  *
- * Each way to fail has its own error, within timeoutMs: unresolvable, no-connection, not-covey, wrong-ca.
+ * Each way to fail has its own error, within timeoutMs: unresolvable, no-connection, not-covey, wrong-ca, root-replaced.
  *
  * Not here: connections with verification (client.ts), the token's text (ca/token.ts).
  */
+import { X509Certificate } from 'node:crypto';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import { CoveyError, errnoOf } from '../../errors.js';
@@ -73,15 +74,31 @@ function rootAmong(socket: tls.TLSSocket, options: FetchRootOptions, at: string)
   if (socket.alpnProtocol !== 'h2' || leaf.raw === undefined)
     throw failure('handshake', at, 'it speaks TLS, but no HTTP/2');
   const seen = new Set<string>();
+  let isReplaced = false;
   for (let shown = leaf; shown !== undefined && !seen.has(shown.fingerprint256); shown = shown.issuerCertificate) {
     seen.add(shown.fingerprint256);
     if (equalBytes(digestOf(shown.raw), options.rootDigest)) {
+      if (isReplaced) throw replaced(at);
       return { root: new Uint8Array(shown.raw), nodeId: String(leaf.subject.CN) };
     }
+    // Behind the root that serves come those that it has replaced. Nothing is believed of them but that the token is old.
+    isReplaced ||= isSelfSigned(shown.raw);
   }
   throw new CoveyError('wrong-ca', `Cannot trust the manager at "${at}"`, {
     state: `none of its ${seen.size} certificates has the digest that the token names`,
     hint: 'check the address, and take a fresh token from that cluster: covey token worker',
+  });
+}
+
+function isSelfSigned(certificate: Uint8Array): boolean {
+  const parsed = new X509Certificate(certificate);
+  return parsed.subject === parsed.issuer && parsed.verify(parsed.publicKey);
+}
+
+function replaced(at: string): CoveyError {
+  return new CoveyError('root-replaced', `Cannot trust the manager at "${at}" by this token`, {
+    state: 'the token names a root that the cluster has replaced since it was made',
+    hint: 'covey token worker   (on a manager)',
   });
 }
 

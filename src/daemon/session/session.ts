@@ -18,6 +18,7 @@ import type {
   ManagerAddress,
   ManagerMessage,
   NodeDescription,
+  Trust,
   Welcome,
 } from '../../gen/types.js';
 import type { Duplex } from '../../grpc.js';
@@ -53,6 +54,8 @@ export interface SessionOptions {
   readonly bootId: string;
   /** What the managers say that this node is. */
   readonly onWelcome: (welcome: Pick<Welcome, 'role' | 'raftId'>) => void;
+  /** What the managers say that nodes identify themselves with, and believe. */
+  readonly onTrust?: (trust: Trust) => void;
 }
 
 interface Seen {
@@ -209,6 +212,7 @@ function hear(link: Link, message: ManagerMessage): void {
       inside.state = { kind: 'connected', term: body.term, sinceMs: inside.clock.wallMs() };
       learnManagers(link, body.managers);
       inside.onWelcome(body);
+      if (body.trust !== undefined) inside.onTrust?.(body.trust);
       scope.run('write', signal => speak(link, signal));
       link.heartbeatMs = body.heartbeatMs;
       scope.run('heartbeat', signal => beat(link, signal));
@@ -229,6 +233,9 @@ function hear(link: Link, message: ManagerMessage): void {
       return;
     case 'managers':
       learnManagers(link, body.managers);
+      return;
+    case 'trust':
+      inside.onTrust?.(body);
       return;
     case 'openBulk':
       openBulk(link, body.ticket);

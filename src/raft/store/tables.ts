@@ -13,7 +13,14 @@ import type { TableName, Tables, View } from '../store.js';
 export const namedTables = ['node', 'service', 'network', 'secret', 'config'] as const;
 type NamedTable = (typeof namedTables)[number];
 
-export const tableNames: readonly TableName[] = ['cluster', 'joinToken', 'task', 'revision', ...namedTables];
+export const tableNames: readonly TableName[] = [
+  'cluster',
+  'joinToken',
+  'task',
+  'revision',
+  'removedNode',
+  ...namedTables,
+];
 
 export function isTableName(text: string): text is TableName {
   return tableNames.some(name => name === text);
@@ -119,6 +126,7 @@ function emptyMaps(): Maps {
     secret: new Map(),
     config: new Map(),
     revision: new Map(),
+    removedNode: new Map(),
   };
 }
 
@@ -141,6 +149,7 @@ function indexersOf(names: Names, groups: { readonly byService: Groups; readonly
     cluster: unindexed,
     joinToken: unindexed,
     revision: unindexed,
+    removedNode: unindexed,
     node: byName('node'),
     service: byName('service'),
     network: byName('network'),

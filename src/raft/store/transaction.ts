@@ -69,6 +69,8 @@ function applyChange(applying: Applying, { baseVersion, action }: Change): Store
       return put(applying, 'config', { baseVersion, object: action });
     case 'revision':
       return put(applying, 'revision', { baseVersion, object: action });
+    case 'removedNode':
+      return put(applying, 'removedNode', { baseVersion, object: action });
     case 'deletion':
       if (!isTableName(action.table)) throw newerSchema(`a change of table "${action.table}"`);
       return remove(applying, action.table, { baseVersion, id: action.id });

@@ -39,6 +39,9 @@ t.test('a renewal that fails is tried again after 5 s, 10 s, and so on up to an 
       asked.push(Math.round(clock.wallMs() / 1_000));
       throw new CoveyError('no-connection', 'Cannot reach a manager');
     },
+    recover: async () => {
+      throw new CoveyError('bug', 'Cannot recover what has not expired');
+    },
     save: async () => undefined,
   });
   const dueS = (90 * dayMs * 0.65) / 1_000;

@@ -29,7 +29,10 @@ t.test('a token is the digest of the root and a secret, 50 and 25 characters of 
     const rootDigest = new Uint8Array(32).fill(byte);
     const text = renderToken({ rootDigest, secret });
     t.match(text, /^CVTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$/);
-    t.same(parseToken(` ${text}\n`), { rootDigest, secret });
+    t.same(parseToken(` ${text}\n`), { rootDigest, secret, returns: false });
+    const own = renderToken({ rootDigest, secret, returns: true });
+    t.match(own, /^CVNODE-1-/, 'one that brings a node back is told apart');
+    t.same(parseToken(own), { rootDigest, secret, returns: true });
   }
 });
 

@@ -77,6 +77,7 @@ async function serve(t: { teardown: (call: () => unknown) => unknown }, own: Nod
       Ca: {
         join: (_request, context) => note(context),
         renew: (_request, context) => note(context),
+        recover: (_request, context) => note(context),
         leave: (_request, context) => note(context),
       },
       Dispatcher: {

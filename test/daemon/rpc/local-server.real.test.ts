@@ -12,6 +12,8 @@ import { linuxHost } from '../../../src/host-linux/index.js';
 import { anySignal, silent, wire } from '../node-fixtures.js';
 import { temporaryDirectory } from '../node-rig.js';
 
+const none = new Uint8Array(0);
+const noCertificate = { certificate: none, rootCertificate: none, intermediates: [], roots: [] };
 const skip = process.getuid?.() === 0 ? false : 'needs root: sockets of other users';
 
 function localOptions(path: string, callers: CallContext['caller'][] = []): LocalServerOptions {
@@ -29,7 +31,8 @@ function localOptions(path: string, callers: CallContext['caller'][] = []): Loca
           callers.push(context.caller);
           throw new CoveyError('internal', 'reached');
         },
-        renew: async () => ({ certificate: new Uint8Array(0), rootCertificate: new Uint8Array(0) }),
+        renew: async () => noCertificate,
+        recover: async () => noCertificate,
         leave: async () => ({}),
       },
       Dispatcher: {

@@ -294,7 +294,11 @@ t.test('a renewed certificate is on disk and in use, and the open session goes o
   const next = await renewOnce(
     {
       identity: worker.identity,
+      clock: linuxHost.clock,
       log: silent,
+      recover: async () => {
+        throw new Error('it has not expired');
+      },
       save: async identity => void saved.push(identity),
       renew: async (request, signal) => {
         await using connection = await connect();
