@@ -4,6 +4,7 @@
  *
  * Not here: the real one (host-linux/console.ts), the machine as the daemon sees it (host.ts).
  */
+import type { Duplex } from 'node:stream';
 import type { Clock } from './host.js';
 
 interface ScreenSize {
@@ -55,8 +56,8 @@ export interface Console {
   readonly openFile: (path: string) => Promise<OpenedFile>;
   /** A file that is there, whole, once it is kept, and not at all before. */
   readonly createFile: (path: string) => Promise<CreatedFile>;
-  /** Why nothing answers on a unix socket: the errno of connecting to it, or undefined when something accepts. */
-  readonly probeSocket: (path: string) => Promise<string | undefined>;
+  /** A connection to a unix socket; rejects with the errno when nothing accepts. */
+  readonly connectSocket: (path: string) => Promise<Duplex>;
   /** SIGINT, SIGTERM and SIGHUP. While somebody listens they do not end the process. */
   readonly onInterrupt: (call: (signalName: string) => void) => Disposable;
 }

@@ -4,10 +4,11 @@
  * Used through grpc.ts. Not here: connections (daemon/rpc/client.ts, cli/client.ts).
  */
 import grpc from '@grpc/grpc-js';
-import { asCoveyError, CoveyError, fromProblem } from './errors.js';
+import { asCoveyError, CoveyError } from './errors.js';
 import type { Services } from './gen/services.js';
 import type { CallOptions, Calls, Duplex } from './grpc.js';
-import { problemKey, readable, serviceDefinition } from './grpc.js';
+import { readable, serviceDefinition } from './grpc.js';
+import { errorOfStatus, problemKey } from './grpc-status.js';
 import type { Wire } from './wire.js';
 
 /** What an error of grpc-js stands for. */
@@ -15,24 +16,9 @@ function errorFromStatus(error: unknown, wire: Wire): CoveyError {
   if (error instanceof CoveyError) return error;
   const status = error as Partial<grpc.ServiceError>;
   const problem = status.metadata?.get(problemKey)[0];
-  if (problem instanceof Buffer) return fromProblem(wire.type('Problem').decode(problem));
   const details = status.details ?? (error instanceof Error ? error.message : String(error));
-  switch (status.code) {
-    case grpc.status.UNAVAILABLE:
-      return new CoveyError('no-connection', 'Cannot reach the other side', { state: details, cause: error });
-    case grpc.status.DEADLINE_EXCEEDED:
-      return new CoveyError('timeout', 'Cannot get an answer in time', { state: details, cause: error });
-    case grpc.status.CANCELLED:
-      return new CoveyError('cancelled', 'Cannot go on: cancelled', { cause: error });
-    case grpc.status.UNAUTHENTICATED:
-      return new CoveyError('no-certificate', 'Cannot call without a certificate of this cluster', { state: details });
-    case grpc.status.PERMISSION_DENIED:
-      return new CoveyError('role-refused', 'Cannot call that with this certificate', { state: details });
-    case grpc.status.UNIMPLEMENTED:
-      return new CoveyError('unknown-value', 'Cannot use a call that the other side does not know', { state: details });
-    default:
-      return new CoveyError('internal', details, { cause: error });
-  }
+  const bytes = problem instanceof Buffer ? problem : undefined;
+  return errorOfStatus({ code: status.code, details, problem: bytes, cause: error }, wire);
 }
 
 /** The calls of a service over a connection that the caller owns (`grpc.Client`, closed by its owner). */

@@ -38,21 +38,6 @@ export function mapHandlers<Name extends keyof Services>(
   return Object.fromEntries(wrapped) as Handlers<Services[Name]>;
 }
 
-/** The calls of a service, each through `wrap`, which may change its options and look at what it gives. */
-export function mapCalls<Service extends object>(
-  calls: Service,
-  wrap: (call: (options: CallOptions) => unknown, options: CallOptions) => unknown,
-): Service {
-  const wrapped = Object.entries(calls).map(([name, call]) => {
-    const plain = call as (...args: unknown[]) => unknown;
-    return [
-      name,
-      (...args: unknown[]) => wrap(options => plain(...args.slice(0, -1), options), args.at(-1) as CallOptions),
-    ] as const;
-  });
-  return Object.fromEntries(wrapped) as Service;
-}
-
 /** What is called on another machine: in the shape that the method has. */
 export interface Remote {
   readonly unary: (request: unknown, options: CallOptions) => Promise<unknown>;

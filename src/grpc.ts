@@ -13,6 +13,7 @@ import { asCoveyError, CoveyError, codeOf, toProblem } from './errors.js';
 import methods from './gen/methods.json' with { type: 'json' };
 import type { Services } from './gen/services.js';
 import type { Messages } from './gen/types.js';
+import { problemKey } from './grpc-status.js';
 import type { Wire } from './wire.js';
 
 export interface Method {
@@ -89,8 +90,6 @@ export type FindCaller = (
     | grpc.ServerWritableStream<unknown, unknown>
     | grpc.ServerDuplexStream<unknown, unknown>,
 ) => Caller;
-
-export const problemKey = 'covey-problem-bin';
 
 /** "/covey.v1.Control/ListNodes" and the like, for every method of a service. */
 export function pathsOf(service: keyof Services): readonly string[] {
@@ -265,4 +264,4 @@ export function readable(call: Readable): AsyncIterable<unknown> {
 }
 
 export { makeCalls } from './grpc-client.js';
-export { type AnyHandler, type AnyMethod, mapCalls, mapHandlers, remoteOf } from './grpc-handlers.js';
+export { type AnyHandler, type AnyMethod, mapHandlers, remoteOf } from './grpc-handlers.js';

@@ -3,11 +3,13 @@
  * that lack a required message, hold an unknown enum value or no known case of a oneof throws, so that nothing half-known
  * enters the program.
  *
- * The mapping (see scripts/gen.mjs) is compiled once per message into a list of field codecs over protobufjs.
+ * The mapping (see scripts/gen.mjs) is compiled once per message into a list of field codecs over protobufjs. A message is read
+ * from the descriptors when it is first asked for, with those that it is made of: a command needs a dozen of them, and all cost
+ * it more time than the call.
  *
  * Not here: services and calls (grpc.ts), what the messages mean (proto/covey/v1).
  */
-import protobuf from 'protobufjs';
+import protobuf from 'protobufjs/light.js';
 import { CoveyError } from './errors.js';
 import protos from './gen/protos.json' with { type: 'json' };
 import type { Messages } from './gen/types.js';
@@ -23,7 +25,6 @@ export interface WireType<Message> {
 export interface Wire {
   /** The codec of a message by its proto name. */
   readonly type: <Name extends keyof Messages>(name: Name) => WireType<Messages[Name]>;
-  readonly root: protobuf.Root;
 }
 
 interface FieldCodec {
@@ -42,19 +43,31 @@ interface Scalar {
   readonly zero: unknown;
 }
 
+/** Messages and enums by name; those of one package, none inside another. */
+const descriptors = protos.nested.covey.nested.v1.nested as unknown as Readonly<Record<string, protobuf.IType>>;
+
 export function openWire(): Wire {
-  const root = protobuf.Root.fromJSON(protos as unknown as protobuf.INamespace);
-  root.resolveAll();
+  const root = new protobuf.Root();
   const codecs = new Map<protobuf.Type, TypeCodec>();
   const types = new Map<string, WireType<unknown>>();
   const type = (name: string): WireType<unknown> => {
     const known = types.get(name);
     if (known !== undefined) return known;
-    const made = wireType(root.lookupType(`covey.v1.${name}`), codecs);
+    addWithParts(root, name);
+    root.resolveAll();
+    const made = wireType(root.lookupType(name), codecs);
     types.set(name, made);
     return made;
   };
-  return { type: type as Wire['type'], root };
+  return { type: type as Wire['type'] };
+}
+
+/** The message and all that its fields name, where they are not there yet. */
+function addWithParts(root: protobuf.Root, name: string): void {
+  const descriptor = Object.hasOwn(descriptors, name) ? descriptors[name] : undefined;
+  if (descriptor === undefined || root.get(name) !== null) return;
+  root.addJSON({ [name]: descriptor });
+  for (const field of Object.values(descriptor.fields ?? {})) addWithParts(root, field.type);
 }
 
 function wireType(type: protobuf.Type, codecs: Map<protobuf.Type, TypeCodec>): WireType<unknown> {

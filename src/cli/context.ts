@@ -2,7 +2,7 @@
  * What an action may use: the console, a signal that ends with the user's patience, and the daemon, which is connected to when
  * first asked for.
  *
- * Not here: how the connection is made (client.ts, loaded late: it brings gRPC).
+ * Not here: how the connection is made (client.ts, loaded late: it brings protobufjs).
  */
 import type { Console } from '../console.js';
 import { CoveyError } from '../errors.js';
@@ -45,10 +45,10 @@ export function openContext(
     if (isNew) await stderr.write(`${renderAsOf(said, console.clock.wallMs())}\n`);
   };
   const connect = async (): Promise<Client> => {
-    const { flags, signal } = options;
+    const { flags } = options;
     const wish = readWishOf(flags);
     const { openClient } = await import('./client.js');
-    opened = await openClient({ socket: socketPath(flags, env), console, signal, wish, onAsOf });
+    opened = await openClient({ socket: socketPath(flags, env), console, wish, onAsOf });
     return opened;
   };
   return {

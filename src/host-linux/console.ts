@@ -4,6 +4,7 @@
  *
  * Not here: pseudo terminals that we make ourselves (terminal.ts).
  */
+import type { Duplex } from 'node:stream';
 import type { Console, CreatedFile, Input, Output } from '../console.js';
 import { CoveyError, errnoOf } from '../errors.js';
 import { linuxClock } from './clock.js';
@@ -36,7 +37,7 @@ export function openConsole(): Console {
       }
     },
     createFile,
-    probeSocket,
+    connectSocket,
     onInterrupt: call => {
       const listeners = interrupts.map(name => [name, () => call(name)] as const);
       for (const [name, listener] of listeners) process.on(name, listener);
@@ -79,14 +80,14 @@ async function createFile(path: string): Promise<CreatedFile> {
   };
 }
 
-function probeSocket(path: string): Promise<string | undefined> {
+function connectSocket(path: string): Promise<Duplex> {
   const { connect } = process.getBuiltinModule('node:net');
-  return new Promise(resolve => {
+  return new Promise((resolve, reject) => {
     const socket = connect({ path });
-    socket.once('error', error => resolve(errnoOf(error) ?? 'EIO'));
+    socket.once('error', reject);
     socket.once('connect', () => {
-      resolve(undefined);
-      socket.destroy();
+      socket.removeListener('error', reject);
+      resolve(socket);
     });
   });
 }

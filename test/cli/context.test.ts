@@ -13,7 +13,7 @@ async function socketOf(
   const tried: string[] = [];
   const console = fakeConsole({
     env,
-    probe: path => {
+    connectFails: path => {
       tried.push(path);
       return 'ENOENT';
     },
@@ -44,7 +44,7 @@ t.test('why a socket does not answer decides the code', async t => {
     ['EACCES', 'no-socket-rights'],
   ] as const;
   for (const [errno, code] of rows) {
-    const console = fakeConsole({ probe: () => errno });
+    const console = fakeConsole({ connectFails: () => errno });
     await t.rejects(openContext(console, { flags: readFlags(new Map()), signal }).connect(), { code }, errno);
   }
   const flags = readFlags(new Map([['socket', 'tcp://10.0.0.1:7377']]));

@@ -117,12 +117,12 @@ t.test('a terminal is wanted for a terminal', async t => {
 
 t.test('the terminal is raw while the program runs, and only then', async t => {
   const daemon = await openFakeDaemon(t, echoing());
-  const { clock, findFile, findKind, openFile, createFile, probeSocket } = openConsole();
+  const { clock, findFile, findKind, openFile, createFile, connectSocket } = openConsole();
   const console = fakeConsole({
     args: ['--socket', daemon.socket, 'exec', '-it', 'web.1', 'sh'],
     terminal: { rows: 30, columns: 100 },
     input: ['q'],
-    machine: { clock, findFile, findKind, openFile, createFile, probeSocket },
+    machine: { clock, findFile, findKind, openFile, createFile, connectSocket },
   });
   const seen: boolean[] = [];
   const write = console.stdout.write;

@@ -20,9 +20,10 @@ export interface FakeConsoleOptions {
   readonly input?: readonly string[];
   readonly files?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
-  readonly probe?: (path: string) => string | undefined;
+  /** The errno with which nothing answers on a socket. */
+  readonly connectFails?: (path: string) => string;
   /** Files, clock and sockets of the machine. */
-  readonly machine?: Pick<Console, 'findFile' | 'findKind' | 'openFile' | 'createFile' | 'probeSocket' | 'clock'>;
+  readonly machine?: Pick<Console, 'findFile' | 'findKind' | 'openFile' | 'createFile' | 'connectSocket' | 'clock'>;
 }
 
 const stillClock: Clock = {
@@ -84,7 +85,10 @@ export function fakeConsole(options: FakeConsoleOptions = {}): FakeConsole {
       keep: async () => undefined,
       [Symbol.asyncDispose]: async () => undefined,
     }),
-    probeSocket: async path => (options.probe === undefined ? 'ENOENT' : options.probe(path)),
+    connectSocket: async path => {
+      const code = options.connectFails?.(path) ?? 'ENOENT';
+      throw Object.assign(new Error(code), { code });
+    },
     ...options.machine,
     onInterrupt: call => {
       listeners.add(call);

@@ -110,12 +110,12 @@ function refusing<All>(service: keyof Services): All {
 /** The command line within the test's own process, in a pipe. */
 async function runHere(args: readonly string[], options: CoveyOptions = {}): Promise<Outcome> {
   const started = performance.now();
-  const { clock, findFile, findKind, openFile, createFile, probeSocket } = openConsole();
+  const { clock, findFile, findKind, openFile, createFile, connectSocket } = openConsole();
   const console = fakeConsole({
     args,
     env: options.env ?? {},
     input: options.input === undefined ? [] : [options.input],
-    machine: { clock, findFile, findKind, openFile, createFile, probeSocket },
+    machine: { clock, findFile, findKind, openFile, createFile, connectSocket },
   });
   const code = await run(console);
   return { code, out: console.out(), err: console.err(), ms: performance.now() - started };
