@@ -28,7 +28,7 @@ Commands:
   poweroff N                        node N loses power: daemon, containers, mounts, namespaces, and with --disk what was
                                     not synced; \`start N\` is its next boot, with another boot id
   start N                           start the daemon again
-  partition N                       cut node N off from all others (both ways, silently)
+  partition N…                      cut nodes off from all others, not from one another (both ways, silently)
   heal                              undo all partitions
   down                              end and remove everything
 
@@ -421,17 +421,19 @@ async function poweroff([index]) {
   return status();
 }
 
-function partition([index]) {
-  const node = nodeOf(index);
+function partition(indices) {
+  if (indices.length === 0) throw new UsageError('Cannot cut off nothing: scripts/dev-cluster partition N…');
+  const group = indices.map(nodeOf);
+  const within = `{ ${group.map(({ address }) => address).join(', ')} }`;
   const rules = `add table inet dev_partition
 delete table inet dev_partition
 table inet dev_partition {
-  chain in { type filter hook input priority -300; iifname "eth0" drop; }
-  chain out { type filter hook output priority -300; oifname "eth0" drop; }
+  chain in { type filter hook input priority -300; ip saddr ${within} accept; iifname "eth0" drop; }
+  chain out { type filter hook output priority -300; ip daddr ${within} accept; oifname "eth0" drop; }
   chain through { type filter hook forward priority -300; drop; }
 }
 `;
-  run(['nsenter', `--net=/run/netns/${node.namespace}`, 'nft', '-f', '-'], { input: rules });
+  for (const node of group) run(['nsenter', `--net=/run/netns/${node.namespace}`, 'nft', '-f', '-'], { input: rules });
   return status();
 }
 

@@ -28,6 +28,8 @@ export const errorCodes = {
     'An update went to its end although tasks failed, as its failure action or its ratio allows; those still do not run as asked. The message counts them.',
   'update-rolled-back':
     'Too many new tasks of an update failed, and its failure action took the service back to its earlier spec. The message names the failure.',
+  'not-moved':
+    "Tasks that `covey rebalance` was to move stay where they are: their successors failed, found no place on the other node within the deadline of the service's updates (--update-deadline, 10 min by default), or the service is being updated. Nothing was stopped; `covey service ps` shows the reason of each.",
   'no-permission':
     'The kernel refused for want of rights. coveyd has to run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN.',
   'no-space': 'The file system is full (bytes or inodes). Nothing was lost; running tasks go on. Make room and repeat.',

@@ -25,8 +25,8 @@ const tortures = {
   },
   partition: {
     file: './partition.mjs',
-    rounds: 6,
-    says: 'a node is cut off for 10 to 30 s while services change',
+    rounds: 12,
+    says: 'a worker, a manager, a majority is cut off for 5 to 60 s while services change',
   },
   thousand: {
     file: './thousand.mjs',

@@ -141,6 +141,8 @@ export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecor
     role: node.role,
     state: status.state,
     availability: spec.availability,
+    drainUntil: spec.drainUntilMs === undefined ? null : renderTime(spec.drainUntilMs),
+    link: spec.link ?? 'lan',
     address: hostOf(description.addresses[0] ?? ''),
     leader,
     self: own,
@@ -163,6 +165,7 @@ export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecor
     certificateExpiresAt: renderTime(node.certificateExpiresAtMs),
     createdAt: renderTime(meta.createdAtMs),
     since: renderTime(status.sinceMs),
+    silentSince: status.silentSinceMs === undefined ? null : renderTime(status.silentSinceMs),
   };
 }
 

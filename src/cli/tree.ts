@@ -13,6 +13,7 @@ import { imageCareCommands } from './commands/image-care.js';
 import { networkCommands } from './commands/network.js';
 import { nodeCommands } from './commands/node.js';
 import { nodeDrainCommands } from './commands/node-drain.js';
+import { rebalanceCommands } from './commands/rebalance.js';
 import { registryCommands } from './commands/registry.js';
 import { serviceCommands } from './commands/service/index.js';
 import { stackCommands } from './commands/stack.js';
@@ -32,6 +33,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...tokenCommands,
   ...nodeCommands,
   ...nodeDrainCommands,
+  ...rebalanceCommands,
   ...serviceCommands,
   ...taskCommands,
   ...statsCommands,

@@ -59,6 +59,7 @@ const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'l
   copy: 'leader',
   runTaskVerb: 'leader-once',
   restartTasks: 'leader-once',
+  rebalance: 'leader-once',
 };
 
 export interface RouteOptions {

@@ -8,6 +8,7 @@
 import { networkHandlers } from './control/networks.js';
 import { nodeHandlers } from './control/nodes.js';
 import type { ControlHandlers, Parts } from './control/parts.js';
+import { rebalanceOf } from './control/rebalance.js';
 import { restartTasksOf } from './control/restart-tasks.js';
 import { serviceHandlers } from './control/services.js';
 import { stackHandlers } from './control/stacks.js';
@@ -38,5 +39,6 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     stats: bulk.stats,
     runTaskVerb: bulk.runTaskVerb,
     restartTasks: restartTasksOf(parts),
+    rebalance: rebalanceOf(parts),
   };
 }

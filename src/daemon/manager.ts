@@ -185,7 +185,7 @@ function freed({ services, tidy, waiting }: Loops): void {
 function isNews(task: Task, old: Task | undefined): boolean {
   if (old === undefined) return false;
   const { state, attempt } = task.status;
-  if (attempt !== old.status.attempt) return true;
+  if (attempt !== old.status.attempt || task.move?.nodeId !== old.move?.nodeId) return true;
   // One that is prepared and held: the old task of its slot may stop now.
   if (isServing(task.status) !== isServing(old.status)) return true;
   const decides = state === 'running' || isEnded(state) || (state === 'ready' && task.desired === 'ready');

@@ -326,6 +326,34 @@ t.test('a global service runs once on every node, and on new ones', async t => {
   checkHistory(t, plane);
 });
 
+t.test('global tasks leave a node that drains last, with the deadline at the latest', async t => {
+  await using plane = await openPlane({ nodes: ['a', 'b'] });
+  const drain = async (node: string, drainWithinMs?: number): Promise<void> => {
+    await plane.control.updateNode(
+      { node, version: 0, availability: 'drain', labelsAdd: {}, labelsRemove: [], drainWithinMs },
+      callerOf(),
+    );
+    await plane.settle();
+  };
+  await create(plane, { name: 'agent', mode: { kind: 'global' } });
+  const task = taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0 } });
+  await create(plane, { name: 'web', mode: { kind: 'replicated', replicas: 2 } });
+  await create(plane, { name: 'bound', task });
+  await drain('a');
+  t.same([nodes(plane, 'agent'), nodes(plane, 'web')], [['b'], ['b', 'b']], 'all of a went elsewhere, then its agent');
+  await drain('b');
+  t.same([nodes(plane, 'agent'), nodes(plane, 'bound')], [['b'], ['b']], 'one is left that has no other place');
+  t.match(plane.running('agent')[0]?.status.message, 'stops last: 3 tasks of other services still here');
+  await plane.setNode('b', node => ({ ...node, spec: { ...node.spec, availability: 'active' } }));
+  await plane.settle();
+  t.equal(plane.running('agent')[0]?.status.message, '', 'called off');
+  await drain('b', 60_000);
+  await plane.clock.advance(61_000);
+  await plane.settle();
+  t.same(plane.running(), [], 'the deadline ends it');
+  checkHistory(t, plane);
+});
+
 t.test('a lost node never holds up the removal of a service', async t => {
   await using plane = await openPlane();
   await create(plane, { mode: { kind: 'replicated', replicas: 3 } });

@@ -15,15 +15,7 @@ import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
 import { findFullName } from '../../tasks/image/reference.js';
 import { type Freed, freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
 import { findUnmet } from '../schedule/constraints.js';
-import {
-  addTask,
-  type Demand,
-  demandOf,
-  demandOfSpec,
-  type NodeUsage,
-  surveyNodes,
-  withoutTask,
-} from '../schedule/filters.js';
+import { addTask, demandOf, type NodeUsage, surveyNodes } from '../schedule/filters.js';
 import { failuresByNode, leavingByNode, type Placement, planPlacement } from '../schedule/place.js';
 import { findHome, namedVolumes, noteElsewhere } from '../schedule/volumes.js';
 import { clusterSpecOf } from '../tables.js';
@@ -31,11 +23,13 @@ import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
 import { planLimitChanges } from './limits.js';
 import { footingOf, lossTimes, planTies, stopAfterDisconnectOf } from './loss.js';
-import { paused } from './progress.js';
+import { findMoveTarget, planMoves } from './moves.js';
+import { configOf, isUnderWay, paused } from './progress.js';
 import { planReap } from './reap.js';
 import { planReplicas } from './replicated.js';
 import { findTarget, isCurrent, revisionsOf, rolledBack } from './revisions.js';
-import { type Circumstances, type Footing, isWanted, type Room, type Step } from './slot.js';
+import { isOutOfPlace, roomOf } from './room.js';
+import { type Circumstances, type Footing, isWanted, type Step } from './slot.js';
 
 /** In whose name a pass writes: the owners of all edges that it may take. */
 export const passPrincipal = 'system:orchestrate+allocate+schedule+reconcile+reap';
@@ -149,16 +143,28 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
   };
   const { mode } = spec;
   if (mode.kind === 'replicated') {
+    const moves = planMoves(tasksOf(passing), {
+      ...circumstances,
+      findNode: id => view.find('node', id),
+      isUpdating: rollout !== undefined && isUnderWay(rollout),
+      parallelism: configOf(circumstances.update).parallelism,
+    });
     const footing = (task: Task): Footing => {
       const where = circumstances.footing(task);
-      return where === 'fine' && isOutOfPlace(view, task) ? 'draining' : where;
+      return where === 'fine' && (isOutOfPlace(view, task) || moves.moving.has(task.id)) ? 'draining' : where;
     };
-    return planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing });
+    return [...moves.steps, ...planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing })];
   }
   const { constraints } = service.spec.task.placement;
   const nodes = [...view.list('node')].filter(node => node.status.state !== 'left');
   const admits = (node: Node): boolean => findUnmet(constraints, node) === undefined;
-  return planGlobal({ nodes, admits }, tasksOf(passing), circumstances);
+  const countOthers = (node: Node): number => countReplicated(view, node);
+  return planGlobal({ nodes, admits, countOthers }, tasksOf(passing), circumstances);
+}
+
+function countReplicated(view: View, node: Node): number {
+  const isGlobal = (id: string): boolean => view.find('service', id)?.spec.mode.kind === 'global';
+  return [...view.tasksOfNode(node.id)].filter(task => !isEnded(task.status.state) && !isGlobal(task.serviceId)).length;
 }
 
 /** All steps, or, when the update has failed and that is to be undone, only that: the next pass begins with the earlier spec. */
@@ -184,36 +190,6 @@ function takeWanted(passing: Passing, service: Service): void {
     for (const id of forgotten) draft.remove('revision', id);
   }
   passing.isMore = true;
-}
-
-/** Its node has changed and does not meet the constraints any more that the task was placed by. */
-function isOutOfPlace(view: View, task: Task): boolean {
-  const { constraints } = task.spec.placement;
-  const node = constraints.length === 0 ? undefined : view.find('node', task.nodeId);
-  return node !== undefined && node.status.state === 'ready' && findUnmet(constraints, node) !== undefined;
-}
-
-/** Where a task of the present spec would find a place, beside a given old one or once that is gone; looked up when asked. */
-function roomOf(view: View, service: Service): (task: Task) => Room {
-  let look: { readonly usages: ReadonlyMap<string, NodeUsage>; readonly anywhere: Placement } | undefined;
-  const { task: spec, mode } = service.spec;
-  const demand: Demand = {
-    ...demandOfSpec(service.id, spec),
-    hostPorts: service.ports.filter(port => port.mode === 'host'),
-  };
-  const preferences = { failures: new Map(), images: [] };
-  return task => {
-    if (look === undefined) {
-      const usages = surveyNodes(view.list('node'), view.list('task'));
-      look = { usages, anywhere: planPlacement(mode.kind === 'global' ? [] : usages.values(), demand, preferences) };
-    }
-    const usage = look.usages.get(task.nodeId);
-    const beside =
-      mode.kind === 'global' ? planPlacement(usage === undefined ? [] : [usage], demand, preferences) : look.anywhere;
-    if (beside.kind === 'node') return { kind: 'beside' };
-    const instead = planPlacement(usage === undefined ? [] : [withoutTask(usage, task)], demand, preferences);
-    return { kind: instead.kind === 'node' ? 'instead' : 'nowhere', message: beside.message };
-  };
 }
 
 function takeSteps(passing: Passing, steps: readonly Step[]): void {
@@ -266,6 +242,8 @@ function changed(task: Task, step: Exclude<TaskStep, { kind: 'delete' }>, nowMs:
       return { ...task, spec: { ...task.spec, limits: step.limits } };
     case 'supersede':
       return { ...task, superseded: step.superseded };
+    case 'stay':
+      return { ...task, move: undefined, status: statusAfter(task.status, { message: step.because }, nowMs) };
     case 'say':
       return { ...task, status: statusAfter(task.status, { message: step.message }, nowMs) };
     case 'orphan':
@@ -355,13 +333,14 @@ function schedule(passing: Passing): void {
   // Nodes only fill up within a pass: where one task found no place, the next of its kind finds none either.
   const refused = new Map<number, Placement>();
   for (const task of pending) {
-    const candidates = task.nodeId === '' ? usages.values() : candidateOf(usages, task.nodeId);
+    const given = task.nodeId || findMoveTarget(task, tasksOf(passing));
+    const candidates = given === undefined ? usages.values() : candidateOf(usages, given);
     const images = imageNames(task);
-    const known = task.nodeId === '' ? refused.get(task.specVersion) : undefined;
+    const known = given === undefined ? refused.get(task.specVersion) : undefined;
     const wishes = { home: findHome(task, tasksOf(passing)), volumes: namedVolumes(task.spec), leaving };
     const placement = known ?? planPlacement(candidates, demandOf(task), { failures, images, ...wishes });
     if (placement.kind === 'none') {
-      if (task.nodeId === '') refused.set(task.specVersion, placement);
+      if (given === undefined) refused.set(task.specVersion, placement);
       const change = { message: placement.message, errorCode: 'no-node-fits' };
       say(draft, task, { status: statusAfter(task.status, change, nowMs) });
       continue;

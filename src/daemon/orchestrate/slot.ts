@@ -49,6 +49,8 @@ export type Step =
   | { readonly kind: 'tie'; readonly task: TaskId; readonly stopAfterDisconnectMs: number | undefined }
   /** Its limits are those from now on; it runs on. */
   | { readonly kind: 'limit'; readonly task: TaskId; readonly limits: Resources | undefined }
+  /** It moves to no other node any more. */
+  | { readonly kind: 'stay'; readonly task: TaskId; readonly because: string }
   /** Why nothing happens to it. */
   | { readonly kind: 'say'; readonly task: TaskId; readonly message: string }
   /** Look at the service again at that time. */
@@ -184,7 +186,9 @@ function planEmpty(slot: Slot, displaced: readonly Task[], circumstances: Circum
   steps.push(...displaced.filter(task => footing(task) === 'expelled').map(expelled));
   const newest = slot.tasks.filter(task => task.desired !== 'remove' && isEnded(task.status.state)).at(-1);
   if (slot.tasks.some(isStopping) || !slot.mayCreate) return [...steps, ...settle(slot, newest)];
-  if (displaced.length > 0 || newest === undefined || !isWanted(newest.desired) || !isCurrent(newest)) {
+  // One that failed after those that are to go was their successor, and is followed as its restart policy says.
+  const isFirst = newest === undefined || displaced.some(task => byAge(newest, task) < 0);
+  if (isFirst || !isWanted(newest.desired) || !isCurrent(newest)) {
     return [createdAtOnce(slot), ...steps, ...settle(slot, undefined)];
   }
   const next = planAgain(slot, newest, circumstances.nowMs);

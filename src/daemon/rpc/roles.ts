@@ -84,6 +84,7 @@ export const roleTable: RoleTable = {
     copy: people,
     runTaskVerb: people,
     restartTasks: people,
+    rebalance: people,
   },
 };
 

@@ -27,7 +27,7 @@ export interface Preferences {
 }
 
 /** So many failures put a node behind all others. */
-const failuresMax = 3;
+export const failuresMax = 3;
 
 export function planPlacement(usages: Iterable<NodeUsage>, demand: Demand, preferences: Preferences): Placement {
   const refusals: { readonly node: Node; readonly refusal: Refusal }[] = [];

@@ -29,7 +29,7 @@ function plan(
           ? 'draining'
           : 'fine';
   };
-  return planGlobal({ nodes, admits }, tasks, {
+  return planGlobal({ nodes, admits, countOthers: () => 0 }, tasks, {
     isCurrent: each => each.specVersion >= specVersion,
     nowMs: 0,
     reconcile: 'keep-original',
