@@ -50,6 +50,10 @@ export const errorCodes = {
   'already-in-cluster': 'This daemon is a node of a cluster already. covey leave ends that.',
   'not-in-cluster': 'This daemon is not a node of any cluster yet. covey init makes one, covey join enters one.',
   'not-manager': 'This node is a worker; only managers can answer that. Run the command on a manager.',
+  'managers-unreachable':
+    'No manager answers this node, at the addresses that doctor names. What runs here runs on, is started again by its own policy, and keeps names and routes as they were told last. It mends itself when one of the addresses answers again; if all managers have moved, join anew.',
+  'certificate-due':
+    'The certificate of this node has not been renewed in time, or has ended. A node renews it by itself after half of its life, as soon as a manager answers; until then what runs here runs on.',
   'no-leader':
     'No manager leads at the moment, so nothing can be changed. Running tasks go on, and lists without --consistent show what this manager knew last, with its age. It mends itself when a majority of the managers can talk to each other.',
   'not-leader': 'That manager does not lead. The message names the leader.',

@@ -27,6 +27,8 @@ export interface Client {
   readonly close: () => void;
 }
 
+export type TaskCalls = Pick<Client['control'], 'listTasks' | 'exec' | 'logs' | 'runTaskVerb'>;
+
 export interface OpenClientOptions {
   readonly socket: string;
   readonly console: Pick<Console, 'connectSocket' | 'clock'>;

@@ -7,7 +7,7 @@
 import type { Console } from '../console.js';
 import { CoveyError } from '../errors.js';
 import type { AsOf } from '../gen/types.js';
-import type { Client } from './client.js';
+import type { Client, TaskCalls } from './client.js';
 import { runDirDefault } from './defaults.js';
 import type { Flags } from './flags.js';
 import { readWishOf, renderAsOf } from './sight.js';
@@ -21,6 +21,8 @@ export interface CliContext {
   /** Colours on standard output. */
   readonly colours: boolean;
   readonly connect: () => Promise<Client>;
+  /** What is asked about tasks: of the cluster, or (--local) of this node's own agent. */
+  readonly tasks: () => Promise<TaskCalls>;
   /** Set when what was read is old; said on standard error already. */
   readonly asOf: () => AsOf | undefined;
   /** A line on standard output. */
@@ -59,6 +61,11 @@ export function openContext(
     connect: () => {
       client ??= connect();
       return client;
+    },
+    tasks: async () => {
+      client ??= connect();
+      const { control, local } = await client;
+      return options.flags.isOn('local') ? local : control;
     },
     asOf: () => asOf,
     print: line => stdout.write(`${line}\n`),

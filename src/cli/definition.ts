@@ -125,4 +125,10 @@ export const jsonOption: OptionDefinition = {
   completes: ['json'],
 };
 
+/** Of commands about tasks that this node's own agent can answer. */
+export const localOption: OptionDefinition = {
+  flags: '--local',
+  says: 'Only what this node has, from its own agent, without any manager',
+};
+
 export const yesOption: OptionDefinition = { flags: '--yes', says: 'Do not ask' };

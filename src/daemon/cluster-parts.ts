@@ -69,6 +69,8 @@ export interface ClusterParts {
   readonly managers: () => readonly ManagerAddress[];
   /** A new certificate for this node; undefined while this manager does not lead. */
   readonly renewHere: (request: RenewRequest, signal: AbortSignal) => Promise<RenewResponse> | undefined;
+  /** Who answers, when nobody leads; undefined while somebody does. */
+  readonly leaderless: () => string | undefined;
   /** Resolves when this node's member has caught up and votes. */
   readonly voting: (signal: AbortSignal) => Promise<void>;
   /** Gives leadership to another manager, if there is one that can take it. */
@@ -116,6 +118,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     findDispatcher: () => leadership.find()?.parts.dispatcher,
     managers: group.managers,
     renewHere: (request, signal) => (isLeading() ? renew(request, signal) : undefined),
+    leaderless: () => (group.log.status().leader === 0 ? describeManagers(group) : undefined),
     voting: signal => untilVoting(inner, signal),
     handOver: signal => handOver(inner, signal),
   };

@@ -22,6 +22,7 @@ import { joinHostPort } from './addresses.js';
 import { type LogLevel, logLevels, type Settings } from './config.js';
 import type { Doctor } from './doctor/doctor.js';
 import { imageHandlers } from './local-images.js';
+import { localTaskHandlers } from './local-tasks.js';
 import type { MemberNode } from './member-node.js';
 import type { MembershipFlows } from './membership/index.js';
 import { type VolumeParts, volumeHandlers } from './volumes.js';
@@ -88,6 +89,7 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
       return removed;
     },
     ...volumeHandlers(parts.volumes),
+    ...localTaskHandlers({ clock: parts.volumes.clock, findNode: parts.findNode }),
     setLogLevel: async ({ level }) => {
       const known = logLevels.find(name => name === level);
       if (known === undefined)

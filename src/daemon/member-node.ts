@@ -9,7 +9,7 @@
  */
 
 import type { Services } from '../gen/services.js';
-import type { ManagerAddress, NodeDescription, ObjectCounts, TableItem, Trust } from '../gen/types.js';
+import type { Finding, ManagerAddress, NodeDescription, ObjectCounts, TableItem, Trust } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
@@ -24,13 +24,17 @@ import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } fro
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
 import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
+import { heardMsOf, nodeFactsOf } from './doctor/node-facts.js';
+import { judgeNode } from './doctor/node-findings.js';
 import { withImageNews } from './image-news.js';
 import { type KnownAnew, type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
 import { routeRenewal } from './renewal-route.js';
 import { makeDial } from './session/dial.js';
 import { openSessionMemory, type SessionMemory } from './session/memory.js';
+import { openReach, type Reach } from './session/reach.js';
 import { openSession } from './session/session.js';
 import type { Session } from './session/types.js';
+import { workerControl } from './worker-control.js';
 
 export interface MemberNodeOptions {
   readonly settings: Settings;
@@ -68,8 +72,10 @@ export interface MemberNode {
   readonly managers: () => readonly ManagerAddress[];
   readonly tasksRunning: () => number;
   readonly counts: () => ObjectCounts | undefined;
-  /** undefined on a worker. */
-  readonly control: Handlers<Services['Control']> | undefined;
+  readonly control: Handlers<Services['Control']>;
+  readonly agent: Agent;
+  /** What doctor says of this node. */
+  readonly findings: () => readonly Finding[];
   /** Gives leadership away before this node goes. */
   readonly handOver: (signal: AbortSignal) => Promise<void>;
   /** Asks for a certificate of the role that the managers have this node in. */
@@ -118,11 +124,13 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     lifetime: lifetime.child('memory'),
   });
   const cluster = await openCluster(options, { identity, agent, memory });
+  const reach = openReach(host.clock);
   const managers = cluster?.managers ?? memory.managers;
   const describe = async (): Promise<NodeDescription> =>
     withCertificate(await options.describe(membership), identity.current());
   const renewal = renewalOf(options, { identity, cluster, managers });
-  const session = connect(options, { identity, agent, cluster, memory, describe, ...openRenewal(renewal) });
+  const session = connect(options, { identity, agent, cluster, memory, describe, reach, ...openRenewal(renewal) });
+  const parts = { host, membership, identity, agent, cluster, session, memory, reach };
   describeAgain = async () => session.describe(await describe());
   const news = identity.onChange(() => void describeAgain());
   lifetime.defer('identity news', () => news[Symbol.dispose]());
@@ -140,7 +148,9 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     managers,
     tasksRunning: () => agent.reports().filter(report => report.status.state === 'running').length,
     counts: () => countsOf(cluster),
-    control: cluster?.control,
+    control: cluster?.control ?? workerControl({ managers, tables: session.tables, heardMs: () => heardMsOf(parts) }),
+    agent,
+    findings: () => judgeNode(nodeFactsOf(parts)),
     handOver: async signal => await cluster?.handOver(signal),
     renewIdentity: signal => renewOnce(renewal, signal),
     ready: async signal => {
@@ -196,6 +206,7 @@ function connect(
     readonly memory: SessionMemory;
     readonly describe: () => Promise<NodeDescription>;
     readonly follow: (trust: Trust) => void;
+    readonly reach: Reach;
   },
 ): Session {
   const { host, wire, telemetry, member } = options;
@@ -209,6 +220,7 @@ function connect(
       wire,
       clock: host.clock,
       random: host.random,
+      reach: parts.reach,
       findLocal: () => parts.cluster?.findDispatcher(),
     }),
     agent: parts.agent,

@@ -346,6 +346,7 @@ function makeLocal(
     tryLink: kind => tryLink(host.kernel, kind),
     telemetry,
     runtimeFindings: async () => [...runtime.current().findings, await usernsFinding(machine.userns, settings.userns)],
+    nodeFindings: () => parts.findNode()?.findings() ?? [],
     changes: () => [
       ...network.changes().map(change => `${change.kind} ${change.name}: ${change.detail}`),
       ...runtime.current().changes(),
@@ -376,10 +377,5 @@ function controlOf(node: MemberNode | undefined): Handlers<Services['Control']> 
       hint: 'covey init makes a cluster, covey join enters one',
     });
   }
-  if (node.control !== undefined) return node.control;
-  const managers = node.managers().flatMap(manager => manager.addresses);
-  throw new CoveyError('not-manager', 'Cannot answer: this node is a worker', {
-    state: managers.length === 0 ? 'no manager is known' : `managers: ${managers.join(', ')}`,
-    hint: 'run the command on a manager',
-  });
+  return node.control;
 }

@@ -11,6 +11,7 @@ import type {
   ExecStart,
   LogsStart,
   StatsStart,
+  Task,
   TaskAnswer,
   TaskReport,
   VerbStart,
@@ -69,6 +70,8 @@ export interface Agent {
   assign(update: Assignments): Promise<void>;
   /** Of all tasks. */
   reports(): readonly TaskReport[];
+  /** All that are known here, with what is seen of them. */
+  tasks(): readonly Task[];
   /** Coalesced over about 10 ms; only what changed. */
   onReport(listener: (reports: readonly TaskReport[]) => void): Disposable;
   exec(frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal): AsyncIterable<BulkFrame>;

@@ -29,6 +29,7 @@ export function openAgent(options: AgentOptions): Agent {
     recover: () => worker.recover(),
     assign: update => worker.assign(update),
     reports: worker.reports,
+    tasks: () => [...worker.all().values()].map(({ task, report }) => ({ ...task, status: report.status })),
     onReport: worker.onReport,
     exec: (frames, start, signal) => exec(engine, worker, { frames, start, signal }),
     logs: (start, signal) => logs(engine, worker, { start, signal }),

@@ -13,40 +13,52 @@ import type { ExecStart } from '../../gen/types.js';
 import { asId, type TaskId } from '../../ids.js';
 import { isCancellation } from '../../lifetime.js';
 import type { CliContext } from '../context.js';
-import type { CommandDefinition, Invocation } from '../definition.js';
+import { type CommandDefinition, type Invocation, localOption } from '../definition.js';
 import { detachKeysDefault, parseDetachKeys } from '../detach-keys.js';
 import type { Flags } from '../flags.js';
 import { exitCodeOf, exitCodes, renderError } from '../output/errors.js';
 import { joinStreams, sizeOf } from '../terminal-call.js';
 
+const execCommand: CommandDefinition = {
+  path: ['exec'],
+  says: 'Run a program in a task, wherever it runs',
+  args: [
+    { name: 'TASK', needed: true, completes: 'task' },
+    { name: 'COMMAND', needed: true },
+    { name: 'ARG', needed: false, many: true },
+  ],
+  options: [
+    { flags: '-i, --interactive', says: 'Give it standard input' },
+    { flags: '-t, --tty', says: 'Give it a terminal' },
+    { flags: '-d, --detach', says: 'Leave it to itself once it runs' },
+    { flags: '--detach-keys <keys>', says: 'Keys that leave it running (default ctrl-p,ctrl-q)' },
+    { flags: '-e, --env <name=value>', says: 'Environment variable', many: true },
+    { flags: '-u, --user <user>', says: 'User, and if wanted group: UID[:GID] or names' },
+    { flags: '-w, --workdir <dir>', says: 'Working directory' },
+    { flags: '--container <name>', says: 'Container of the task (default: the main one)' },
+    localOption,
+  ],
+  passThrough: true,
+  about:
+    'The program ends when this command does, however that happens; the detach keys and -d leave it running. A program that was left by its keys ends with the daemon of its node, one that was started with -d only with its container.',
+  examples: [
+    { says: 'a shell', line: 'covey exec -it web.1 sh' },
+    { says: 'one program, with its exit code', line: 'covey exec web.1 cat /etc/hosts' },
+    { says: 'on this node, with all managers away', line: 'covey exec --local -it web.1 sh' },
+    { says: 'in the background', line: 'covey exec -d web.1 /backup.sh' },
+  ],
+  run: runExec,
+};
+
 export const execCommands: readonly CommandDefinition[] = [
+  execCommand,
   {
-    path: ['exec'],
-    says: 'Run a program in a task, wherever it runs',
-    args: [
-      { name: 'TASK', needed: true, completes: 'task' },
-      { name: 'COMMAND', needed: true },
-      { name: 'ARG', needed: false, many: true },
-    ],
-    options: [
-      { flags: '-i, --interactive', says: 'Give it standard input' },
-      { flags: '-t, --tty', says: 'Give it a terminal' },
-      { flags: '-d, --detach', says: 'Leave it to itself once it runs' },
-      { flags: '--detach-keys <keys>', says: 'Keys that leave it running (default ctrl-p,ctrl-q)' },
-      { flags: '-e, --env <name=value>', says: 'Environment variable', many: true },
-      { flags: '-u, --user <user>', says: 'User, and if wanted group: UID[:GID] or names' },
-      { flags: '-w, --workdir <dir>', says: 'Working directory' },
-      { flags: '--container <name>', says: 'Container of the task (default: the main one)' },
-    ],
-    passThrough: true,
-    about:
-      'The program ends when this command does, however that happens; the detach keys and -d leave it running. A program that was left by its keys ends with the daemon of its node, one that was started with -d only with its container.',
+    ...execCommand,
+    path: ['task', 'exec'],
     examples: [
-      { says: 'a shell', line: 'covey exec -it web.1 sh' },
-      { says: 'one program, with its exit code', line: 'covey exec web.1 cat /etc/hosts' },
-      { says: 'in the background', line: 'covey exec -d web.1 /backup.sh' },
+      { says: 'a shell', line: 'covey task exec -it web.1 sh' },
+      { says: 'on this node, with all managers away', line: 'covey task exec --local -it web.1 sh' },
     ],
-    run: runExec,
   },
 ];
 
@@ -98,9 +110,9 @@ async function exec({ args, flags }: Invocation, context: CliContext): Promise<n
     size: tty ? sizeOf(console) : undefined,
     detach,
   };
-  const { control } = await context.connect();
+  const calls = await context.tasks();
   const ended = new AbortController();
-  const call = control.exec({ signal: AbortSignal.any([context.signal, ended.signal]) });
+  const call = calls.exec({ signal: AbortSignal.any([context.signal, ended.signal]) });
   try {
     const end = await joinStreams({
       call,

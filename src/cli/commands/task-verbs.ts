@@ -12,6 +12,7 @@ import {
   type CommandDefinition,
   formatOption,
   type Invocation,
+  localOption,
   type OptionDefinition,
   waitOptions,
 } from '../definition.js';
@@ -60,13 +61,15 @@ export const taskVerbCommands: readonly CommandDefinition[] = [
     path: ['task', 'stop'],
     says: 'Ask tasks to end, and kill what is left after their grace',
     about:
-      'The task counts as completed, whatever its exit code. Its restart policy says what follows: with "any" another one is started after the delay, with "on-failure" and "none" the slot stays empty. covey service scale makes it stay so.',
+      'The task counts as completed, whatever its exit code. Its restart policy says what follows: with "any" another one is started after the delay, with "on-failure" and "none" the slot stays empty. covey service scale makes it stay so. With --local its node starts no other in its place by itself; the managers do by the policy once they answer.',
     args: [tasksArgument],
     options: [
       { flags: '-t, --time <seconds>', says: 'Time from the stop signal to SIGKILL (default: that of the service)' },
+      localOption,
     ],
     examples: [
       { says: 'with the grace of its service', line: 'covey task stop web.1' },
+      { says: 'on this node, with all managers away', line: 'covey task stop --local web.1' },
       { says: 'quickly', line: 'covey task stop -t 1 web.1 web.2' },
     ],
     run: runStop,
@@ -78,6 +81,7 @@ export const taskVerbCommands: readonly CommandDefinition[] = [
     args: [tasksArgument],
     options: [
       { flags: '-s, --signal <signal>', says: 'Which one, by name or number (default: SIGKILL)' },
+      localOption,
       containerOption,
     ],
     examples: [
@@ -116,6 +120,7 @@ export const taskVerbCommands: readonly CommandDefinition[] = [
     args: [{ name: 'TASK', needed: true, completes: 'task' }],
     options: [
       { ...containerOption, says: 'Container of the task (default: all)' },
+      localOption,
       { ...formatOption, says: "json, yaml, name, table or '{{.field.path}}'" },
       { flags: '--no-trunc', says: 'Cut nothing to fit the screen' },
       { flags: '-q, --quiet', says: 'Process ids only' },
@@ -134,10 +139,10 @@ type Verb = Pick<TaskVerbRequest, 'verb'> & Partial<TaskVerbRequest>;
 
 /** One after the other; the first refusal ends it, and those before are printed already. */
 async function runEach({ args, flags }: Invocation, context: CliContext, verb: Verb): Promise<number> {
-  const { control } = await context.connect();
+  const calls = await context.tasks();
   const container = verb.verb === 'kill' ? (flags.text('container') ?? '') : '';
   for (const task of args) {
-    await control.runTaskVerb({ task, container, signal: '', ...verb }, { signal: context.signal });
+    await calls.runTaskVerb({ task, container, signal: '', ...verb }, { signal: context.signal });
     await context.print(task);
   }
   return exitCodes.done;
@@ -248,9 +253,9 @@ const topView: ListView<TaskProcess> = {
 };
 
 async function runTop({ args, flags }: Invocation, context: CliContext): Promise<number> {
-  const { control } = await context.connect();
+  const calls = await context.tasks();
   const request = { task: args[0] ?? '', container: flags.text('container') ?? '', verb: 'top', signal: '' } as const;
-  const { processes } = await control.runTaskVerb(request, { signal: context.signal });
+  const { processes } = await calls.runTaskVerb(request, { signal: context.signal });
   await printList(context, flags, { view: topView, items: processes });
   return exitCodes.done;
 }

@@ -11,6 +11,7 @@ import {
   clusterListOptions,
   formatOption,
   type Invocation,
+  localOption,
   readOptions,
 } from '../definition.js';
 import { stateColour } from '../output/colours.js';
@@ -29,10 +30,12 @@ export const taskCommands: readonly CommandDefinition[] = [
       { flags: '--node <node>', says: 'Only on this node', completes: 'node' },
       { flags: '--stack <stack>', says: 'Only of this stack', completes: 'stack' },
       { flags: '-a, --all', says: 'Those that ended too' },
+      localOption,
       ...clusterListOptions,
     ],
     examples: [
       { says: 'what runs on a node', line: 'covey task ls --node rack1' },
+      { says: 'what this node runs, with all managers away', line: 'covey task ls --local' },
       { says: 'all failures, for a program', line: 'covey task ls -a -f state=failed --format json' },
     ],
     run: runList,
@@ -41,7 +44,7 @@ export const taskCommands: readonly CommandDefinition[] = [
     path: ['task', 'inspect'],
     says: 'Show all about tasks',
     args: [{ name: 'TASK', needed: true, many: true, completes: 'task' }],
-    options: [formatOption, ...readOptions],
+    options: [formatOption, localOption, ...readOptions],
     examples: [
       { says: 'one task', line: 'covey task inspect web.1' },
       { says: 'its address', line: "covey task inspect --format '{{.addresses.0}}' web.1" },
@@ -59,9 +62,9 @@ export interface NamedTask {
 }
 
 export async function listTasks(context: CliContext, asked: Partial<ListTasksRequest>): Promise<readonly NamedTask[]> {
-  const { control } = await context.connect();
+  const calls = await context.tasks();
   const request = { tasks: [], service: '', node: '', stack: '', current: false, ...asked };
-  const { tasks, nodes } = await control.listTasks(request, { signal: context.signal });
+  const { tasks, nodes } = await calls.listTasks(request, { signal: context.signal });
   return orderTasks(tasks, nodes);
 }
 

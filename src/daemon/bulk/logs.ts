@@ -6,20 +6,46 @@
  *
  * Keeps true: what waits for a slow reader is bounded for each task; tasks beyond the limit of streams wait for their turn.
  *
- * Called by relay.ts. Not here: the order of lines (merge-lines.ts), reading files (tasks/logs.ts).
+ * Called by relay.ts, and by local-tasks.ts for the tasks of one node. Not here: the order of lines (merge-lines.ts), reading files (tasks/logs.ts).
  */
 import { openChannel } from '../../channel.js';
 import { CoveyError, codeOf, toProblem } from '../../errors.js';
-import type { BulkFrame, LogsLine, LogsRequest, Service, Task } from '../../gen/types.js';
+import type { BulkFrame, LogsLine, LogsRequest, Task } from '../../gen/types.js';
 import type { Clock } from '../../host.js';
-import { isEnded, type Store, stateRank, type View } from '../../raft/store.js';
+import { isEnded, type Store, stateRank } from '../../raft/store.js';
 import { getObject } from '../control/find.js';
 import { type LineMerge, type LineSource, openLineMerge } from './merge-lines.js';
 import type { OpenTaskStream } from './relay.js';
 import { checkTaskVerb, getTask, taskNameOf } from './target.js';
 
+/** The tasks that there are: of the cluster, or of one node. */
+export interface LogTasks {
+  readonly find: (id: string) => Task | undefined;
+  /** By what people call it; throws not-found. */
+  readonly get: (text: string) => Task;
+  /** The id of a service by what people call it; throws not-found. */
+  readonly getService: (text: string) => string;
+  readonly hasService: (id: string) => boolean;
+  readonly ofService: (id: string) => Iterable<Task>;
+  readonly nodeName: (nodeId: string) => string;
+  readonly watch: (changed: () => void) => Disposable;
+}
+
+export function tasksOfStore(store: Pick<Store, 'view' | 'watch'>): LogTasks {
+  const { view, watch } = store;
+  return {
+    find: id => view().find('task', id),
+    get: text => getTask(view(), text),
+    getService: text => getObject(view(), 'service', text).id,
+    hasService: id => view().find('service', id) !== undefined,
+    ofService: id => view().tasksOfService(id),
+    nodeName: nodeId => view().find('node', nodeId)?.spec.name ?? nodeId,
+    watch: changed => watch(() => changed()),
+  };
+}
+
 export interface MergeOptions {
-  readonly store: Store;
+  readonly tasks: LogTasks;
   readonly clock: Clock;
   readonly open: OpenTaskStream;
   readonly request: LogsRequest;
@@ -32,7 +58,7 @@ const askAgainMs = 2_000;
 
 interface Merge extends MergeOptions {
   readonly lines: LineMerge;
-  readonly service: Service | undefined;
+  readonly serviceId: string | undefined;
   readonly known: Set<string>;
   readonly waiting: Wanted[];
   running: number;
@@ -46,9 +72,8 @@ interface Wanted {
 }
 
 export async function* mergeLogs(options: MergeOptions): AsyncGenerator<LogsLine> {
-  const { store, request } = options;
-  const view = store.view();
-  const service = request.service === '' ? undefined : getObject(view, 'service', request.service);
+  const { request } = options;
+  const serviceId = request.service === '' ? undefined : options.tasks.getService(request.service);
   const controller = new AbortController();
   const abort = (): void => controller.abort(options.signal.reason);
   options.signal.addEventListener('abort', abort, { once: true });
@@ -58,14 +83,15 @@ export async function* mergeLogs(options: MergeOptions): AsyncGenerator<LogsLine
     ...options,
     signal: controller.signal,
     lines,
-    service,
+    serviceId,
     known: new Set(),
     waiting: [],
     running: 0,
   };
-  const tasks = service === undefined ? request.tasks.map(text => taskToRead(view, text)) : tasksOf(view, service.id);
+  const tasks =
+    serviceId === undefined ? request.tasks.map(text => taskToRead(merge, text)) : tasksOf(merge, serviceId);
   for (const task of tasks) admit(merge, { task, tail: request.tail, sinceMs: request.sinceMs });
-  using _watch = store.watch((_events, later) => follow(merge, later));
+  using _watch = options.tasks.watch(() => follow(merge));
   endWhenDone(merge);
   try {
     yield* lines.take();
@@ -76,15 +102,15 @@ export async function* mergeLogs(options: MergeOptions): AsyncGenerator<LogsLine
   }
 }
 
-function taskToRead(view: View, text: string): Task {
-  const task = getTask(view, text);
+function taskToRead({ tasks }: MergeOptions, text: string): Task {
+  const task = tasks.get(text);
   checkTaskVerb('logs', task);
   return task;
 }
 
 /** Those that have or had a container, oldest first. */
-function tasksOf(view: View, serviceId: string): readonly Task[] {
-  return [...view.tasksOfService(serviceId)]
+function tasksOf({ tasks }: MergeOptions, serviceId: string): readonly Task[] {
+  return [...tasks.ofService(serviceId)]
     .filter(hasLog)
     .sort((left, right) => left.meta.createdAtMs - right.meta.createdAtMs);
 }
@@ -117,10 +143,10 @@ function begin(merge: Merge): void {
 }
 
 /** Of a task that came later every line is new. */
-function follow(merge: Merge, view: View): void {
+function follow(merge: Merge): void {
   if (merge.signal.aborted || !merge.request.follow) return;
-  if (merge.service !== undefined) {
-    for (const task of view.tasksOfService(merge.service.id))
+  if (merge.serviceId !== undefined) {
+    for (const task of merge.tasks.ofService(merge.serviceId))
       if (hasLog(task) && !isEnded(task.status.state)) admit(merge, { task, tail: -1, sinceMs: merge.request.sinceMs });
   }
   endWhenDone(merge);
@@ -129,10 +155,9 @@ function follow(merge: Merge, view: View): void {
 /** No stream is open, and none can come: tasks were asked for, or the service is gone, or nobody follows, or its time is over. */
 function endWhenDone(merge: Merge): void {
   if (merge.running > 0 || merge.waiting.length > 0) return;
-  const { request, service } = merge;
+  const { request, serviceId, tasks } = merge;
   const isOver = request.untilMs > 0 && merge.clock.wallMs() >= request.untilMs;
-  const more =
-    request.follow && !isOver && service !== undefined && merge.store.view().find('service', service.id) !== undefined;
+  const more = request.follow && !isOver && serviceId !== undefined && tasks.hasService(serviceId);
   if (!more) merge.lines.close();
 }
 
@@ -145,7 +170,7 @@ interface Mark {
 
 async function copyTask(merge: Merge, wanted: Wanted, source: LineSource): Promise<void> {
   const { task } = wanted;
-  const nodeName = merge.store.view().find('node', task.nodeId)?.spec.name ?? task.nodeId;
+  const nodeName = merge.tasks.nodeName(task.nodeId);
   const head = { taskId: task.id, taskName: taskNameOf(task, nodeName), nodeName };
   const mark: Mark = { atMs: 0, count: 0 };
   let told = false;
@@ -168,7 +193,7 @@ async function copyTask(merge: Merge, wanted: Wanted, source: LineSource): Promi
 function mayComeBack(merge: Merge, { id }: Task, error: unknown): boolean {
   if (merge.signal.aborted || !merge.request.follow) return false;
   if (error !== undefined && codeOf(error) !== 'node-unreachable') return false;
-  const task = merge.store.view().find('task', id);
+  const task = merge.tasks.find(id);
   return task !== undefined && !isEnded(task.status.state);
 }
 

@@ -24,7 +24,7 @@ import { deadline } from '../../lifetime.js';
 import type { Store, View } from '../../raft/store.js';
 import type { BulkRelay, Dispatcher } from '../dispatcher/types.js';
 import type { BulkAgent } from '../session/types.js';
-import { mergeLogs } from './logs.js';
+import { mergeLogs, tasksOfStore } from './logs.js';
 import { carryOut, framesMax, pushTo } from './node.js';
 import { gatherStats } from './stats.js';
 import { taskFor } from './target.js';
@@ -79,7 +79,10 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
     attach: streamOf(options, counted, 'attach'),
     copy: streamOf(options, counted, 'copy'),
     runTaskVerb: (request, context) => runTaskVerb({ ...options, open: counted }, request, context.signal),
-    logs: (request, context) => mergeLogs({ ...options, open: counted, request, signal: context.signal }),
+    logs: (request, context) => {
+      const tasks = tasksOfStore(options.store);
+      return mergeLogs({ ...options, tasks, open: counted, request, signal: context.signal });
+    },
     stats: (request, context) => gatherStats({ ...options, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
       const up = requests[Symbol.asyncIterator]();

@@ -12,6 +12,8 @@ export interface DoctorParts extends ProbeOptions {
   readonly telemetry: Telemetry;
   /** What the container runtime's self-test found, and what is known of user namespaces. */
   readonly runtimeFindings: () => Promise<readonly Finding[]>;
+  /** Of this machine as a node; none without a cluster. */
+  readonly nodeFindings: () => readonly Finding[];
   /** What covey changed on this host, a line each. */
   readonly changes: () => readonly string[];
 }
@@ -29,7 +31,8 @@ export function makeDoctor(parts: DoctorParts): Doctor {
         .warnings()
         .map(({ code, message, hint }) => ({ level: 'warn', code, message, hint }) as const);
       const known = new Set(host.map(finding => finding.code));
-      return [...host, ...(await parts.runtimeFindings()), ...standing.filter(finding => !known.has(finding.code))];
+      const found = [...host, ...(await parts.runtimeFindings()), ...parts.nodeFindings()];
+      return [...found, ...standing.filter(finding => !known.has(finding.code))];
     },
     changes: parts.changes,
   };

@@ -50,6 +50,10 @@ export const roleTable: RoleTable = {
     createVolume: local,
     listVolumes: local,
     removeVolume: local,
+    listTasks: local,
+    exec: local,
+    logs: local,
+    runTaskVerb: local,
     setLogLevel: local,
   },
   Control: {

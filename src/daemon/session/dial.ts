@@ -16,6 +16,7 @@ import type { IdentityHolder } from '../ca/identity.js';
 import type { Dispatcher } from '../dispatcher/types.js';
 import { connectToManager, type ManagerClient } from '../rpc/client.js';
 import { localConnection } from './local.js';
+import type { Reach } from './reach.js';
 import type { BulkLink, DialManager, ManagerConnection } from './types.js';
 
 export interface DialOptions {
@@ -23,6 +24,7 @@ export interface DialOptions {
   readonly wire: Wire;
   readonly clock: Clock;
   readonly random: Random;
+  readonly reach?: Reach | undefined;
   /** The dispatcher of this process while it leads. */
   readonly findLocal: () => Dispatcher | undefined;
 }
@@ -46,8 +48,11 @@ export function makeDial(options: DialOptions): DialManager {
     for (const target of targetsOf(others, options.random.fraction)) {
       signal.throwIfAborted();
       try {
-        return await openConnection(options, target, signal);
+        const connection = await openConnection(options, target, signal);
+        options.reach?.reached(target.address);
+        return connection;
       } catch (error) {
+        if (!signal.aborted) options.reach?.failed(target, error);
         failure = error;
       }
     }

@@ -20,6 +20,8 @@ export interface SessionMemory {
   readonly term: () => number;
   /** Durable on return. */
   readonly rememberTerm: (term: number) => Promise<void>;
+  /** When what was remembered at the start was written; 0: never. */
+  readonly writtenMs: number;
   /** The last remembered tables; empty when there are none. */
   readonly tables: ReadonlyMap<string, TableItem>;
   /** Written within saveAfterMs; the latest counts. */
@@ -46,6 +48,7 @@ export async function openSessionMemory(options: MemoryOptions): Promise<Session
   let managers = (await findBytes(options, `${folder}/managers`, managersCodec.decode))?.managers ?? [];
   const remembered = (await findBytes(options, `${folder}/tables`, tablesCodec.decode))?.items ?? [];
   let term = await findTerm(options, `${folder}/term`);
+  const stats = await Promise.all(['managers', 'tables'].map(name => options.files.findStat(`${folder}/${name}`)));
   const saveTables = saver(options, `${folder}/tables`);
   const saveManagers = saver(options, `${folder}/managers`);
   return {
@@ -55,6 +58,7 @@ export async function openSessionMemory(options: MemoryOptions): Promise<Session
       managers = next;
       saveManagers(() => managersCodec.encode({ managers: next }));
     },
+    writtenMs: Math.round(Math.max(0, ...stats.map(stat => stat?.modifiedMs ?? 0))),
     term: () => term,
     rememberTerm: async next => {
       if (next <= term) return;

@@ -107,7 +107,7 @@ export function openSession(options: SessionOptions): Session {
     },
     progress: { assigned: false, shown: false },
     waiting,
-    state: { kind: 'connecting', problem: undefined },
+    state: { kind: 'connecting', problem: undefined, sinceMs: options.clock.wallMs(), isLost: false },
     outbox: undefined,
     bulkStreams: new Map(),
   };
@@ -132,6 +132,7 @@ export function openSession(options: SessionOptions): Session {
   return {
     state: () => inside.state,
     managers: () => options.memory.managers(),
+    tables: inside.keeper.wanted,
     ready: signal => untilReady(inside, signal),
     describe: description => inside.outbox?.hello({ description, tasks: [], bootId: options.bootId }),
   };
@@ -140,7 +141,9 @@ export function openSession(options: SessionOptions): Session {
 /** Logs what changed: the end of a session, and each new reason why there is none. */
 function note(inside: Inside, problem: CoveyError): void {
   const before = inside.state;
-  inside.state = { kind: 'connecting', problem };
+  const isLost = before.kind === 'connected' || before.isLost;
+  const sinceMs = before.kind === 'connected' ? inside.clock.wallMs() : before.sinceMs;
+  inside.state = { kind: 'connecting', problem, sinceMs, isLost };
   inside.agent.connected(false);
   if (before.kind === 'connected') inside.log.warn('session lost; tasks go on', { error: problem });
   else if (before.problem === undefined || codeOf(before.problem) !== codeOf(problem)) {

@@ -17,6 +17,8 @@ import type { SessionTables } from './types.js';
 export interface TableKeeper {
   /** Takes a message of a session; `shown` is called when its version, or a later one of that session, is in effect. */
   readonly take: (tables: Tables, shown: (version: number) => void) => void;
+  /** As they were told, or remembered. */
+  readonly wanted: () => ReadonlyMap<string, TableItem>;
 }
 
 const retryFirstMs = 200;
@@ -67,6 +69,7 @@ export function openTableKeeper(options: {
   };
   lifetime.run('apply tables', keepApplied);
   return {
+    wanted: () => wanted,
     take: (tables, onShown) => {
       if (tables.full) wanted = new Map();
       for (const item of tables.items) wanted.set(item.key, item);

@@ -68,12 +68,21 @@ export interface BulkLink extends Duplex<BulkFrame, BulkFrame>, AsyncDisposable 
 export type DialManager = (managers: readonly ManagerAddress[], signal: AbortSignal) => Promise<ManagerConnection>;
 
 export type SessionState =
-  | { readonly kind: 'connecting'; readonly problem: Error | undefined }
+  | {
+      readonly kind: 'connecting';
+      readonly problem: Error | undefined;
+      /** Since when there is none, by the wall clock. */
+      readonly sinceMs: number;
+      /** Whether there was one since the daemon started. */
+      readonly isLost: boolean;
+    }
   | { readonly kind: 'connected'; readonly term: number; readonly sinceMs: number };
 
 export interface Session {
   readonly state: () => SessionState;
   readonly managers: () => readonly ManagerAddress[];
+  /** The tables as they were told last. */
+  readonly tables: () => ReadonlyMap<string, TableItem>;
   /** Resolves once a manager has welcomed this node and its first full assignments and tables are in effect. */
   readonly ready: (signal: AbortSignal) => Promise<void>;
   /** The facts of the node changed (an image came, an address): says hello again on the open stream. */

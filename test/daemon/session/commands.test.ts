@@ -76,6 +76,7 @@ function play(t: Scope, parts: Parts = {}): Played {
       term: () => parts.term ?? 0,
       rememberTerm: async term => void terms.push(term),
       rememberManagers: () => undefined,
+      writtenMs: 0,
       tables: new Map(),
       rememberTables: () => undefined,
     },

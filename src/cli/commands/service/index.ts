@@ -170,4 +170,15 @@ export const serviceCommands: readonly CommandDefinition[] = [
     ],
     run: runLogs,
   },
+  {
+    path: ['task', 'logs'],
+    says: 'Show what tasks have written',
+    args: [{ name: 'TASK', needed: true, many: true, completes: 'task' }],
+    options: logsOptions,
+    examples: [
+      { says: 'the last lines, and on', line: 'covey task logs -f -n 20 web.1' },
+      { says: 'on this node, with all managers away', line: 'covey task logs --local web.1' },
+    ],
+    run: runLogs,
+  },
 ];

@@ -7,7 +7,7 @@ import { CoveyError } from '../../../errors.js';
 import type { LogsLine, LogsRequest } from '../../../gen/types.js';
 import { parseDurationMs, parseInteger } from '../../../tasks/spec/values.js';
 import type { CliContext } from '../../context.js';
-import type { Invocation, OptionDefinition } from '../../definition.js';
+import { type Invocation, localOption, type OptionDefinition } from '../../definition.js';
 import { type Flags, orBadValue } from '../../flags.js';
 import { exitCodes } from '../../output/errors.js';
 import { renderTime } from '../../output/values.js';
@@ -24,6 +24,7 @@ export const logsOptions: readonly OptionDefinition[] = [
   { flags: '--no-task-ids', says: 'Leave the names of the tasks out' },
   { flags: '--no-trunc', says: 'Name each task with its whole id' },
   { flags: '--container <name>', says: 'Container of the tasks (default: the main one)' },
+  localOption,
   { flags: '--raw', says: 'Print the lines only, as they were written' },
 ];
 
@@ -55,11 +56,11 @@ export function logsRequest(args: readonly string[], flags: Flags, nowMs: number
 }
 
 export async function runLogs({ args, flags }: Invocation, context: CliContext): Promise<number> {
-  const { control } = await context.connect();
+  const calls = await context.tasks();
   const request = logsRequest(args, flags, context.console.clock.wallMs());
   const painter = openLinePrinter(flags);
   let [told, failed] = [false, false];
-  for await (const line of logLines(request, context, control)) {
+  for await (const line of logLines(request, context, calls)) {
     told ||= line.data !== undefined;
     if (line.problem !== undefined) {
       failed ||= line.problem.code !== 'log-lost';
@@ -77,17 +78,17 @@ export async function runLogs({ args, flags }: Invocation, context: CliContext):
 async function* logLines(
   request: LogsRequest,
   context: CliContext,
-  control: Awaited<ReturnType<CliContext['connect']>>['control'],
+  calls: Awaited<ReturnType<CliContext['tasks']>>,
 ): AsyncGenerator<LogsLine> {
   const [only] = request.tasks;
   try {
-    yield* control.logs(request, { signal: context.signal });
+    yield* calls.logs(request, { signal: context.signal });
   } catch (error) {
     const retry =
       error instanceof CoveyError && error.code === 'not-found' && request.tasks.length === 1 && only !== undefined;
     if (!retry) throw error;
     try {
-      yield* control.logs({ ...request, tasks: [], service: only }, { signal: context.signal });
+      yield* calls.logs({ ...request, tasks: [], service: only }, { signal: context.signal });
     } catch (second) {
       throw second instanceof CoveyError && second.code === 'not-found' ? error : second;
     }
