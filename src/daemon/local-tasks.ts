@@ -23,7 +23,7 @@ export interface LocalTaskParts {
 }
 
 /** The tasks of one node, found by what people call them there. */
-export function tasksOfNode(tasks: () => readonly Task[], nodeName: string): Pick<LogTasks, 'get' | 'getService'> {
+function tasksOfNode(tasks: () => readonly Task[], nodeName: string): Pick<LogTasks, 'get' | 'getService'> {
   const newestFirst = (): readonly Task[] =>
     [...tasks()].sort((a, b) => Number(isWanted(b)) - Number(isWanted(a)) || b.meta.createdAtMs - a.meta.createdAtMs);
   return {

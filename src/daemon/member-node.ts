@@ -95,25 +95,9 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const { host, telemetry, lifetime, member, settings } = options;
   const { membership } = member;
   const identity = holdIdentity(member.identity);
-  const log = telemetry.log.with({ part: 'agent' });
   // The session comes after the tasks are adopted; until it is there, its first words say what images there are.
   let describeAgain = async (): Promise<void> => undefined;
-  const agent = openAgent({
-    host,
-    dataDir: settings.dataDir,
-    runDir: settings.runDir,
-    prefix: settings.prefix,
-    runtime: options.runtime,
-    images: withImageNews(options.images, { changed: () => describeAgain(), log }),
-    network: options.network,
-    volumes: options.volumes,
-    copyCommand: options.copyCommand,
-    userns: options.userns,
-    policy: settings,
-    log,
-    limitsEveryMs: settings.limitsIntervalMs,
-    lifetime: lifetime.child('agent'),
-  });
+  const agent = openNodeAgent(options, () => describeAgain());
   await agent.recover(options.signal);
   const memory = await openSessionMemory({
     files: host.files,
@@ -164,6 +148,27 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
       await untilConnected(host, session, signal);
     },
   };
+}
+
+function openNodeAgent(options: MemberNodeOptions, changed: () => Promise<void>): Agent {
+  const { settings, host } = options;
+  const log = options.telemetry.log.with({ part: 'agent' });
+  return openAgent({
+    host,
+    dataDir: settings.dataDir,
+    runDir: settings.runDir,
+    prefix: settings.prefix,
+    runtime: options.runtime,
+    images: withImageNews(options.images, { changed, log }),
+    network: options.network,
+    volumes: options.volumes,
+    copyCommand: options.copyCommand,
+    userns: options.userns,
+    policy: settings,
+    log,
+    limitsEveryMs: settings.limitsIntervalMs,
+    lifetime: options.lifetime.child('agent'),
+  });
 }
 
 function withCertificate(description: NodeDescription, identity: NodeIdentity): NodeDescription {

@@ -55,10 +55,7 @@ function notManager(managers: readonly ManagerAddress[]): CoveyError {
 }
 
 /** The members as the tables for the overlay and the list of managers name them: their states are not known. */
-export function rememberedNodes(
-  tables: ReadonlyMap<string, TableItem>,
-  managers: readonly ManagerAddress[],
-): readonly Node[] {
+function rememberedNodes(tables: ReadonlyMap<string, TableItem>, managers: readonly ManagerAddress[]): readonly Node[] {
   const named = [...tables.values()].flatMap(({ value }) => (value.kind === 'node' ? [value] : []));
   const unnamed = managers.filter(({ nodeId }) => named.every(node => node.nodeId !== nodeId));
   const nodes = named.map(({ nodeId, name, tunnelIndex, dataAddresses, dataPort }) => {
