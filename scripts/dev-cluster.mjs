@@ -485,6 +485,7 @@ async function sweepNode(node) {
 }
 
 async function endProcesses(node) {
+  endSocketHolder(node);
   const groups = fs.globSync([`/sys/fs/cgroup/${node.prefix}`, `/sys/fs/cgroup/*/${node.prefix}`]);
   await until(`the end of the processes of node ${node.index}`, 10_000, () => {
     const pids = groups
@@ -501,6 +502,14 @@ async function endProcesses(node) {
 function removeNetwork(node) {
   run(['ip', 'netns', 'delete', node.namespace], { check: false });
   run(['ip', 'link', 'delete', node.underlay], { check: false });
+}
+
+/** The process that keeps the resolver's sockets between two lives of the daemon. */
+function endSocketHolder(node) {
+  const file = join(node.runDir, 'resolver-sockets');
+  const pid = readOptional(file);
+  if (pid !== undefined && readOptional(`/proc/${pid}/cmdline`)?.startsWith(`covey-sockets:${file}\0`))
+    run(['kill', '-9', pid], { check: false });
 }
 
 function unmountBelow(folder) {

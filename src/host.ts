@@ -292,6 +292,17 @@ export interface Kernel {
     namespace: NamespaceHandle | undefined,
     socket: { readonly kind: 'udp' | 'tcp'; readonly address: string; readonly port: number },
   ) => number;
+  /**
+   * Sockets as openSocket makes them, in the same order, that stay open when this process ends: the next call with this path takes
+   * them over with what has arrived meanwhile, or makes new ones when the namespace or their number is another.
+   */
+  readonly openKeptSockets: (
+    namespace: NamespaceHandle,
+    sockets: readonly { readonly kind: 'udp' | 'tcp'; readonly address: string; readonly port: number }[],
+    path: string,
+  ) => readonly number[];
+  /** Nobody keeps them any more. */
+  readonly releaseKeptSockets: (path: string) => void;
   /** A TCP connection that begins in a network namespace given by its path. Rejects with no-connection, or when aborted. */
   readonly connect: (to: {
     readonly namespacePath: string;

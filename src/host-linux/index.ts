@@ -10,6 +10,7 @@ import type { Host } from '../host.js';
 import { linuxClock, linuxRandom } from './clock.js';
 import { linuxConnections } from './connect.js';
 import { linuxFiles } from './files.js';
+import { linuxKeptSockets } from './kept-sockets.js';
 import { linuxMachine } from './machine.js';
 import { linuxMounts } from './mounts.js';
 import { linuxNamespaces } from './namespaces.js';
@@ -29,6 +30,7 @@ export const linuxHost: Host = {
   machine: linuxMachine,
   kernel: {
     ...linuxConnections,
+    ...linuxKeptSockets,
     ...linuxMounts,
     ...linuxNamespaces,
     ...linuxNetlink,

@@ -154,7 +154,8 @@ function sysctlPath(name: string): string {
   return `/proc/sys/${name.includes('/') ? name : name.replaceAll('.', '/')}`;
 }
 
-function openBoundSocket(wanted: Parameters<Kernel['openSocket']>[1]): number {
+/** Bound in the namespace of the calling thread, listening for TCP. */
+export function openBoundSocket(wanted: Parameters<Kernel['openSocket']>[1]): number {
   const family = isIPv6(wanted.address) ? AF_INET6 : AF_INET;
   const type = wanted.kind === 'tcp' ? SOCK_STREAM : SOCK_DGRAM;
   const object = `${wanted.address} ${wanted.kind} port ${wanted.port}`;

@@ -81,3 +81,6 @@ export function taskDevice(taskId: string): string {
 export function isTaskDevice(name: string): boolean {
   return /^v[0-9a-z]{14}$/.test(name);
 }
+
+/** The file that says which process keeps the sockets of the resolver. */
+export const resolverSocketsAt = (runDir: string): string => `${runDir}/resolver-sockets`;

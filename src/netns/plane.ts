@@ -12,7 +12,7 @@ import type { NamespaceHandle } from '../host.js';
 import { applyWanted, forgetConnections, type ObjectTarget, removeObjects } from './apply.js';
 import type { Attachment } from './attachment.js';
 import type { Attachments } from './attachments.js';
-import { isTaskDevice, tunnelOverheadBytes } from './constants.js';
+import { isTaskDevice, resolverSocketsAt, tunnelOverheadBytes } from './constants.js';
 import { type FabricObject, isSame, keyOf, readFabric } from './fabric-object.js';
 import { type HostPlane, openHostPlane } from './host-plane.js';
 import { isAddressV4 } from './ip.js';
@@ -123,6 +123,8 @@ function configure(state: State, identity: NetworkIdentity, tables: Tables): boo
   const made = fabric === undefined;
   if (fabric === undefined) {
     host.files.makeDirectorySync(`${runDir}/netns`);
+    // They would keep a fabric alive that has lost its name, with tunnels that are in the way.
+    host.kernel.releaseKeptSockets(resolverSocketsAt(runDir));
     fabric = makeFabric(host.kernel, state.fabricPath);
   }
   const { nft, netfilter } = fabric;

@@ -12,7 +12,7 @@ import { deadline } from '../lifetime.js';
 import { type Attachment, type AttachmentPlan, planAttachment } from './attachment.js';
 import { type Attachments, openAttachments } from './attachments.js';
 import { type Coalescer, openCoalescer } from './coalesce.js';
-import { gatewayAddress } from './constants.js';
+import { gatewayAddress, resolverSocketsAt } from './constants.js';
 import { hostServers } from './dns/host-servers.js';
 import { buildRecords, type RecordParts } from './dns/records.js';
 import { openResolver, type Resolver } from './dns/server.js';
@@ -45,7 +45,7 @@ interface State {
   turn: Promise<unknown>;
 }
 
-const checkEveryMs = 5_000;
+const checkEveryDefaultMs = 5_000;
 const firstChangeMs = 5;
 const burstMs = 20;
 const networksWaitMs = 10_000;
@@ -116,8 +116,8 @@ async function recover(state: State): Promise<void> {
 
 /** The next check, some time after the last one. A failure is told once each time; the next check tries again. */
 function arm(state: State): void {
-  const { clock } = state.options.host;
-  state.timer = clock.after(checkEveryMs, () => {
+  const { host, checkEveryMs = checkEveryDefaultMs } = state.options;
+  state.timer = host.clock.after(checkEveryMs, () => {
     void inTurn(state, () => check(state))
       .catch(error => {
         if (!state.ended.signal.aborted) state.options.telemetry.log.warn('network check failed', { error });
@@ -136,11 +136,13 @@ async function configure(state: State, identity: NetworkIdentity): Promise<void>
   state.resolver ??= await openResolver({
     kernel,
     namespace: plane.namespace(),
+    keptAt: resolverSocketsAt(options.runDir),
     clock,
     random,
     telemetry: options.telemetry,
     servers: options.upstreams ?? (() => hostServers(files.findTextSync)),
     findAsker: state.attachments.findAsker,
+    records: buildRecords(state.tables, state.recordParts),
   });
   state.identity = identity;
   state.remembered = undefined;
@@ -324,6 +326,7 @@ async function removeEverything(state: State): Promise<readonly string[]> {
   const { attachments, plane, file } = state;
   await state.resolver?.close();
   state.resolver = undefined;
+  state.options.host.kernel.releaseKeptSockets(resolverSocketsAt(state.options.runDir));
   for (const attachment of attachments.list()) {
     plane.detach(attachment);
     attachments.remove(attachment.taskId);

@@ -25,6 +25,8 @@ export interface NetworkOptions {
   readonly namespace?: NamespaceHandle | undefined;
   /** Resolvers that names outside of the cluster are asked of, "address" or "address:port". Default: resolv.conf of the host. */
   readonly upstreams?: (() => readonly string[]) | undefined;
+  /** From the end of one look at everything to the next. Default: 5,000. */
+  readonly checkEveryMs?: number | undefined;
 }
 
 /** This node within its cluster, known after init or join. */

@@ -1,21 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import net from 'node:net';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { linuxHost } from '../../src/host-linux/index.js';
-import type { DaemonWork } from './daemon-child.js';
+import { identityOf, startDaemon } from './daemon-process.js';
 import {
-  clusterVnis,
   configure,
-  dataPort,
   endpointItem,
   get,
   inside,
-  type LabNode,
   networkItem,
-  nodeId,
   nodeItem,
   openLab,
   serviceItem,
@@ -23,27 +18,6 @@ import {
   taskOf,
 } from './lab.js';
 import { never, openStage, published, skipUnlessRoot, untilAll, vip } from './stage.js';
-
-function identityOf(node: LabNode) {
-  return { nodeId: nodeId(node.number), tunnelIndex: node.number, dataAddress: node.address, dataPort, ...clusterVnis };
-}
-
-async function startDaemon(node: LabNode, work: Pick<DaemonWork, 'tasks' | 'items'>): Promise<ChildProcess> {
-  const { runDir, dataDir } = node;
-  const argument = {
-    ...work,
-    namespacePath: node.namespace.path,
-    prefix: 'covey',
-    runDir,
-    dataDir,
-    identity: identityOf(node),
-  };
-  const path = fileURLToPath(new URL('./daemon-child.js', import.meta.url));
-  const child = spawn(process.execPath, [path, JSON.stringify(argument)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [text] = await once(child.stdout, 'data');
-  if (!String(text).startsWith('ready')) throw new Error(`daemon says ${text}`);
-  return child;
-}
 
 t.test('what a killed daemon leaves is taken over as it is', skipUnlessRoot, async t => {
   await using lab = await openLab({ nodes: 1 });

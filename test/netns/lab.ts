@@ -43,9 +43,12 @@ export interface LabOptions {
   readonly prefix?: string;
   readonly mtu?: number;
   readonly upstreams?: readonly string[];
+  /** Default: never, so that what a test breaks is mended when it says so. */
+  readonly checkEveryMs?: number;
 }
 
 const underlay = '10.91.0';
+const neverMs = 86_400_000;
 export const clusterVnis = { vniOverlay: 0x222220, vniIngress: 0x222221 };
 export const dataPort = 7378;
 
@@ -98,6 +101,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
       dataDir: node.dataDir,
       namespace: node.namespace,
       upstreams: () => upstreams,
+      checkEveryMs: options.checkEveryMs ?? neverMs,
     });
   const nodes: LabNode[] = [];
   for (let number = 1; number <= options.nodes; number += 1) {

@@ -1,6 +1,7 @@
 /**
  * The resolver's sockets: UDP and TCP on the gateway's address and on 127.0.0.11, made in the fabric and served from here. A
- * task is known by the address it asks from, which it cannot forge: the fabric checks sources against its routes.
+ * task is known by the address it asks from, which it cannot forge: the fabric checks sources against its routes. They outlive
+ * the daemon: what is asked while it restarts is answered by the next one.
  *
  * Not here: what names stand for (records.ts), DNS messages (answer.ts), asking outside (upstream.ts).
  */
@@ -22,15 +23,23 @@ export interface Resolver {
 export interface ResolverOptions {
   readonly kernel: Kernel;
   readonly namespace: NamespaceHandle;
+  /** Where it is written which process keeps the sockets. */
+  readonly keptAt: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
   readonly servers: () => readonly string[];
   /** The task that has the address. */
   readonly findAsker: (address: string) => Asker | undefined;
+  /** To begin with: what waits in the sockets is answered from them. */
+  readonly records: Records;
 }
 
 const port = 53;
+const sockets = [gatewayAddress, resolverAlias].flatMap(address => [
+  { kind: 'udp', address, port } as const,
+  { kind: 'tcp', address, port } as const,
+]);
 const connectionsMax = 512;
 const connectionIdleMs = 10_000;
 /** A question of a stream is small; what is longer is not DNS. */
@@ -50,7 +59,7 @@ interface Server {
 
 export async function openResolver(options: ResolverOptions): Promise<Resolver> {
   const { kernel, namespace, telemetry, clock, random, findAsker } = options;
-  let records: Records = { byName: new Map(), byAddress: new Map(), internal: new Set(), subnets: [] };
+  let { records } = options;
   const upstream = openUpstream({ ...options, count: name => telemetry.count(name) });
   const server: Server = { records: () => records, findAsker, upstream, clock, random, telemetry };
   const closers: (() => Promise<void>)[] = [];
@@ -59,10 +68,12 @@ export async function openResolver(options: ResolverOptions): Promise<Resolver> 
     await Promise.all(closers.splice(0).map(one => one()));
   };
   try {
-    for (const address of [gatewayAddress, resolverAlias]) {
-      closers.push(await serveDatagrams(server, kernel.openSocket(namespace, { kind: 'udp', address, port })));
-      closers.push(await serveStreams(server, kernel.openSocket(namespace, { kind: 'tcp', address, port })));
-    }
+    const fds = kernel.openKeptSockets(namespace, sockets, options.keptAt);
+    const served = await Promise.allSettled(
+      fds.map((fd, at) => (sockets[at]?.kind === 'udp' ? serveDatagrams : serveStreams)(server, fd)),
+    );
+    for (const one of served) if (one.status === 'fulfilled') closers.push(one.value);
+    for (const one of served) if (one.status === 'rejected') throw one.reason;
   } catch (error) {
     await close();
     throw error;
