@@ -54,7 +54,19 @@ t.test('three managers', { skip: cannotCluster, timeout: 300_000 }, async t => {
 
   await t.test('any of them takes a command, and all show the same', async t => {
     for (const at of [1, 2, 3]) {
-      cluster.must(at, 'service', 'create', '-d', '--name', `at${at}`, '--replicas', '0', ...patient, 'hello:1', ...sleeper);
+      cluster.must(
+        at,
+        'service',
+        'create',
+        '-d',
+        '--name',
+        `at${at}`,
+        '--replicas',
+        '0',
+        ...patient,
+        'hello:1',
+        ...sleeper,
+      );
       for (const seen of [1, 2, 3])
         t.match(
           cluster.must(seen, 'service', 'ls', '-q', '--format', 'name'),
