@@ -97,6 +97,8 @@ export const errorCodes = {
     'The token would make this machine the node that it names, and a machine is connected as that node. One node is one machine.',
   'manager-state-lost':
     'A manager that comes back needs its part of the managers’ log, which is not on this machine: with the id of the old one and an empty log it could vote twice. Demote or remove the node on another manager first.',
+  'bad-root':
+    'A root certificate that was given to `covey cluster ca rotate` cannot serve: it has to have signed itself, be one of an authority, be valid now, and come with its own key, ECDSA on P-256, without a password. The message says what is wrong.',
   'root-replaced':
     'The token names a root certificate that this cluster has replaced since (covey cluster ca rotate). covey token worker on a manager makes a token with the present one.',
   'clock-not-set':

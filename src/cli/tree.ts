@@ -5,6 +5,7 @@
  */
 import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
+import { clusterCaCommands } from './commands/cluster-ca.js';
 import { copyCommands } from './commands/copy.js';
 import { execCommands } from './commands/exec.js';
 import { generalCommands } from './commands/general.js';
@@ -26,6 +27,7 @@ import type { CommandDefinition } from './definition.js';
 
 export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
+  ...clusterCaCommands,
   ...execCommands,
   ...attachCommands,
   ...copyCommands,

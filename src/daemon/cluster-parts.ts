@@ -21,6 +21,7 @@ import { retiredOf } from './ca/authority.js';
 import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
 import { type CaOptions, renewNode } from './ca/issue.js';
 import { standingOf } from './ca/removal.js';
+import { rootHandlers } from './ca/root-control.js';
 import type { HostPort } from './config.js';
 import { makeControl } from './control.js';
 import { onBehalf } from './control-once.js';
@@ -208,6 +209,7 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
     random,
     roles,
     tokens: tokenHandlers({ store, clock, random, address }),
+    roots: rootHandlers({ store, clock, random }),
     bulk: relay,
     leaderId: () => group.findLeader()?.nodeId,
   });

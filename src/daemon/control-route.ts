@@ -32,6 +32,8 @@ const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'l
   createJoinToken: 'leader',
   listJoinTokens: 'here',
   removeJoinToken: 'leader',
+  getRootStatus: 'here',
+  rotateRoot: 'leader',
   listNodes: 'here',
   updateNode: 'leader',
   setNodeRole: 'leader',

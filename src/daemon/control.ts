@@ -17,12 +17,13 @@ import { watchStore } from './control/watch.js';
 export interface ControlParts extends Parts {
   /** Made by daemon/ca. */
   readonly tokens: Pick<ControlHandlers, 'createJoinToken' | 'listJoinTokens' | 'removeJoinToken'>;
+  readonly roots: Pick<ControlHandlers, 'getRootStatus' | 'rotateRoot'>;
   /** Made by daemon/bulk. */
   readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'stats' | 'runTaskVerb'>;
 }
 
 export function makeControl(parts: ControlParts): ControlHandlers {
-  const { tokens, bulk } = parts;
+  const { tokens, roots, bulk } = parts;
   return {
     ...nodeHandlers(parts),
     ...serviceHandlers(parts),
@@ -31,6 +32,8 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     createJoinToken: tokens.createJoinToken,
     listJoinTokens: tokens.listJoinTokens,
     removeJoinToken: tokens.removeJoinToken,
+    getRootStatus: roots.getRootStatus,
+    rotateRoot: roots.rotateRoot,
     watch: (request, { signal }) => watchStore(parts.store, request, { signal }),
     exec: bulk.exec,
     attach: bulk.attach,

@@ -10,6 +10,7 @@ import type { NodeId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
 import type { Store } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
+import { openRotation } from './ca/rotation.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
 import type { Group } from './group/group.js';
 import { openMembers } from './group/members.js';
@@ -46,6 +47,7 @@ export function openLeaderParts(options: {
   });
   lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime }));
   const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
+  openRotation({ store, clock, log: log.with({ part: 'ca' }), lifetime });
   let told = JSON.stringify(group.managers());
   const tell = (): void => {
     const managers: readonly ManagerAddress[] = group.managers();

@@ -10,6 +10,8 @@ const visible = commandTree.filter(one => one.hidden !== true);
 t.test('the commands are those of the design', async t => {
   t.same(visible.map(one => one.path.join(' ')).sort(), [
     'attach',
+    'cluster ca rotate',
+    'cluster ca show',
     'completion',
     'cp',
     'doctor',

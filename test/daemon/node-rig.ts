@@ -4,7 +4,7 @@
  * Not here: objects and agents (node-fixtures.ts), tests.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { retiredOf } from '../../src/daemon/ca/authority.js';
+import { certificateFactsOf, retiredOf } from '../../src/daemon/ca/authority.js';
 import { holdIdentity, type IdentityHolder } from '../../src/daemon/ca/identity.js';
 import { caHandlers } from '../../src/daemon/ca/index.js';
 import { standingOf } from '../../src/daemon/ca/removal.js';
@@ -14,7 +14,7 @@ import type { BulkRelay } from '../../src/daemon/dispatcher/types.js';
 import { type Member, type MembershipFlows, openMembership } from '../../src/daemon/membership/index.js';
 import { type ClusterServer, openClusterServer } from '../../src/daemon/rpc/index.js';
 import { makeDial, openSession, openSessionMemory, type Session } from '../../src/daemon/session/index.js';
-import type { InitRequest, JoinClusterRequest } from '../../src/gen/types.js';
+import type { InitRequest, JoinClusterRequest, NodeDescription, Trust } from '../../src/gen/types.js';
 import type { Clock, Host } from '../../src/host.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import type { Store } from '../../src/raft/store.js';
@@ -180,6 +180,10 @@ export interface TestWorker {
   readonly session: Session;
   readonly fake: FakeAgent;
   readonly dataDir: string;
+  /** Hears what the managers say of roots from now on, and what they have said. */
+  readonly onTrust: (listener: (trust: Trust) => void) => void;
+  /** Says hello anew. */
+  readonly describe: (certificate: NodeDescription['certificate']) => void;
   /** Ends the session as a daemon that stops does. */
   readonly stop: () => Promise<void>;
 }
@@ -218,6 +222,13 @@ export async function runWorker(
   const { clock, random, files } = linuxHost;
   const memory = await openSessionMemory({ files, clock, log: silent, wire, dataDir, lifetime });
   const identity = holdIdentity(member.identity);
+  let certificate: NodeDescription['certificate'] = certificateFactsOf(identity.current());
+  const trusts: Trust[] = [];
+  const listeners: ((trust: Trust) => void)[] = [];
+  const describe = (): NodeDescription => ({
+    ...description(member.membership.nodeName, ['127.0.0.1:1']),
+    certificate,
+  });
   const session = openSession({
     clock,
     random,
@@ -227,12 +238,30 @@ export async function runWorker(
     agent: fake.agent,
     tables: fake.networkTables,
     memory,
-    describe: async () => description(member.membership.nodeName, ['127.0.0.1:1']),
+    describe: async () => describe(),
     bootId: 'boot',
-
     onWelcome: () => undefined,
+    onTrust: trust => {
+      trusts.push(trust);
+      for (const listener of listeners) listener(trust);
+    },
   });
   const stop = async (): Promise<void> => await lifetime[Symbol.asyncDispose]();
   t.teardown(stop);
-  return { member, identity, session, fake, dataDir, stop };
+  return {
+    member,
+    identity,
+    session,
+    fake,
+    dataDir,
+    stop,
+    onTrust: listener => {
+      listeners.push(listener);
+      for (const trust of trusts.slice(-1)) listener(trust);
+    },
+    describe: next => {
+      certificate = next;
+      session.describe(describe());
+    },
+  };
 }

@@ -141,6 +141,7 @@ export async function openPlane(
     leaderId: () => undefined,
     roles: { letGo: async () => undefined, takeIn: async () => undefined },
     tokens: { createJoinToken: refused, listJoinTokens: refused, removeJoinToken: refused },
+    roots: { getRootStatus: refused, rotateRoot: refused },
     bulk: {
       exec: () => emptyStream(),
       attach: () => emptyStream(),

@@ -14,7 +14,7 @@ import { X509Certificate } from 'node:crypto';
 import type { Cluster, NodeDescription, Trust } from '../../gen/types.js';
 import type { NodeIdentity } from './identity.js';
 import { findPems, toDer, toPem } from './pem.js';
-import { digestOf } from './token.js';
+import { digestOf, equalBytes } from './token.js';
 
 export interface Signer {
   readonly certificate: Uint8Array;
@@ -68,6 +68,12 @@ export function certificateFactsOf(identity: NodeIdentity): NonNullable<NodeDesc
     signer: ownSignerOf(identity),
     trusted: findPems(identity.root, 'CERTIFICATE').map(root => digestOf(toDer(root))),
   };
+}
+
+/** Whether the node has what it was told: its certificate is signed by the one that signs now, and it trusts all that it should. */
+export function isUpToDate(certificate: NodeDescription['certificate'], trust: Trust): boolean {
+  if (certificate === undefined || !equalBytes(certificate.signer, trust.signer)) return false;
+  return trust.roots.every(root => certificate.trusted.some(digest => equalBytes(digest, digestOf(root))));
 }
 
 /** The roots of the trust in one text, as identities keep them. */

@@ -72,8 +72,12 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
   };
 }
 
+/** Nobody sees a key that signs. */
 function withoutKey(cluster: Cluster): Cluster {
-  return { ...cluster, rootKey: new Uint8Array(0) };
+  const none = new Uint8Array(0);
+  const { rotation, retired = [] } = cluster.authority ?? {};
+  const authority = rotation === undefined ? cluster.authority : { retired, rotation: { ...rotation, rootKey: none } };
+  return { ...cluster, rootKey: none, authority };
 }
 
 function isManager(node: Node): boolean {

@@ -273,6 +273,8 @@ function planStates(view: View, batch: readonly (readonly [NodeId, Wanted])[], n
     const isSame = node.status.state === state;
     if (isSame && silentSinceMs === node.status.silentSinceMs && sameContent(node.description, description)) return [];
     const status = { ...(isSame ? node.status : { state, sinceMs: nowMs, message: change.message }), silentSinceMs };
-    return [{ kind: 'put', table: 'node', object: { ...node, description, status } }];
+    // A node that has signed for itself, or lost an answer, knows better than the store.
+    const certificateExpiresAtMs = description.certificate?.expiresAtMs ?? node.certificateExpiresAtMs;
+    return [{ kind: 'put', table: 'node', object: { ...node, description, status, certificateExpiresAtMs } }];
   });
 }

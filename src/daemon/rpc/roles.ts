@@ -61,6 +61,8 @@ export const roleTable: RoleTable = {
     createJoinToken: people,
     listJoinTokens: people,
     removeJoinToken: people,
+    getRootStatus: people,
+    rotateRoot: people,
     listNodes: people,
     updateNode: people,
     setNodeRole: people,
