@@ -49,6 +49,10 @@ export function noContainer(containerId: string): ContainerSeen {
   };
 }
 
+export function noContainers(engine: Engine, task: Task): readonly ContainerSeen[] {
+  return task.spec.containers.map((_container, index) => noContainer(engine.paths.containerId(task.id, index)));
+}
+
 export function createdContainer(engine: Engine, containerId: string, monitored: Monitored): ContainerSeen {
   return {
     ...noContainer(containerId),

@@ -8,20 +8,19 @@
  */
 import { CoveyError, codeOf, messageOf } from '../errors.js';
 import type { LimitsSeen, Task, TaskReport, TaskState, TaskStatus } from '../gen/types.js';
-import { isCancellation, type Lifetime } from '../lifetime.js';
+import { isCancellation } from '../lifetime.js';
 import {
   type ContainerSeen,
   createdContainer,
   type Failure,
   type Found,
   killHelpers,
-  noContainer,
+  noContainers,
   writeTold,
 } from './containers.js';
+import type { ControllerParts, Wish } from './controller-parts.js';
 import { Crew } from './crew.js';
 import { describeEnd } from './ending.js';
-import type { Engine } from './engine.js';
-import type { Gate } from './gate.js';
 import { obtainAndPrepare } from './obtain.js';
 import { forgetTask, releaseTask } from './prepare.js';
 import { isFinal, monitorLost, rankOf, step, type TaskAction, type TaskView } from './task.js';
@@ -30,20 +29,6 @@ import { openTaskWriter, type WriteTask } from './task-writer.js';
 import { openTimers, type Timers } from './timers.js';
 import { isSeenSame, sameOrder } from './usage/same-resources.js';
 import { findStuck } from './usage/stuck.js';
-
-export interface ControllerParts {
-  readonly engine: Engine;
-  readonly lifetime: Lifetime;
-  /** Of creations at work on this node at once. */
-  readonly creations: Gate;
-  readonly bootId: string;
-  /** Look again soon. */
-  readonly touch: () => void;
-  /** The status changed. */
-  readonly onStatus: () => void;
-}
-
-export type Wish = Pick<TaskFile, 'task' | 'unwanted'>;
 
 /** How often a killed task is looked at that does not go away (a process in an uninterruptible call). */
 const killedLookMs = 200;
@@ -55,6 +40,7 @@ export class TaskController {
   /** How it ended: written down, but not told before everything was given back. */
   #ending: TaskStatus | undefined;
   #unwanted: boolean;
+  readonly #alone: TaskFile['alone'];
   readonly #crew: Crew;
   #failure: Failure | undefined;
   #stopping: TaskView['stopping'] = 'no';
@@ -78,26 +64,24 @@ export class TaskController {
     this.#timers = openTimers(parts.engine.host.clock, parts.touch);
     this.#task = file.task;
     this.#unwanted = file.unwanted;
+    this.#alone = file.alone;
+    if (file.asked === true) this.#asked = { graceMs: undefined };
     this.#failure = found?.failure;
     this.#status = found?.told === undefined ? file.status : { ...file.status, state: found.told };
-    const { engine, lifetime } = parts;
-    const blank = file.task.spec.containers.map((_container, index) =>
-      noContainer(engine.paths.containerId(file.task.id, index)),
-    );
     const onChange = (): void => {
       this.#tellChecks();
       parts.touch();
     };
-    this.#crew = new Crew({ engine, lifetime, task: file.task, onChange }, found?.containers ?? blank);
+    const containers = found?.containers ?? noContainers(parts.engine, file.task);
+    this.#crew = new Crew({ ...parts, task: file.task, onChange }, containers);
     const { main } = this.#crew;
     if (main?.phase === 'running') {
-      this.oomKills = engine.cgroups.countOomKills(file.task.id);
-      const checked = this.#checked(this.#status.state, this.#status.message);
+      this.oomKills = parts.engine.cgroups.countOomKills(file.task.id);
       this.#status = {
         ...this.#status,
-        ...checked,
+        ...this.#checked(this.#status.state, this.#status.message),
         pid: main.pid,
-        paused: engine.cgroups.freezer.isFrozen(file.task.id),
+        paused: parts.engine.cgroups.freezer.isFrozen(file.task.id),
       };
     }
   }
@@ -121,7 +105,15 @@ export class TaskController {
 
   get file(): TaskFile {
     const status = this.#ending ?? this.#status;
-    return { task: this.#task, status, bootId: this.#parts.bootId, unwanted: this.#unwanted };
+    const asked = this.#asked !== undefined;
+    return {
+      task: this.#task,
+      status,
+      bootId: this.#parts.bootId,
+      unwanted: this.#unwanted,
+      asked,
+      alone: this.#alone,
+    };
   }
 
   get containers(): readonly ContainerSeen[] {
@@ -130,6 +122,11 @@ export class TaskController {
 
   get ended(): boolean {
     return isFinal(this.#status.state);
+  }
+
+  /** It ended and holds nothing any more: another attempt may begin. */
+  get isOver(): boolean {
+    return this.ended && !this.#held;
   }
 
   get stopping(): boolean {
@@ -286,7 +283,11 @@ export class TaskController {
     const { engine } = this.#parts;
     const preparing = new AbortController();
     this.#preparing = preparing;
-    const options = { onNote: this.#note.bind(this), signal: AbortSignal.any([signal, preparing.signal]) };
+    const options = {
+      onNote: this.#note.bind(this),
+      isAgain: this.#status.attempt > 0,
+      signal: AbortSignal.any([signal, preparing.signal]),
+    };
     try {
       const monitored = await obtainAndPrepare(this.#parts, this.#task, options);
       this.#crew.set(

@@ -15,6 +15,8 @@ const noteEveryMs = 2_000;
 
 export interface ObtainOptions {
   readonly onNote: (text: string) => void;
+  /** Another attempt, without managers: the image that is here is the one. */
+  readonly isAgain: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -31,11 +33,12 @@ export async function obtainAndPrepare(
 async function obtainImages(
   engine: Pick<Engine, 'images' | 'host'>,
   task: Task,
-  { onNote, signal }: ObtainOptions,
+  { onNote, isAgain, signal }: ObtainOptions,
 ): Promise<void> {
   using notes = openNotes(engine.host.clock, onNote);
   for (const { image, policy } of imagesOf(task)) {
-    await engine.images.ensure({ taskId: task.id, image, policy, onNote: notes.say }, signal);
+    const request = { taskId: task.id, image, policy: isAgain ? 'missing' : policy, onNote: notes.say };
+    await engine.images.ensure(request, signal);
   }
 }
 

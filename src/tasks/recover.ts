@@ -18,7 +18,7 @@ import {
   type ContainerSeen,
   type Found,
   killHelpers,
-  noContainer,
+  noContainers,
   readTold,
 } from './containers.js';
 import type { Engine } from './engine.js';
@@ -93,7 +93,7 @@ async function readTask(engine: Engine, id: TaskId): Promise<TaskFile | undefine
 
 async function findTask(engine: Engine, file: TaskFile, bootId: string): Promise<Found> {
   const { task } = file;
-  const blank = task.spec.containers.map((_container, index) => noContainer(engine.paths.containerId(task.id, index)));
+  const blank = noContainers(engine, task);
   if (isFinal(file.status.state)) return { containers: blank, failure: undefined, told: undefined };
   const image = task.spec.containers.map(container => engine.images.find(container.image));
   for (const found of image) if (found !== undefined) engine.images.acquire(task.id, found.digest);

@@ -7,6 +7,7 @@
 import { crc32 } from 'node:zlib';
 import { CoveyError } from '../errors.js';
 import type { Task, TaskStatus } from '../gen/types.js';
+import type { Alone } from './alone.js';
 
 export interface TaskFile {
   readonly task: Task;
@@ -14,6 +15,10 @@ export interface TaskFile {
   readonly bootId: string;
   /** The managers do not name it any more. */
   readonly unwanted: boolean;
+  /** People told it to end; its node starts it no more by itself. */
+  readonly asked?: boolean | undefined;
+  /** Of attempts that its node opened by itself. */
+  readonly alone?: Alone | undefined;
 }
 
 const formatVersion = 2;

@@ -10,7 +10,9 @@ import type { Timer } from '../host.js';
 import { asId, type TaskId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
 import { type Loop, openLoop } from '../loop.js';
-import { type ControllerParts, TaskController } from './controller.js';
+import { type AloneSince, openAlone, planAttempt } from './alone.js';
+import { TaskController } from './controller.js';
+import type { ControllerParts } from './controller-parts.js';
 import type { Engine } from './engine.js';
 import { type Forsaken, openForsaken } from './forsaken.js';
 import { openGate } from './gate.js';
@@ -56,6 +58,7 @@ interface State {
   readonly tendLogs: TendLogs;
   readonly limits: LimitsWatch;
   readonly forsaken: Forsaken;
+  readonly alone: AloneSince;
   reporting: Timer | undefined;
   pace: ReportPace;
   ticking: Timer | undefined;
@@ -84,6 +87,7 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     listeners: new Set(),
     tendLogs: openLogTender(engine),
     limits: openLimitsWatch(engine, { lifetime, tasks: () => controllers, everyMs: engine.limitsEveryMs }),
+    alone: openAlone(engine.host.clock),
     forsaken: openForsaken({ clock: engine.host.clock, log: engine.log }),
     reporting: undefined,
     pace: freshPace,
@@ -106,7 +110,10 @@ export function openWorker(engine: Engine, lifetime: Lifetime): Worker {
     },
     sweep: () => sweepStrays(engine, new Set(controllers.keys())),
     clear: signal => clear(state, signal),
-    connected: state.forsaken.connected,
+    connected: isConnected => {
+      state.forsaken.connected(isConnected);
+      state.alone.connected(isConnected);
+    },
   };
 }
 
@@ -114,10 +121,34 @@ async function reconcile(state: State, id: TaskId, signal: AbortSignal): Promise
   const controller = state.controllers.get(id);
   if (controller === undefined) return;
   await controller.advance(signal);
+  if (controller.isOver && state.alone.isAlone()) await beginAgain(state, controller);
   if (!controller.gone) return;
   state.controllers.delete(id);
   const others = [...state.controllers.values()].map(other => other.task);
   state.engine.secrets.forgetFor(controller.task, others);
+}
+
+/** Without managers: the next attempt of a task that ended by itself, written down before it is begun. */
+async function beginAgain(state: State, ended: TaskController): Promise<void> {
+  const { engine } = state;
+  const { file } = ended;
+  const { id } = file.task;
+  const known = { ...file, asked: file.asked === true, alone: file.alone, silentMs: state.alone.silentMs() };
+  const next = planAttempt(known, engine.host.clock.wallMs());
+  if (next.kind !== 'begin') return;
+  const begun = { ...file, status: next.status, alone: next.alone };
+  await engine.host.files.replace(engine.paths.taskFile(id), renderTaskFile(begun));
+  engine.log.warn('starts a task again by itself: no manager answers', {
+    task: id,
+    attempt: next.status.attempt,
+    before: file.status.errorCode || file.status.state,
+  });
+  const controller = makeController(state, begun);
+  state.controllers.set(id, controller);
+  reportSoon(state, id);
+  state.loop.touch(id);
+  // What a manager has said meanwhile was said to the one that ended.
+  await controller.want({ task: ended.task, unwanted: ended.unwanted });
 }
 
 async function recover(state: State): Promise<void> {
@@ -247,6 +278,9 @@ function tick(state: State): void {
     for (const controller of running) controller.checkMonitors(monitors);
     lifetime.run('forsaken', () => state.forsaken.look(running));
     lifetime.run('rotate logs', () => state.tendLogs(running));
+  }
+  if (state.alone.isAlone()) {
+    for (const [id, controller] of state.controllers) if (controller.isOver) state.loop.touch(id);
   }
   if (state.ticks % rescanTicks === 0) {
     rescanExits(state);

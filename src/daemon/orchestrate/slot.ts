@@ -18,8 +18,8 @@ import type {
 } from '../../gen/types.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import { isEnded, stateRank } from '../../raft/store.js';
+import { isDue, planRestart } from '../../restart-policy.js';
 import { isServing } from '../../serving.js';
-import { isDue, planRestart } from './restart.js';
 
 /**
  * What the node of a task means for it. Draining: it should go elsewhere, by order or because its constraints say so. Expelled:

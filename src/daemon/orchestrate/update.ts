@@ -16,8 +16,8 @@
  */
 import type { Task } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
+import { isDue, planRestart } from '../../restart-policy.js';
 import { type Config, configOf, isUnderWay, planProgress, type Standing, standingOf } from './progress.js';
-import { isDue, planRestart } from './restart.js';
 import { type Circumstances, createdAtOnce, type Slot, type SlotPlan, type Step } from './slot.js';
 
 export interface PlannedSlot {

@@ -3,9 +3,11 @@
  * neither forgets nor repeats: failures in a row (for the growing delay) and restarts of the slot with this spec (for
  * attempts_max) travel from task to task.
  *
- * Called by slot.ts. Not here: tasks that we stopped ourselves, or that lost their node.
+ * Attempts that a node opened while no manager answered count among the restarts.
+ *
+ * Called by the managers (daemon/orchestrate/slot.ts) and by a node that is alone (tasks/alone.ts). Not here: tasks that we stopped ourselves, or that lost their node.
  */
-import type { RestartHistory, RestartPolicy, Task } from '../../gen/types.js';
+import type { RestartHistory, RestartPolicy, Task } from './gen/types.js';
 
 export type Restart =
   | { readonly kind: 'stay'; readonly because: string }
@@ -32,7 +34,7 @@ export function planRestart(task: Task): Restart {
   if (policy.condition === 'none') return { kind: 'stay', because: 'its restart condition is none' };
   if (policy.condition === 'on-failure' && state === 'complete') return { kind: 'stay', because: 'it completed' };
   const endedAtMs = task.endedAtMs ?? task.meta.updatedAtMs;
-  const used = attemptsUsed(restarts, policy, endedAtMs);
+  const used = attemptsUsed(restarts, policy, endedAtMs) + ownAttempts(task);
   if (policy.attemptsMax > 0 && used >= policy.attemptsMax) {
     return { kind: 'stay', because: `${used} of ${policy.attemptsMax} attempts are used up` };
   }
@@ -43,7 +45,7 @@ export function planRestart(task: Task): Restart {
     kind: 'restart',
     startAfterMs: endedAtMs + delayMs(policy, failures),
     failures,
-    restarts: historyAfter(restarts, policy, endedAtMs),
+    restarts: historyAfter(withOwn(restarts, ownAttempts(task)), policy, endedAtMs),
   };
 }
 
@@ -66,6 +68,15 @@ function attemptsUsed(history: RestartHistory | undefined, policy: RestartPolicy
   if (history === undefined) return 0;
   if (policy.windowMs === 0) return history.count;
   return history.atMs.filter(atMs => Math.abs(nowMs - atMs) < policy.windowMs).length;
+}
+
+/** Those of its node. When they were is not known, so that they count only where all do. */
+function ownAttempts({ spec, status }: Task): number {
+  return spec.restart.windowMs === 0 ? status.attempt : 0;
+}
+
+function withOwn(history: RestartHistory | undefined, count: number): RestartHistory | undefined {
+  return count === 0 ? history : { count: (history?.count ?? 0) + count, atMs: history?.atMs ?? [] };
 }
 
 function historyAfter(

@@ -1,8 +1,8 @@
 /** Whether and when an ended task gets a successor. */
 import t from 'tap';
-import { delayMs, planRestart } from '../../../src/daemon/orchestrate/restart.js';
-import type { RestartPolicy, Task } from '../../../src/gen/types.js';
-import { meta, task, taskSpec } from '../object-fixtures.js';
+import type { RestartPolicy, Task } from '../src/gen/types.js';
+import { delayMs, planRestart } from '../src/restart-policy.js';
+import { meta, status, task, taskSpec } from './daemon/object-fixtures.js';
 
 const policy = (over: Partial<RestartPolicy> = {}): RestartPolicy => ({
   condition: 'any',
@@ -83,4 +83,15 @@ t.test('with a window only what lies within it counts', async t => {
     restarts: { count: 8, atMs: [41_000, 50_000] },
   });
   t.match(planRestart(ended({ restart, restarts: { count: 7, atMs: [41_000, 45_000] } })), { kind: 'stay' });
+});
+
+t.test('attempts that a node opened by itself count among the restarts', async t => {
+  const spec = taskSpec({ restart: { condition: 'any', attemptsMax: 3, windowMs: 0 } });
+  const failed = (attempt: number) => ({
+    ...task('t', { state: 'failed', spec }),
+    status: { ...status('failed'), attempt },
+    restarts: { count: 1, atMs: [] },
+  });
+  t.match(planRestart(failed(1)), { kind: 'restart', restarts: { count: 3 } });
+  t.match(planRestart(failed(2)), { kind: 'stay', because: '3 of 3 attempts are used up' });
 });
