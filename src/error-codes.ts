@@ -73,6 +73,10 @@ export const errorCodes = {
     'Without that manager those that remain and answer would be no majority, and nothing could be changed any more. Bring a lost manager back, remove it for good, or make another node a manager first.',
   'wrong-member':
     'A manager spoke to, or for, a member of the Raft group that lives elsewhere. It happens for a moment while a machine changes its part in the cluster; if it stays, two machines use a copy of one data directory.',
+  'group-superseded':
+    'The managers of this node’s group were made a new group without it (covey cluster recover or restore, after a majority was lost). It becomes a worker as soon as it reaches one of the new managers; its containers run on. covey node promote makes it a manager again.',
+  'quorum-alive':
+    'A majority of the managers answers, so the group can be changed in the ordinary way: covey node demote and covey node rm take single managers out. covey cluster recover is for the loss of a majority.',
   'log-foreign':
     'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
   'log-key-wrong':

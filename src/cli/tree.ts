@@ -6,6 +6,7 @@
 import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
 import { clusterCaCommands } from './commands/cluster-ca.js';
+import { clusterRecoverCommands } from './commands/cluster-recover.js';
 import { copyCommands } from './commands/copy.js';
 import { execCommands } from './commands/exec.js';
 import { generalCommands } from './commands/general.js';
@@ -28,6 +29,7 @@ import type { CommandDefinition } from './definition.js';
 export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
   ...clusterCaCommands,
+  ...clusterRecoverCommands,
   ...execCommands,
   ...attachCommands,
   ...copyCommands,

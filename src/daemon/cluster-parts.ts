@@ -35,6 +35,7 @@ import { type Leadership, openLeadership } from './group/leadership.js';
 import { findHeir } from './group/members.js';
 import { makeRoles } from './group/roles.js';
 import { redirectSession } from './group/session-route.js';
+import { type GroupSurvey, surveyGroup } from './group/survey.js';
 import { type LeaderParts, openLeaderParts } from './leader-parts.js';
 import { openClusterServer } from './rpc/index.js';
 import type { BulkAgent } from './session/types.js';
@@ -58,6 +59,8 @@ export interface ClusterPartsOptions {
   /** The worker half of this very node. */
   readonly agent: BulkAgent;
   readonly onStoreFailed: (error: Error) => void;
+  /** The managers' group was made anew without this node. */
+  readonly onSuperseded: (error: CoveyError) => void;
   readonly signal: AbortSignal;
 }
 
@@ -76,6 +79,8 @@ export interface ClusterParts {
   readonly voting: (signal: AbortSignal) => Promise<void>;
   /** Gives leadership to another manager, if there is one that can take it. */
   readonly handOver: (signal: AbortSignal) => Promise<void>;
+  /** Who of the managers answers, and whether a majority does. */
+  readonly survey: () => Promise<GroupSurvey>;
 }
 
 /** The parts that know of one another. */
@@ -122,6 +127,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     leaderless: () => (group.log.status().leader === 0 ? describeManagers(group) : undefined),
     voting: signal => untilVoting(inner, signal),
     handOver: signal => handOver(inner, signal),
+    survey: () => surveyGroup(group, store.view),
   };
 }
 
@@ -141,6 +147,7 @@ async function openInner(options: ClusterPartsOptions, onChange: () => void): Pr
     ...book,
     findPeer: peer => (inner === undefined ? undefined : book.findPeer(peer)),
     nameOf: peer => (inner === undefined ? undefined : book.nameOf(peer)),
+    history: () => (inner === undefined ? { generation: 0, removed: [] } : book.history()),
   };
   let leadingTerm: number | undefined;
   const store = lifetime.own(
@@ -171,6 +178,7 @@ async function openInner(options: ClusterPartsOptions, onChange: () => void): Pr
           },
           onChange: () => inner && onChange(),
           onFailed: options.onStoreFailed,
+          onSuperseded: options.onSuperseded,
         });
         return group.log;
       },

@@ -25,6 +25,7 @@ import { imageHandlers } from './local-images.js';
 import { localTaskHandlers } from './local-tasks.js';
 import type { MemberNode } from './member-node.js';
 import type { MembershipFlows } from './membership/index.js';
+import type { RecoveryCalls } from './recovery.js';
 import { type VolumeParts, volumeHandlers } from './volumes.js';
 
 export interface LocalParts {
@@ -47,6 +48,7 @@ export interface LocalParts {
   /** The images of this node changed: the managers place by them. */
   readonly imagesChanged: () => Promise<void>;
   readonly volumes: VolumeParts;
+  readonly recovery: RecoveryCalls;
   readonly setLogLevel: (level: LogLevel) => void;
 }
 
@@ -90,6 +92,7 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     },
     ...volumeHandlers(parts.volumes),
     ...localTaskHandlers({ clock: parts.volumes.clock, findNode: parts.findNode }),
+    ...parts.recovery,
     setLogLevel: async ({ level }) => {
       const known = logLevels.find(name => name === level);
       if (known === undefined)

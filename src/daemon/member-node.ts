@@ -59,6 +59,10 @@ export interface MemberNodeOptions {
   readonly workerFile: URL;
   /** The managers say that this node is something else than it is. */
   readonly onRole: (change: RoleNews) => void;
+  /** The managers' group was made anew without this node. */
+  readonly onSuperseded: (error: CoveyError) => void;
+  /** It is so: this node runs no member, and learns from the new managers what it is. */
+  readonly isSuperseded: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -76,6 +80,9 @@ export interface MemberNode {
   readonly agent: Agent;
   /** What doctor says of this node. */
   readonly findings: () => readonly Finding[];
+  /** What a manager runs; undefined on a worker, and on a manager whose group is over. */
+  readonly cluster: ClusterParts | undefined;
+  readonly isSuperseded: boolean;
   /** Gives leadership away before this node goes. */
   readonly handOver: (signal: AbortSignal) => Promise<void>;
   /** Asks for a certificate of the role that the managers have this node in. */
@@ -135,6 +142,8 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     control: cluster?.control ?? workerControl({ managers, tables: session.tables, heardMs: () => heardMsOf(parts) }),
     agent,
     findings: () => judgeNode(nodeFactsOf(parts)),
+    cluster,
+    isSuperseded: options.isSuperseded,
     handOver: async signal => await cluster?.handOver(signal),
     renewIdentity: signal => renewOnce(renewal, signal),
     ready: async signal => {
@@ -187,6 +196,7 @@ async function openCluster(
 ): Promise<ClusterParts | undefined> {
   const { settings, host } = options;
   const { role, raftId } = options.member.membership;
+  if (options.isSuperseded) return undefined;
   if (role !== 'manager') {
     await host.files.removeTree(`${settings.dataDir}/raft`);
     return undefined;

@@ -14,7 +14,6 @@ import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import { type Lifetime, openLifetime } from '../lifetime.js';
 import { type NetworkStack, openNetworkStack, tryLink, vnisOf } from '../netns/index.js';
-import type { Write } from '../raft/store.js';
 import { type ImageStore, openImageStore } from '../tasks/image/index.js';
 import { probeRuntime, type RuntimeProbe } from '../tasks/index.js';
 import { openUserNamespaces, type UserNamespaces, usernsFinding } from '../tasks/userns.js';
@@ -30,8 +29,10 @@ import { makeDoctor } from './doctor/doctor.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
 import { type MemberNode, openMemberNode } from './member-node.js';
-import { followRole, type Member, type MembershipFlows, openMembership, type RoleNews } from './membership/index.js';
+import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
+import { type RecoveryCalls, recoveryHandlers } from './recovery.js';
 import { openLocalServer } from './rpc/index.js';
+import { type Opening, openRunner, type Running } from './runner.js';
 
 export interface DaemonOptions {
   readonly settings: Settings;
@@ -68,12 +69,6 @@ interface RuntimeOfHost {
   readonly current: () => RuntimeProbe;
   readonly renew: () => Promise<RuntimeProbe>;
   readonly undo: () => Promise<readonly string[]>;
-}
-
-/** The node that this machine is at the moment, and the scope of its parts. */
-interface Running {
-  readonly node: MemberNode;
-  readonly lifetime: Lifetime;
 }
 
 export async function openDaemon(options: DaemonOptions): Promise<AsyncDisposable> {
@@ -187,26 +182,13 @@ function nameOf({ choice }: RuntimeProbe): string {
 
 async function serve(machine: Machine, startedAtMs: number): Promise<void> {
   const { host, settings, lifetime } = machine;
-  let running: Running | undefined;
   const describe = (asked: Asked): Promise<NodeDescription> => describeNode(machine, asked);
-  const stop = async (): Promise<void> => {
-    const ending = running;
-    running = undefined;
-    await ending?.lifetime[Symbol.asyncDispose]();
-  };
-  const start = async (member: Member, bootstrap: readonly Write[], signal: AbortSignal): Promise<MemberNode> => {
-    running = await openRunning(machine, { member, bootstrap, describe, onRole, signal });
-    return running.node;
-  };
-  const onRole = (news: RoleNews): void =>
-    followRole({ ...machine, clock: host.clock }, news, {
-      find: () => running?.node,
-      change: (change, signal) => membership.changeRole(change, signal),
-      restart: async member => {
-        await stop();
-        await start(member, [], lifetime.signal);
-      },
-    });
+  const runner = openRunner({
+    ...machine,
+    clock: host.clock,
+    open: opening => openRunning(machine, { ...opening, describe }),
+    changeRole: (change, signal) => membership.changeRole(change, signal),
+  });
   const membership = openMembership({
     host,
     dataDir: settings.dataDir,
@@ -216,27 +198,35 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     vnisOf,
     dataPort: settings.dataPathPort,
     portDefault: defaultPort,
-    adopt: async (known, signal) => await running?.node.adopt(known, signal),
-    start: async (member, { bootstrap, signal }) => {
+    adopt: async (known, signal) => await runner.find()?.adopt(known, signal),
+    workerFile: machine.workerFile,
+    start: async (member, starting) => {
       try {
-        await (await start(member, bootstrap, signal)).ready(signal);
+        await (await runner.start(member, starting)).ready(starting.signal);
       } catch (error) {
-        await stop();
+        await runner.stop();
         throw error;
       }
     },
   });
-  await resume(membership, async member => void (await start(member, [], lifetime.signal)));
+  await resume(membership, member => runner.start(member, { bootstrap: [], signal: lifetime.signal }));
   const dismantle = async (): Promise<readonly string[]> => {
-    await stop();
+    await runner.stop();
     return [...(await machine.network.removeEverything()), ...(await machine.runtime.undo())];
   };
-  const findNode = (): MemberNode | undefined => running?.node;
+  const findNode = runner.find;
   // A daemon that is no node leaves the host as it found it; one that is a node will need it again.
   lifetime.defer('host', async () => {
     if (findNode() === undefined) await machine.runtime.undo();
   });
-  const local = makeLocal(machine, { startedAtMs, membership, describe, findNode, dismantle });
+  const local = makeLocal(machine, {
+    startedAtMs,
+    membership,
+    describe,
+    findNode,
+    dismantle,
+    recovery: recoveryHandlers({ runner, membership, lifetime }),
+  });
   lifetime.own(
     await openLocalServer({
       path: settings.socket,
@@ -252,20 +242,14 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
 }
 
 /** Goes on as the node that the files say; a daemon without them waits for init or join. */
-async function resume(membership: MembershipFlows, start: (member: Member) => Promise<void>): Promise<void> {
+async function resume(membership: MembershipFlows, start: (member: Member) => Promise<unknown>): Promise<void> {
   const member = await membership.find();
   if (member !== undefined) await start(member);
 }
 
 async function openRunning(
   machine: Machine,
-  parts: {
-    readonly member: Member;
-    readonly bootstrap: readonly Write[];
-    readonly describe: (asked: Asked) => Promise<NodeDescription>;
-    readonly onRole: (news: RoleNews) => void;
-    readonly signal: AbortSignal;
-  },
+  parts: Opening & { readonly describe: (asked: Asked) => Promise<NodeDescription> },
 ): Promise<Running> {
   const probe = await machine.runtime.renew();
   if (probe.choice === undefined)
@@ -337,6 +321,7 @@ function makeLocal(
     readonly describe: (asked: Asked) => Promise<NodeDescription>;
     readonly findNode: () => MemberNode | undefined;
     readonly dismantle: () => Promise<readonly string[]>;
+    readonly recovery: RecoveryCalls;
   },
 ): Handlers<Services['Local']> {
   const { host, settings, telemetry, network, runtime } = machine;
@@ -375,6 +360,11 @@ function controlOf(node: MemberNode | undefined): Handlers<Services['Control']> 
   if (node === undefined) {
     throw new CoveyError('not-in-cluster', 'Cannot answer: this daemon is not a node of any cluster', {
       hint: 'covey init makes a cluster, covey join enters one',
+    });
+  }
+  if (node.isSuperseded) {
+    throw new CoveyError('group-superseded', 'Cannot answer: this node is no manager any more', {
+      state: 'the managers were made a new group without it; it waits for them to say what it is now',
     });
   }
   return node.control;

@@ -11,6 +11,7 @@
  */
 import { CoveyError, fromProblem, toProblem } from '../errors.js';
 import type { ConfState, PeerId } from './core/types.js';
+import { refuseNewer } from './node/apply-queue.js';
 import { openStorageClient, type StorageClient } from './storage/storage-client.js';
 import type { StorageReply, StorageWork } from './storage/storage-protocol.js';
 import { encodeForWal } from './storage/wal-types.js';
@@ -96,6 +97,7 @@ async function replay(from: WorkerSettings, workerFile: URL, machine: StoreMachi
   }
   machine.restore(await readSnapshot(client, snapshot));
   for (const entry of state.entries) {
+    refuseNewer(entry);
     if (entry.kind === 'normal' && entry.data.length > 0) machine.apply(entry.index, entry.data);
   }
   const last = state.entries.at(-1);

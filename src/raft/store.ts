@@ -33,9 +33,10 @@ export {
   stateRank,
   taskEdges,
 } from './store/edges.js';
-export { firstSnapshot, type StoreMachine } from './store/machine.js';
+export type { StoreMachine } from './store/machine.js';
 export { type OpenStore, openStore } from './store/open.js';
 export { updateInPieces } from './store/pieces.js';
+export { firstSnapshot, openRebuild } from './store/rebuild.js';
 
 /** Every table with the type of its objects. */
 export interface Tables {

@@ -12,6 +12,7 @@ t.test('the commands are those of the design', async t => {
     'attach',
     'cluster ca rotate',
     'cluster ca show',
+    'cluster recover',
     'completion',
     'cp',
     'doctor',

@@ -166,6 +166,7 @@ export function openFlows(
     wire,
     log: silent,
     portDefault: 7377,
+    workerFile: new URL('../../src/raft/storage/wal-worker.js', import.meta.url),
     dataPort: 7378,
     vnisOf: () => ({ overlay: 11, ingress: 12 }),
     describe: () => description(hostname, ['127.0.0.1:1']),

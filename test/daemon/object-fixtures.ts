@@ -4,6 +4,7 @@
  * Not here: tests, and what runs (plane-fixtures.ts).
  */
 import type {
+  Cluster,
   ContainerSpec,
   Network,
   NetworkSpec,
@@ -15,7 +16,7 @@ import type {
   TaskState,
   TaskStatus,
 } from '../../src/gen/types.js';
-import { asId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
+import { asId, type ClusterId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
 
 /** Of a service whose tasks were never changed. */
 export const noUpdate = { rollout: undefined, update: undefined, rollback: undefined };
@@ -119,6 +120,25 @@ export function networkSpec(over: Partial<NetworkSpec> = {}): NetworkSpec {
 export function network(over: Partial<Network> = {}): Network {
   return { id: asId<NetworkId>('network-net'), meta, spec: networkSpec(), subnets: ['10.1.0.0/24'], ...over };
 }
+
+export const clusterObject: Cluster = {
+  id: asId<ClusterId>('c'),
+  meta,
+  spec: {
+    pool: '10.201.0.0/16',
+    poolPieceBits: 20,
+    taskHistoryMax: 5,
+    certificateDays: 90,
+    heartbeatMs: 1_000,
+    lostAfterMs: 10_000,
+    dataPort: 7378,
+  },
+  rootCertificate: new Uint8Array(0),
+  rootKey: new Uint8Array(0),
+  vniOverlay: 1,
+  vniIngress: 2,
+  tunnelIndexLast: 1,
+};
 
 export function node(name: string, over: Partial<Node> = {}): Node {
   return {

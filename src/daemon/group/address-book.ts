@@ -4,9 +4,10 @@
  *
  * Pure, over what it is given. Called by group.ts and cluster-parts.ts. Not here: who leads (raft).
  */
-import type { ManagerAddress, Node } from '../../gen/types.js';
+import type { GroupHistory, ManagerAddress, Node } from '../../gen/types.js';
 import type { PeerId } from '../../raft/core/types.js';
 import type { View } from '../../raft/store.js';
+import { historyOf } from './history.js';
 
 export interface AddressBook {
   readonly findPeer: (peer: PeerId) => { readonly nodeId: string; readonly addresses: readonly string[] } | undefined;
@@ -14,6 +15,8 @@ export interface AddressBook {
   readonly managers: (leader: PeerId) => readonly ManagerAddress[];
   /** What people call a member. */
   readonly nameOf: (peer: PeerId) => string | undefined;
+  /** What there was before this group; nothing while nothing is known. */
+  readonly history: () => GroupHistory;
 }
 
 export function makeAddressBook(parts: {
@@ -35,5 +38,6 @@ export function makeAddressBook(parts: {
     managers,
     findPeer: peer => managers(0).find(({ raftId }) => raftId === peer),
     nameOf: peer => nodes().find(({ raftId }) => raftId === peer)?.spec.name,
+    history: () => historyOf(parts.view()),
   };
 }

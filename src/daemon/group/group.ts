@@ -1,25 +1,20 @@
 /**
  * This manager's member of the Raft group: its log on disk, its links to the others, and what it says about who leads.
  *
- * Each member has a folder of its own, `<data dir>/raft/<member id>`: a node that becomes a manager again, or recovers from the
- * loss of a majority, is a new member with a new folder, and node.json says which one counts.
- *
- * Called by cluster-parts.ts. Not here: the rules (raft/), what the leader does (leadership.ts), members that come and go
- * (members.ts).
+ * Called by cluster-parts.ts. Not here: the rules (raft/), where the log lies (storage.ts), what the leader does
+ * (leadership.ts), members that come and go (members.ts).
  */
 import type { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import type { ManagerAddress } from '../../gen/types.js';
 import type { Handlers } from '../../grpc.js';
 import type { Host } from '../../host.js';
+import type { ClusterId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import { bootstrapGroup } from '../../raft/bootstrap.js';
 import type { PeerId } from '../../raft/core/types.js';
 import { type GroupLog, openGroupLog } from '../../raft/group-log.js';
 import type { NodeEvent } from '../../raft/node/types.js';
-import { clearKeyring } from '../../raft/storage/keyring.js';
-import { storageDefaults } from '../../raft/storage/storage-server.js';
-import type { WorkerSettings } from '../../raft/storage/wal-worker.js';
 import { firstSnapshot, type StoreMachine, type Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
@@ -27,6 +22,7 @@ import type { IdentityHolder } from '../ca/index.js';
 import { peerHandlers } from '../peers/serve.js';
 import { openPeerTransport } from '../peers/transport.js';
 import type { AddressBook } from './address-book.js';
+import { removeOtherMembers, storageOf } from './storage.js';
 
 export interface GroupOptions {
   readonly host: Host;
@@ -34,7 +30,7 @@ export interface GroupOptions {
   readonly log: Logger;
   readonly lifetime: Lifetime;
   readonly dataDir: string;
-  readonly clusterId: string;
+  readonly clusterId: ClusterId;
   readonly raftId: PeerId;
   /** The program of the storage thread. */
   readonly workerFile: URL;
@@ -49,6 +45,8 @@ export interface GroupOptions {
   readonly onChange: () => void;
   /** The member can't go on; the daemon has to be started anew. */
   readonly onFailed: (error: CoveyError) => void;
+  /** The group was made anew without this member. */
+  readonly onSuperseded: (error: CoveyError) => void;
 }
 
 export interface Group {
@@ -62,22 +60,10 @@ export interface Group {
   readonly reached: () => ReadonlySet<PeerId>;
 }
 
-function raftFolder(dataDir: string, raftId: PeerId): string {
-  return `${dataDir}/raft/${raftId}`;
-}
-
-function storageOf(options: Pick<GroupOptions, 'dataDir' | 'clusterId' | 'raftId'>): WorkerSettings {
-  return {
-    ...storageDefaults,
-    folder: raftFolder(options.dataDir, options.raftId),
-    identity: { cluster: options.clusterId, node: options.raftId },
-    keyring: clearKeyring,
-  };
-}
-
 export async function openGroup(options: GroupOptions): Promise<Group> {
   const { host, wire, log, raftId, book } = options;
   await host.files.makeDirectory(`${options.dataDir}/raft`, { mode: 0o700 });
+  await removeOtherMembers(host.files, options);
   const storage = storageOf(options);
   if (options.bootstrap.length > 0) {
     const confState = { voters: [raftId], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false };
@@ -88,7 +74,9 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
   const transport = openPeerTransport({
     own: raftId,
     findPeer: book.findPeer,
+    history: book.history,
     onUnreachable: peer => group?.arrivals.unreachable(peer),
+    onSuperseded: options.onSuperseded,
     identity: options.identity,
     wire,
     clock: host.clock,
@@ -120,6 +108,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
       log: log.with({ part: 'peers' }),
       arrivals: () => opened.arrivals,
       findNode: peer => book.findPeer(peer)?.nodeId,
+      history: book.history,
     }),
     managers,
     findLeader: () => managers().find(manager => manager.leader),

@@ -15,11 +15,12 @@ import type { Node } from '../../gen/types.js';
 import type { Clock } from '../../host.js';
 import { isCancellation, type Lifetime } from '../../lifetime.js';
 import type { ConfState, PeerId } from '../../raft/core/types.js';
-import { type MembershipPlan, planJoin, planPromote, planRemove } from '../../raft/membership.js';
+import { type MembershipPlan, type MembershipView, planJoin, planPromote, planRemove } from '../../raft/membership.js';
 import type { NodeStatus } from '../../raft/node/types.js';
 import type { Store } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import type { Group } from './group.js';
+import { historyOf, noteRemoved } from './history.js';
 
 export type MemberStep =
   | { readonly kind: 'change'; readonly what: string; readonly plan: MembershipPlan & { readonly kind: 'propose' } }
@@ -31,14 +32,13 @@ export type MemberStep =
 
 const lookAgainMs = 200;
 const retryMs = 1_000;
-const nobodyRemoved: ReadonlySet<PeerId> = new Set();
 
 /** The next thing to do; undefined when the members are what they should be. */
-export function planMembers(nodes: readonly Node[], status: NodeStatus): MemberStep | undefined {
+export function planMembers(nodes: readonly Node[], { status, removed }: MembershipView): MemberStep | undefined {
   const { confState } = status;
   if (confState.votersOutgoing.length > 0) return { kind: 'wait', why: 'a change of the members is going on' };
   const managers = nodes.filter(node => node.role === 'manager' && node.raftId !== 0);
-  const view = { status, removed: nobodyRemoved };
+  const view = { status, removed };
   const steps: (MemberStep | undefined)[] = [];
   for (const node of managers) {
     const { raftId, demoting } = node;
@@ -62,7 +62,7 @@ function planGoing(status: NodeStatus, peer: PeerId): MemberStep {
     const to = findHeir(status);
     return to === undefined ? { kind: 'wait', why: 'no other voter answers' } : { kind: 'hand-over', to };
   }
-  return stepOf(planRemove({ status, removed: nobodyRemoved }, peer), `member ${peer} goes`);
+  return stepOf(planRemove({ status, removed: new Set() }, peer), `member ${peer} goes`);
 }
 
 /** The voter that answers and has most of the log. */
@@ -107,7 +107,9 @@ export function openMembers(options: MembersOptions): () => void {
     signal.addEventListener('abort', () => wake?.(), { once: true });
     while (!signal.aborted) {
       isDue = false;
-      const step = planMembers([...store.view().list('node')], group.log.status());
+      const view = store.view();
+      const removed = new Set(historyOf(view).removed);
+      const step = planMembers([...view.list('node')], { status: group.log.status(), removed });
       try {
         if (step !== undefined && step.kind !== 'wait') await carryOut(options, step, signal);
       } catch (error) {
@@ -148,7 +150,7 @@ async function carryOut(
           if (node === undefined || !node.demoting) return [];
           const status = { ...node.status, sinceMs: clock.wallMs(), message: '' };
           const object = { ...node, role: 'worker' as const, raftId: 0, demoting: false, status };
-          return [{ kind: 'put', table: 'node', object }];
+          return [{ kind: 'put', table: 'node', object }, noteRemoved(view, [node.raftId])];
         },
         { principal: 'system', signal },
       );

@@ -3,7 +3,7 @@
  *
  * Keeps true: node.json is the commit point; one flow at a time; a failed flow leaves what was there before.
  *
- * How it goes: `init.ts`, `join.ts`, `reintroduce.ts`, `leave.ts` are the flows -> `files.ts` is what lies on disk -> `../ca` makes and checks
+ * How it goes: `init.ts`, `join.ts`, `reintroduce.ts`, `leave.ts`, `recover.ts` are the flows -> `files.ts` is what lies on disk -> `../ca` makes and checks
  * certificates and tokens -> `../rpc` connects. What a node runs is handed in (`Establish`, `Dismantle`) by daemon/node.ts.
  *
  * Try it: `npm run test -- membership` (sockets on 127.0.0.1, temporary directories).
@@ -22,11 +22,13 @@ import { findMember } from './files.js';
 import { type InitOptions, initCluster } from './init.js';
 import { type JoinOptions, joinCluster } from './join.js';
 import { type LeaveOptions, leaveCluster } from './leave.js';
+import { type RecoverOptions, type RecoverParts, recoverCluster } from './recover.js';
 import { type Reintroduction, reintroduce } from './reintroduce.js';
 import { changeRole, type RoleChange } from './role.js';
 import type { Member } from './types.js';
 
 export { saveIdentity } from './files.js';
+export { planRecovery, type RecoveredNode, type Survivor } from './recover.js';
 export type { KnownAnew } from './reintroduce.js';
 export { followRole, type RoleNews } from './role.js';
 export type { Member, Membership } from './types.js';
@@ -38,6 +40,11 @@ export interface MembershipFlows {
   readonly join: (request: JoinClusterRequest, signal: AbortSignal) => Promise<JoinClusterResponse>;
   /** The managers made this node a worker or a manager. */
   readonly changeRole: (change: RoleChange, signal: AbortSignal) => Promise<void>;
+  /** Makes the group of managers anew from what this one has. */
+  readonly recover: (
+    parts: RecoverParts,
+    request: { readonly force: boolean; readonly signal: AbortSignal },
+  ) => Promise<void>;
   /** `parts` of the node as it runs now. */
   readonly leave: (
     parts: Pick<LeaveOptions, 'identity' | 'otherManagers' | 'handOver' | 'stopTasks' | 'stop'>,
@@ -46,7 +53,7 @@ export interface MembershipFlows {
   ) => Promise<LeaveClusterResponse>;
 }
 
-export function openMembership(options: InitOptions & JoinOptions & Reintroduction): MembershipFlows {
+export function openMembership(options: InitOptions & JoinOptions & Reintroduction & RecoverOptions): MembershipFlows {
   const place = { files: options.host.files, dataDir: options.dataDir };
   let busy: string | undefined;
   const alone = async <Result>(flow: string, work: () => Promise<Result>): Promise<Result> => {
@@ -82,6 +89,7 @@ export function openMembership(options: InitOptions & JoinOptions & Reintroducti
         return await joinCluster(options, request, signal);
       }),
     changeRole: (change, signal) => alone('change role', () => changeRole(options, change, signal)),
+    recover: (parts, request) => alone('recover', () => recoverCluster(options, parts, request)),
     leave: (parts, request, signal) => alone('leave', () => leaveCluster({ ...options, ...parts }, request, signal)),
   };
 }

@@ -7,7 +7,7 @@
  *
  * Called by daemon/node.ts. Not here: what is stored about it (group/roles.ts).
  */
-import { asCoveyError, CoveyError, codeOf } from '../../errors.js';
+import { CoveyError, codeOf } from '../../errors.js';
 import type { NodeRole } from '../../gen/types.js';
 import type { Clock } from '../../host.js';
 import type { Lifetime } from '../../lifetime.js';
@@ -60,16 +60,10 @@ interface RunningNode {
 const retryMs = 1_000;
 
 /**
- * Becomes what the managers say. Tried until it is so, or they say something else, or the node has gone; a node whose parts
- * can't be opened again ends its daemon, which is started anew.
+ * Becomes what the managers say. Tried until it is so, or they say something else, or the node has gone.
  */
 export function followRole(
-  options: {
-    readonly clock: Clock;
-    readonly log: Logger;
-    readonly lifetime: Lifetime;
-    readonly onBroken: (error: Error) => void;
-  },
+  options: { readonly clock: Clock; readonly log: Logger; readonly lifetime: Lifetime },
   { role, raftId }: RoleNews,
   node: {
     readonly find: () => RunningNode | undefined;
@@ -79,18 +73,11 @@ export function followRole(
 ): void {
   const present = node.find();
   if (present === undefined) return;
-  const restart = async (next: Member): Promise<void> => {
-    try {
-      await node.restart(next);
-    } catch (error) {
-      options.onBroken(asCoveyError(error));
-    }
-  };
   options.lifetime.run('change role', async signal => {
     while (node.find() === present && !signal.aborted) {
       try {
         const member = { membership: present.membership, identity: present.identity() };
-        await node.change({ member, role, raftId, renew: present.renewIdentity, restart }, signal);
+        await node.change({ member, role, raftId, renew: present.renewIdentity, restart: node.restart }, signal);
         return;
       } catch (error) {
         if (codeOf(error) === 'stale-version') return;

@@ -2,15 +2,16 @@
  * The receiving end of the links between managers: checks who speaks, hands messages to this member, says which frame has come.
  *
  * Keeps true: a message reaches the member only from the node and the member that its link said hello as; one that cannot be
- * decoded, or is for somebody else, is dropped alone.
+ * decoded, or is for somebody else, is dropped alone; members and nodes that the store here knows as removed are not heard.
  *
- * Called by daemon/rpc (the Raft service). Not here: the sending end (transport.ts), whether the caller is a manager (the role
- * table of daemon/rpc).
+ * Called by daemon/rpc (the Raft service). Not here: the sending end (transport.ts), whether the caller's certificate is that of
+ * a manager (the role table of daemon/rpc).
  */
 import { type Channel, openChannel } from '../../channel.js';
 import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import type {
+  GroupHistory,
   RaftFrame,
   RaftHello,
   RaftMessage,
@@ -24,6 +25,7 @@ import type { PeerId, SnapshotRequest } from '../../raft/core/types.js';
 import type { Arrivals } from '../../raft/transport.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
+import { removedError } from '../ca/removal.js';
 import { chooseProtocol } from '../session/protocol.js';
 import { fromWire, snapshotRequestFrom } from './codec.js';
 import { peerProtocols } from './protocol.js';
@@ -36,6 +38,8 @@ export interface PeerServiceOptions {
   readonly arrivals: () => Arrivals;
   /** The node that a member is known to live on; undefined: nobody knows (yet). */
   readonly findNode: (peer: PeerId) => string | undefined;
+  /** As the store here knows it. */
+  readonly history: () => GroupHistory;
 }
 
 const receiptEveryMs = 50;
@@ -110,20 +114,43 @@ function checkHello(options: PeerServiceOptions, hello: RaftHello | undefined, c
   if (hello === undefined) throw new CoveyError('bad-argument', `${what} without saying hello`);
   chooseProtocol({ min: hello.protocolMin, max: hello.protocolMax }, peerProtocols);
   if (hello.to !== options.own) {
-    const state = `this is member ${options.own}, the caller means member ${hello.to}`;
-    throw new CoveyError('wrong-member', `${what} of this node`, { state });
+    // A member that knows nothing yet (0) is never newer.
+    const { generation } = options.history();
+    if (hello.generation < generation) {
+      throw new CoveyError('group-superseded', `${what} of ${hello.to}: the managers' group was made anew without it`, {
+        state: `its group is the cluster's number ${hello.generation + 1}, the present one number ${generation + 1}`,
+        hint: 'nothing is to be done: this node goes on as a worker; covey node promote makes it a manager again',
+      });
+    }
+    throw wrongMember(options, hello.to);
   }
   checkCaller(options, hello.from, context);
   return hello;
 }
 
-/** A member speaks through its own node only. */
-function checkCaller(options: PeerServiceOptions, from: PeerId, { caller }: CallContext): void {
-  const known = options.findNode(from);
-  if (caller.kind === 'node' && (known === undefined || known === caller.nodeId)) return;
-  throw new CoveyError('wrong-member', `Cannot speak for member ${from}`, {
-    state: known === undefined ? 'the caller is no node' : `member ${from} is node ${known}`,
+function wrongMember({ own }: PeerServiceOptions, meant: PeerId): CoveyError {
+  return new CoveyError('wrong-member', 'Cannot take part in the Raft group of this node', {
+    state: `this is member ${own}, the caller means member ${meant}`,
   });
+}
+
+/**
+ * A member speaks through its own node only, and as long as it is one. That the node's role is known here as worker means
+ * nothing: this store may be behind, and the one who can tell is the very member that speaks.
+ */
+function checkCaller(options: PeerServiceOptions, from: PeerId, { caller }: CallContext): void {
+  const what = `Cannot speak for member ${from}`;
+  const known = options.findNode(from);
+  if (caller.kind !== 'node') throw new CoveyError('wrong-member', what, { state: 'the caller is no node' });
+  if (caller.role === '') throw removedError(caller.nodeId);
+  if (options.history().removed.includes(from)) {
+    throw new CoveyError('wrong-member', what, {
+      state: 'it has left the group of managers, and its id is never used again',
+      hint: 'covey info on that node says what it is now',
+    });
+  }
+  if (known === undefined || known === caller.nodeId) return;
+  throw new CoveyError('wrong-member', what, { state: `member ${from} is node ${known}` });
 }
 
 async function* takeSnapshot(
@@ -138,6 +165,7 @@ async function* takeSnapshot(
       message = snapshotRequestFrom(body.message);
       if (message === undefined) throw new CoveyError('bad-argument', 'Cannot take a snapshot without its name');
       checkCaller(options, message.from, context);
+      if (message.to !== options.own) throw wrongMember(options, message.to);
       yield await begun(arrivals, message);
       continue;
     }

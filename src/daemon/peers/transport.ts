@@ -8,8 +8,8 @@
  * Called by daemon/group.ts, which hands it to raft/group-log.ts. Not here: the other end (serve.ts), one lane (link.ts),
  * snapshots (snapshots.ts), the words (codec.ts).
  */
-import { asCoveyError, CoveyError } from '../../errors.js';
-import type { RaftHello } from '../../gen/types.js';
+import { asCoveyError, CoveyError, codeOf } from '../../errors.js';
+import type { GroupHistory, RaftHello } from '../../gen/types.js';
 import type { Clock, Random } from '../../host.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Message, PeerId } from '../../raft/core/types.js';
@@ -33,7 +33,10 @@ export interface PeerTransportOptions {
   readonly own: PeerId;
   /** The address book; undefined: nobody knows (yet) where that member is. */
   readonly findPeer: (peer: PeerId) => PeerAddress | undefined;
+  readonly history: () => GroupHistory;
   readonly onUnreachable: (peer: PeerId) => void;
+  /** A member of this group says that it is of a newer one, without this member. */
+  readonly onSuperseded: (error: CoveyError) => void;
   readonly identity: IdentityHolder;
   readonly wire: Wire;
   readonly clock: Clock;
@@ -86,6 +89,7 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
       connect: signal => openStream(options, { id, peer, lane }, signal),
       onBroken: error => {
         tell(options, { id, peer }, error);
+        if (codeOf(error) === 'group-superseded') options.onSuperseded(asCoveyError(error));
         if (lane === 'control') peer.links.get('append')?.suspect();
         options.onUnreachable(id);
       },
@@ -173,6 +177,7 @@ async function openStream(
     protocolMax: peerProtocols.max,
     from: options.own,
     to: id,
+    generation: options.history().generation,
   };
   const stream: LinkStream = {
     send: async frame => {

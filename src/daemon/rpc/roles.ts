@@ -13,8 +13,8 @@ import { removedError } from '../ca/removal.js';
 
 /**
  * `local`: whoever may open the unix socket. `worker`, `manager`: nodes with a certificate of that role. `anyone`: no
- * certificate needed. `peer`: nodes whose certificate says manager, unless the store here says otherwise: a member whose store is
- * behind does not know those yet that have to bring it up to date.
+ * certificate needed. `peer`: nodes whose certificate says manager and that were not removed; what else the store here knows is for
+ * the handler to judge (peers/serve.ts), which tells a member of a group that is over more than "refused".
  */
 type Role = 'local' | 'worker' | 'manager' | 'peer' | 'anyone';
 
@@ -34,6 +34,8 @@ export const roleTable: RoleTable = {
     init: local,
     joinCluster: local,
     leaveCluster: local,
+    planRecovery: local,
+    recoverCluster: local,
     info: local,
     doctor: local,
     importImage: local,
@@ -135,9 +137,9 @@ export function refusalOf(caller: Caller, path: string, rows: RolesByPath): Cove
   });
 }
 
-/** By its certificate; one that the store here knows as demoted is none. */
+/** By its certificate. */
 function isPeer(caller: Caller): boolean {
-  return caller.kind === 'node' && caller.certified === 'manager' && caller.role !== 'worker';
+  return caller.kind === 'node' && caller.certified === 'manager';
 }
 
 function callerRole(caller: Caller): Role | undefined {

@@ -11,10 +11,10 @@ import { CoveyError } from '../../errors.js';
 import type { Change, StoreSnapshot } from '../../gen/types.js';
 import type { Wire } from '../../wire.js';
 import type { StateMachine } from '../log.js';
-import type { StoreEvent, TableName, View, Write } from '../store.js';
+import type { StoreEvent, TableName, View } from '../store.js';
 import { type Once, openClients } from './clients.js';
 import { openState, type State, tableNames } from './tables.js';
-import { applyTransaction, newerSchema, schemaVersion, transactionOf, type Verdict } from './transaction.js';
+import { applyTransaction, newerSchema, schemaVersion, type Verdict } from './transaction.js';
 
 type Watcher = (events: readonly StoreEvent[], view: View) => void;
 
@@ -92,16 +92,6 @@ export function openMachine(wire: Wire): Machine {
     findVoid: index => voids.get(index),
     findDone: once => clients.find(once),
   };
-}
-
-/** What the store of a new cluster starts from: these writes, as if they had been its first entry. */
-export function firstSnapshot(wire: Wire, writes: readonly Write[], atMs: number): Uint8Array {
-  const machine = openMachine(wire);
-  const transaction = transactionOf(machine.state, writes, { principal: 'system', atMs });
-  machine.apply(1, wire.type('Transaction').encode(transaction));
-  const refused = machine.findVoid(1);
-  if (refused !== undefined) throw new CoveyError(refused.code, refused.message, { state: refused.state });
-  return machine.snapshot();
 }
 
 /** The message, if its schema is one that this version knows. */

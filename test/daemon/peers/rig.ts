@@ -5,6 +5,8 @@ import { issueCertificate, makeRequest, makeRoot } from '../../../src/daemon/ca/
 import { peerHandlers } from '../../../src/daemon/peers/serve.js';
 import { openPeerTransport, type PeerAddress, type PeerTransport } from '../../../src/daemon/peers/transport.js';
 import { openClusterServer } from '../../../src/daemon/rpc/cluster-server.js';
+import type { CoveyError } from '../../../src/errors.js';
+import type { GroupHistory } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import type { PeerId } from '../../../src/raft/core/types.js';
 import type { Arrivals } from '../../../src/raft/transport.js';
@@ -49,6 +51,10 @@ export interface PeerOptions {
   readonly book: Map<PeerId, number>;
   readonly arrivals: () => Arrivals;
   readonly onUnreachable?: (peer: PeerId) => void;
+  /** Nodes of members that live elsewhere than their number says. */
+  readonly homes?: ReadonlyMap<PeerId, string>;
+  readonly history?: () => GroupHistory;
+  readonly onSuperseded?: (error: CoveyError) => void;
   /** Another node's certificate. */
   readonly as?: string;
 }
@@ -58,9 +64,20 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
   const identity = holdIdentity(await managerIdentity(options.as ?? nodeOf(id)));
   const findPeer = (peer: PeerId): PeerAddress | undefined => {
     const port = options.book.get(peer);
-    return port === undefined ? undefined : { nodeId: nodeOf(peer), addresses: [`127.0.0.1:${port}`] };
+    return port === undefined
+      ? undefined
+      : { nodeId: options.homes?.get(peer) ?? nodeOf(peer), addresses: [`127.0.0.1:${port}`] };
   };
-  const raft = peerHandlers({ own: id, wire, clock, log: silent, arrivals: options.arrivals, findNode: nodeOf });
+  const history = (): GroupHistory => options.history?.() ?? { generation: 0, removed: [] };
+  const raft = peerHandlers({
+    own: id,
+    wire,
+    clock,
+    log: silent,
+    arrivals: options.arrivals,
+    findNode: nodeOf,
+    history,
+  });
   const open = (port: number) =>
     openClusterServer({
       host: '127.0.0.1',
@@ -68,7 +85,7 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
       identity,
       wire,
       clock,
-      findMember: () => undefined,
+      findMember: (_, certified) => certified,
       services: { Raft: raft },
     });
   let server = await open(0);
@@ -77,7 +94,9 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
   const transport = openPeerTransport({
     own: id,
     findPeer,
+    history,
     onUnreachable: options.onUnreachable ?? (() => undefined),
+    onSuperseded: options.onSuperseded ?? (() => undefined),
     identity,
     wire,
     clock,

@@ -1,6 +1,7 @@
 /** Links between managers over real sockets and TLS on 127.0.0.1. */
 import * as net from 'node:net';
 import t from 'tap';
+import type { CoveyError } from '../../../src/errors.js';
 import type { Message, PeerId, SnapshotRequest } from '../../../src/raft/core/types.js';
 import type { Arrivals } from '../../../src/raft/transport.js';
 import { eventually } from '../node-fixtures.js';
@@ -182,6 +183,64 @@ t.test('nobody speaks for a member of another node, nor to a member that is not 
   one.transport.send(heartbeat(1, 7, 1));
   await eventually('it is refused too', () => (lost >= 10 ? true : undefined));
   t.strictSame(there.messages, []);
+});
+
+t.test(
+  'a member of a group that was made anew elsewhere is told so; one that knows nothing yet tells nobody',
+  async t => {
+    const book = new Map<PeerId, number>();
+    const there = inbox();
+    const told: CoveyError[] = [];
+    let generation = 0;
+    await using two = await openPeer(2, {
+      book,
+      arrivals: there.arrivals,
+      history: () => ({ generation, removed: [] }),
+    });
+    book.set(7, two.port);
+    let lost = 0;
+    await using one = await openPeer(1, {
+      book,
+      arrivals: inbox().arrivals,
+      homes: new Map([[7, 'node2']]),
+      onSuperseded: error => void told.push(error),
+      onUnreachable: () => (lost += 1),
+    });
+    one.transport.send(heartbeat(1, 7, 1));
+    await eventually('it is refused', () => (lost > 0 ? true : undefined));
+    t.strictSame(told, [], 'a wrong member only');
+    generation = 3;
+    await eventually('it is told', () => {
+      one.transport.send(heartbeat(1, 7, 1));
+      return told.length > 0 ? true : undefined;
+    });
+    t.match(told[0], { code: 'group-superseded', state: /number 1, the present one number 4/ });
+    t.strictSame(there.messages, []);
+  },
+);
+
+t.test('a member that was removed is not heard, whatever its certificate says', async t => {
+  const book = new Map<PeerId, number>();
+  const there = inbox();
+  let removed: PeerId[] = [];
+  await using _two = await openPeer(2, {
+    book,
+    arrivals: there.arrivals,
+    history: () => ({ generation: 0, removed }),
+  });
+  let lost = 0;
+  await using one = await openPeer(1, { book, arrivals: inbox().arrivals, onUnreachable: () => (lost += 1) });
+  one.transport.send(heartbeat(1, 2, 1));
+  await eventually('a member is heard', () => (there.messages.length === 1 ? true : undefined));
+  removed = [3];
+  await using gone = await openPeer(3, { book, arrivals: inbox().arrivals, onUnreachable: () => (lost += 10) });
+  gone.transport.send(heartbeat(3, 2, 1));
+  await eventually('the removed one is refused', () => (lost >= 10 ? true : undefined));
+  const sent = new Promise<boolean>(resolve =>
+    gone.transport.sendSnapshot({ ...snapshot, from: 3 }, { read: (_, answer) => answer(undefined) }, resolve),
+  );
+  t.equal(await sent, false, 'nor does it bring a snapshot');
+  t.equal(there.messages.length, 1);
 });
 
 const snapshot: SnapshotRequest = {
