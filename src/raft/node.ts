@@ -31,7 +31,7 @@ import { createSender, type Sender } from './node/sender.js';
 import { createSnapshotInstaller, type SnapshotInstaller } from './node/snapshot-installer.js';
 import { createSnapshotKeeper, type SnapshotKeeper, snapshotOf } from './node/snapshot-keeper.js';
 import { createSnapshotPolicy, type SnapshotPolicy } from './node/snapshot-policy.js';
-import { findStuck, handOver, isOnlyVoter, statusOf } from './node/status.js';
+import { findStuck, handOver, isOnlyVoter, mayFollow, statusOf } from './node/status.js';
 import { createStorageQueue, type StorageQueue } from './node/storage-queue.js';
 import type { MembershipChange, NodeOptions, NodeProposeOutcome, NodeReadOutcome, NodeStatus } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
@@ -125,12 +125,12 @@ export class RaftNode implements Arrivals {
     const { electionTicks } = this.#options.limits;
     const since = { disk: this.#storage.oldestTick(), apply: this.#apply!.stuckSinceTick() };
     const stuck = late ? 'event-loop' : findStuck(since, this.#ticks - electionTicks);
-    if (stuck && node.raft.role === 'leader') {
-      if (stuck === 'disk' || !handOver(node)) core.stepDown(node);
-      this.#options.onEvent({ kind: 'stepped-down', because: stuck });
+    const because = node.raft.role === 'leader' && mayFollow(stuck, this.#apply!.confState(), this.#options.id);
+    if (because) {
+      if (because === 'disk' || !handOver(node)) core.stepDown(node);
+      this.#options.onEvent({ kind: 'stepped-down', because });
     }
-    // While the disk stands still this member can promise nothing: no beats, no elections.
-    if (stuck !== 'disk') core.tickNode(node);
+    if (stuck !== 'disk') core.tickNode(node); // with a still disk it can promise nothing: no beats, no elections
     if (this.#storage.lowSpace() && this.#ticks % electionTicks === 0) this.#storage.lookForSpace();
     this.#reads.tick(node);
     this.#wake();

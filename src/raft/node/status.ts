@@ -66,3 +66,12 @@ export function findStuck(
 export function isOnlyVoter({ voters, votersOutgoing }: ConfState, id: PeerId): boolean {
   return voters.length === 1 && voters[0] === id && votersOutgoing.length === 0;
 }
+
+/** What a leader steps down for: the only voter, who could follow nobody, for its disk alone, because what it cannot write it must not promise. */
+export function mayFollow<Stuck extends string>(
+  stuck: Stuck | undefined,
+  confState: ConfState,
+  id: PeerId,
+): Stuck | undefined {
+  return stuck !== 'disk' && isOnlyVoter(confState, id) ? undefined : stuck;
+}
