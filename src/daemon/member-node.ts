@@ -8,6 +8,7 @@
  * Called by node.ts at start, and by the flows of init and join. Not here: becoming or ceasing to be a node (membership/).
  */
 
+import type { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
 import type { Finding, ManagerAddress, NodeDescription, ObjectCounts, TableItem, Trust } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
