@@ -47,6 +47,7 @@ t.test('the commands are those of the design', async t => {
     'node promote',
     'node rm',
     'node update',
+    'rebalance',
     'service create',
     'service history',
     'service inspect',

@@ -72,7 +72,7 @@ function renderPlan(plan: PlanRecoveryResponse, nowMs: number): readonly string[
   ];
 }
 
-export function lossesOf({ managers, uncommitted, alive }: PlanRecoveryResponse): readonly string[] {
+function lossesOf({ managers, uncommitted, alive }: PlanRecoveryResponse): readonly string[] {
   const others = managers.filter(({ own }) => !own).map(({ name }) => name);
   return [
     ...(alive === '' ? [] : [`A majority is alive: ${alive}.`]),
