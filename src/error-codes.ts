@@ -191,7 +191,8 @@ export const errorCodes = {
   'command-not-found': 'The command of the container does not exist in its image, or is not executable.',
   'user-not-found':
     'The user or group is not in the image’s /etc/passwd or /etc/group. Use a number, or a name that is there.',
-  'mount-source': 'The source of a bind mount does not exist on the node. covey does not make it.',
+  'mount-source':
+    'The source of a bind mount does not exist on the node, where covey does not make it; or it may not get the SELinux label that it is to have.',
   'volume-in-use': 'Tasks of the node use the volume. Stop or remove their service first.',
   'mount-failed': 'The kernel refused a mount. The message has the errno and the paths.',
   'container-exit': 'The main process ended by itself. The exit code is in the message; 128+n means signal n.',

@@ -51,6 +51,14 @@ export interface OwnerMap {
   readonly view: (folder: string) => Promise<string>;
 }
 
+/** How a root file system is shown. */
+export interface RootLook {
+  /** Its owners. */
+  readonly map?: OwnerMap | undefined;
+  /** SELinux: the label of all that is in it. */
+  readonly label?: string | undefined;
+}
+
 /** What a task needs of an image before it can be made. */
 export interface ImageWanted {
   readonly taskId: TaskId;
@@ -65,8 +73,8 @@ export interface TaskImages {
   find(reference: string): ImageRecord | undefined;
   /** Has the image here, pulling it if need be, and in use by the task when this resolves. */
   ensure(wanted: ImageWanted, signal: AbortSignal): Promise<ImageRecord>;
-  /** Mounts overlay: lower = layers, upper and work under directory; with a map, owners are shown through it. Idempotent. */
-  mountRoot(image: ImageRecord, directory: string, map?: OwnerMap): Promise<{ readonly rootPath: string }>;
+  /** Mounts overlay: lower = layers, upper and work under directory. Idempotent. */
+  mountRoot(image: ImageRecord, directory: string, look?: RootLook): Promise<{ readonly rootPath: string }>;
   /** Lazy when busy; idempotent; removes upper and work. */
   unmountRoot(directory: string): Promise<void>;
   /** In use: may not be removed. Idempotent per task and digest. */

@@ -15,7 +15,7 @@ import type { OwnerMap } from './images.js';
 import type { BundleIsolation } from './runtime/bundle.js';
 import { planSysctls } from './runtime/bundle.js';
 import { planDevices } from './runtime/devices.js';
-import { categoriesOf, planLabels } from './runtime/lsm.js';
+import { categoriesOf, planLabels, type SecurityLabels } from './runtime/lsm.js';
 import { planSeccompProfile } from './runtime/seccomp-profile.js';
 import { parseDevice, parseDeviceRule, parseSecurityOptions, type SecurityOptions } from './spec/security.js';
 import type { Parsed } from './spec/values.js';
@@ -30,6 +30,7 @@ export interface NodePolicy {
 export interface Isolation {
   readonly options: SecurityOptions;
   readonly privileged: boolean;
+  readonly labels: SecurityLabels;
   /** Undefined: the host's own user namespace. */
   readonly map: OwnerMap | undefined;
 }
@@ -42,7 +43,8 @@ const rightsOfHost = new Set(
   ).split(' '),
 );
 
-export async function chooseIsolation(engine: Engine, container: ContainerSpec): Promise<Isolation> {
+export async function chooseIsolation(engine: Engine, task: Task, index: number): Promise<Isolation> {
+  const container = task.spec.containers[index]!;
   const parsed = parseSecurityOptions(container.securityOpt);
   if (parsed.kind === 'bad') {
     throw new CoveyError('bad-bundle', 'Cannot use the security options', { hint: `${parsed.valid} is valid` });
@@ -55,7 +57,15 @@ export async function chooseIsolation(engine: Engine, container: ContainerSpec):
       hint: 'start coveyd there with --allow-privileged yes, or ask for single capabilities and devices',
     });
   }
-  return { options, privileged, map: (await usesNamespace(engine, container)) ? engine.userns.map : undefined };
+  const labels = planLabels({
+    modules: engine.modules,
+    options,
+    privileged,
+    defaultProfile: await engine.findDefaultProfile(),
+    categories: categoriesOf(createHash('sha256').update(task.id).digest()),
+  });
+  const map = (await usesNamespace(engine, container)) ? engine.userns.map : undefined;
+  return { options, privileged, labels, map };
 }
 
 async function usesNamespace(engine: Engine, container: ContainerSpec): Promise<boolean> {
@@ -112,13 +122,7 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
       asMounts: map !== undefined,
       cdiFolders,
     }),
-    labels: planLabels({
-      modules: engine.modules,
-      options,
-      privileged,
-      defaultProfile: await engine.findDefaultProfile(),
-      categories: categoriesOf(createHash('sha256').update(task.id).digest()),
-    }),
+    labels: isolation.labels,
     sysSource: map === undefined ? undefined : planSys(engine, place),
     // runc makes these mounts as root of the namespace, who may not look at where version 1 is mounted.
     // It joins the user namespace first, and from there no network that the node made: it is started in it instead.

@@ -9,6 +9,7 @@ import type { Mount, Task } from '../gen/types.js';
 import type { Engine } from './engine.js';
 import type { ImageRecord } from './images.js';
 import { parseTarget } from './runtime/mounts.js';
+import { plainMount } from './spec/mounts.js';
 
 export interface PreparedVolumes {
   readonly mounts: readonly Mount[];
@@ -28,7 +29,7 @@ export async function prepareVolumes(engine: Engine, place: VolumesRequest): Pro
   const covered = new Set(mounts.map(mount => parseTarget(mount.target)));
   const inherited = place.image.config.volumes
     .filter(target => !covered.has(parseTarget(target)))
-    .map((target): Mount => ({ ...anonymous, target }));
+    .map(target => plainMount('volume', target));
   const all = [...mounts, ...inherited];
   const wanted = all.filter(mount => mount.kind === 'volume' || mount.kind === 'shared');
   const { volumes } = engine;
@@ -57,16 +58,3 @@ export function namedVolumes(task: Task): readonly string[] {
   const mounts = task.spec.containers.flatMap(container => container.mounts);
   return mounts.flatMap(({ kind, source }) => (kind === 'volume' && source !== '' ? [source] : []));
 }
-
-const anonymous = {
-  kind: 'volume',
-  source: '',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
-} as const;

@@ -11,7 +11,7 @@ import { CoveyError } from '../errors.js';
 import type { ContainerSpec, Task } from '../gen/types.js';
 import { endProcesses } from './containers.js';
 import type { Engine } from './engine.js';
-import type { ImageRecord } from './images.js';
+import type { ImageRecord, RootLook } from './images.js';
 import {
   chooseIsolation,
   gatherIsolation,
@@ -25,6 +25,7 @@ import {
 } from './isolation.js';
 import type { NetworkAttached } from './network.js';
 import { namedVolumes, type PreparedVolumes, prepareVolumes } from './prepare-volumes.js';
+import { planRelabel, relabel } from './relabel.js';
 import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
 import { planCapabilities } from './runtime/capabilities.js';
 import { createMonitored, type Monitored } from './runtime/conmon.js';
@@ -103,29 +104,30 @@ type RootRequest = Pick<ContainerPlace, 'task' | 'image' | 'index'>;
  */
 async function mountRoot(engine: Engine, request: RootRequest): Promise<MountedRoot> {
   const { task, image, index } = request;
-  const isolation = await chooseIsolation(engine, task.spec.containers[index]!);
+  const isolation = await chooseIsolation(engine, task, index);
   const { map } = isolation;
+  const look = { map, label: isolation.labels.mountLabel };
   const folder = engine.paths.root(task.id, index);
   if (map !== undefined) await openWay(engine, task.id, map);
   if (map === undefined || !hasVolumes(request)) {
-    const { rootPath } = await engine.images.mountRoot(image, folder, map);
+    const { rootPath } = await engine.images.mountRoot(image, folder, look);
     const volumes = await prepareVolumes(engine, { ...request, rootPath });
-    return { rootPath, isolation, volumes: await withSides(engine, request, { volumes, map }) };
+    return { rootPath, isolation, volumes: await withSides(engine, request, { volumes, look }) };
   }
   const { rootPath } = await engine.images.mountRoot(image, folder);
   const volumes = await prepareVolumes(engine, { ...request, rootPath });
   await engine.images.unmountRoot(folder);
-  await engine.images.mountRoot(image, folder, map);
+  await engine.images.mountRoot(image, folder, look);
   const mapped = { ...volumes, paths: await mapVolumes(engine, volumes.paths, map) };
-  return { rootPath, isolation, volumes: await withSides(engine, request, { volumes: mapped, map }) };
+  return { rootPath, isolation, volumes: await withSides(engine, request, { volumes: mapped, look }) };
 }
 
 async function withSides(
   engine: Engine,
   { task, index }: RootRequest,
-  { volumes, map }: { readonly volumes: PreparedVolumes; readonly map: Isolation['map'] },
+  { volumes, look }: { readonly volumes: PreparedVolumes; readonly look: RootLook },
 ): Promise<PreparedVolumes> {
-  return { ...volumes, paths: await mountSides(engine, { task, index, map, paths: volumes.paths }) };
+  return { ...volumes, paths: await mountSides(engine, { task, index, look, paths: volumes.paths }) };
 }
 
 function hasVolumes({ task, image, index }: RootRequest): boolean {
@@ -154,6 +156,7 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
   const bound = [...writeEtc(engine, place), ...initFile(engine, container)];
   await ownFiles(engine, bound, isolation.map);
   const files = [...bound, ...secrets];
+  await labelFiles(engine, place, files);
   const targets = [...volumes.mounts, ...files].map(({ target }) => target);
   const capabilities = isolation.privileged
     ? engine.limits.capabilities
@@ -182,6 +185,19 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
     capabilities,
     isolation: await gatherIsolation(engine, { task, index, isolation, capabilities, networkPath }),
   };
+}
+
+/** Files of the machine (/etc/resolv.conf, the init) keep their labels. */
+async function labelFiles(engine: Engine, place: ContainerPlace, files: readonly BoundFile[]): Promise<void> {
+  const { paths } = engine;
+  const own = files.map(({ source }) => source).filter(source => isBelow(source, [paths.bundles, paths.secrets]));
+  const { volumes, isolation } = place;
+  const wanted = { label: isolation.labels.mountLabel, mounts: volumes.mounts, paths: volumes.paths, files: own };
+  await relabel(engine.host, planRelabel(wanted));
+}
+
+function isBelow(path: string, folders: readonly string[]): boolean {
+  return folders.some(folder => path.startsWith(`${folder}/`));
 }
 
 async function checkSources(engine: Engine, container: ContainerSpec): Promise<void> {

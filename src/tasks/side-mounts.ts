@@ -12,12 +12,12 @@
 import { CoveyError } from '../errors.js';
 import type { Mount, Task } from '../gen/types.js';
 import type { Engine } from './engine.js';
-import type { OwnerMap } from './images.js';
+import type { RootLook } from './images.js';
 
 export interface SideRequest {
   readonly task: Task;
   readonly index: number;
-  readonly map: OwnerMap | undefined;
+  readonly look: RootLook;
   /** Roots of the volumes, by target. */
   readonly paths: ReadonlyMap<string, string>;
 }
@@ -25,13 +25,16 @@ export interface SideRequest {
 /** Adds images, and puts the parts that are asked for in the place of whole volumes. */
 export async function mountSides(
   engine: Engine,
-  { task, index, map, paths }: SideRequest,
+  { task, index, look, paths }: SideRequest,
 ): Promise<ReadonlyMap<string, string>> {
   const sources = new Map(paths);
   for (const [at, mount] of (task.spec.containers[index]?.mounts ?? []).entries()) {
     const place = `${engine.paths.task(task.id)}/`;
     if (mount.kind === 'image')
-      sources.set(mount.target, await mountImage(engine, mount, { task, folder: `${place}image-${index}.${at}`, map }));
+      sources.set(
+        mount.target,
+        await mountImage(engine, mount, { task, folder: `${place}image-${index}.${at}`, look }),
+      );
     const root = sources.get(mount.target);
     if (mount.subpath === '' || root === undefined) continue;
     const target = `${place}part-${index}.${at}`;
@@ -44,10 +47,10 @@ export async function mountSides(
 interface ImagePlace {
   readonly task: Task;
   readonly folder: string;
-  readonly map: OwnerMap | undefined;
+  readonly look: RootLook;
 }
 
-async function mountImage(engine: Engine, mount: Mount, { task, folder, map }: ImagePlace): Promise<string> {
+async function mountImage(engine: Engine, mount: Mount, { task, folder, look }: ImagePlace): Promise<string> {
   const image = engine.images.find(mount.source);
   if (image === undefined) {
     throw new CoveyError('image-not-found', `Cannot mount image "${mount.source}": it is not on this node`, {
@@ -56,7 +59,7 @@ async function mountImage(engine: Engine, mount: Mount, { task, folder, map }: I
   }
   engine.images.acquire(task.id, image.digest);
   engine.host.files.makeDirectorySync(folder);
-  return (await engine.images.mountRoot(image, folder, map)).rootPath;
+  return (await engine.images.mountRoot(image, folder, look)).rootPath;
 }
 
 /** Idempotent. */

@@ -22,10 +22,10 @@ export function fakeImages(directory: string, config: ImageRunConfig): TaskImage
       if (image === 'test:1') return record;
       throw new CoveyError('image-not-found', `Cannot find image "${image}" on this node`);
     },
-    mountRoot: async (_image, folder, map) => {
-      if (map !== undefined) {
+    mountRoot: async (_image, folder, look = {}) => {
+      if (look.map !== undefined) {
         const plan = { lower: ['.'], root: { mode: 0o755, uid: 0, gid: 0 } };
-        return await mountRoot(plan, { host: linuxHost, images: master, directory: folder, map });
+        return await mountRoot(plan, { host: linuxHost, images: master, directory: folder, ...look });
       }
       const merged = join(folder, 'merged');
       if (!fs.existsSync(join(merged, 'done'))) {

@@ -5,6 +5,7 @@ import type { ContainerSpec, Mount, MountKind, Task, TaskSpec, TaskStatus } from
 import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type NodeId, newId, type ServiceId, type TaskId } from '../../src/ids.js';
 import type { ImageRunConfig } from '../../src/tasks/images.js';
+import { plainMount } from '../../src/tasks/spec/mounts.js';
 
 export const emptyImage: ImageRunConfig = {
   entrypoint: [],
@@ -113,6 +114,5 @@ export function makeTask(changes: TaskChanges = {}): Task {
 }
 
 export function makeMount(kind: MountKind, source: string, target: string, more: Partial<Mount> = {}): Mount {
-  const plain = { readOnly: false, tmpfsBytes: 0, tmpfsMode: 0, propagation: '', noCopy: false, subpath: '' };
-  return { kind, source, target, ...plain, volumeOptions: {}, volumeLabels: {}, ...more };
+  return { ...plainMount(kind, target), source, ...more };
 }

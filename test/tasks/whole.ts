@@ -15,6 +15,7 @@ import { openLifetime } from '../../src/lifetime.js';
 import { openNetworkStack } from '../../src/netns/index.js';
 import { openImageStore } from '../../src/tasks/image/index.js';
 import { type Agent, openAgent, probeRuntime } from '../../src/tasks/index.js';
+import { plainMount } from '../../src/tasks/spec/mounts.js';
 import { openVolumes } from '../../src/tasks/volumes.js';
 import { makeTelemetry } from '../../src/telemetry.js';
 import { makeTask } from './fixtures.js';
@@ -100,18 +101,7 @@ export function fullSet(tasks: readonly Task[]): Assignments {
   return { term: 1, sequence: 1, full: true, tasks, removedTasks: [], secrets: [secret], configs: [] };
 }
 
-const volume = {
-  kind: 'volume' as const,
-  source: '',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
-};
+const volume = plainMount('volume', '');
 
 /** One with everything: an overlay address, a named and an anonymous volume, a secret. It says when it starts. */
 export function wholeTask(more: Parameters<typeof makeTask>[0] = {}): Task {

@@ -85,6 +85,10 @@ function checkMount(mount: Mount, path: string): void {
     refuseAt(`${path}.source`)(`"${mount.source}" is no name of a volume`);
   }
   checkMountSource(mount, path);
+  if (!['', 'shared', 'private'].includes(mount.relabel))
+    refuseAt(`${path}.relabel`)(`"${mount.relabel}" is neither "shared" nor "private"`);
+  if (mount.relabel !== '' && mount.kind !== 'bind' && mount.kind !== 'volume')
+    refuseAt(`${path}.relabel`)('only binds and volumes have labels');
   if (mount.kind === 'tmpfs' && mount.source !== '') refuseAt(`${path}.source`)('a tmpfs has no source');
   if (!propagations.includes(mount.propagation)) {
     refuseAt(`${path}.propagation`)(`"${mount.propagation}" is none of ${propagations.filter(Boolean).join(', ')}`);

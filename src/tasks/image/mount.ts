@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 import { CoveyError, codeOf } from '../../errors.js';
 import type { Host } from '../../host.js';
-import type { OwnerMap } from '../images.js';
+import type { RootLook } from '../images.js';
 import { hexOf, type LayerRecord } from './unpack-protocol.js';
 
 const optionsMaxBytes = 4_095;
@@ -44,7 +44,7 @@ export function planRoot(layers: readonly LayerRecord[], options: { readonly has
  * own layer. Volatile: what a container writes to its root ends with it, so nothing of it need be on disk; without, each
  * unmount writes out the whole file system below (3 to 60 ms on a busy disk, and the daemon stands still meanwhile).
  */
-export function overlayOptions(lower: readonly string[], directory: string): string {
+export function overlayOptions(lower: readonly string[], directory: string, label?: string): string {
   const escaped = (path: string): string => path.replace(/[\\,:]/g, char => `\\${char}`);
   const parts = [
     `lowerdir=${lower.join(':')}`,
@@ -53,6 +53,7 @@ export function overlayOptions(lower: readonly string[], directory: string): str
     'redirect_dir=nofollow',
     'metacopy=off',
     'volatile',
+    ...(label === undefined ? [] : [`context="${label}"`]),
   ];
   const options = parts.join(',');
   if (options.length <= optionsMaxBytes) return options;
@@ -62,19 +63,18 @@ export function overlayOptions(lower: readonly string[], directory: string): str
   );
 }
 
-export interface MountOptions {
+export interface MountOptions extends RootLook {
   readonly host: Pick<Host, 'files' | 'kernel'>;
   /** The images folder. */
   readonly images: string;
   /** For upper, work and merged. */
   readonly directory: string;
-  /** Layers are taken from a mapped view, and the container's own layer belongs to the mapped owner of the root. */
-  readonly map?: OwnerMap | undefined;
 }
 
+/** With a map, layers are taken from a mapped view, and the container's own layer belongs to the mapped owner of the root. */
 export async function mountRoot(
   plan: RootPlan,
-  { host, images, directory, map }: MountOptions,
+  { host, images, directory, map, label }: MountOptions,
 ): Promise<{ readonly rootPath: string }> {
   const rootPath = join(directory, 'merged');
   const standing = await host.files.findStat(rootPath);
@@ -95,7 +95,7 @@ export async function mountRoot(
     target: rootPath,
     type: 'overlay',
     flags: 0,
-    data: overlayOptions(plan.lower, directory),
+    data: overlayOptions(plan.lower, directory, label),
     directory: map === undefined ? images : await map.view(images),
   });
   return { rootPath };

@@ -73,13 +73,13 @@ function storeOf(state: StoreState): ImageStore {
     },
     ensure: async (wanted, signal) => recordOf(await pulls.ensure(wanted, signal)),
     pullImage: pulls.pullImage,
-    mountRoot: (image, target, map) =>
+    mountRoot: (image, target, look) =>
       mountRoot(
         planRoot(
           image.layers.map(id => getLayer(state, id)),
           { hasBase: (state.emptyFiles ?? []).length > 0 },
         ),
-        { host, images: directory, directory: target, map },
+        { host, images: directory, directory: target, ...look },
       ),
     unmountRoot: target => unmountRoot(host, target),
     acquire: (taskId, digest) => acquire(state, taskId, digest),

@@ -20,6 +20,7 @@ export function plainMount(kind: MountKind, target: string): Mount {
     subpath: '',
     volumeOptions: {},
     volumeLabels: {},
+    relabel: '',
   };
 }
 
@@ -30,6 +31,11 @@ const consistencies: readonly string[] = ['consistent', 'cached', 'delegated', '
 
 export function parsePropagation(text: string): Parsed<string> {
   return propagations.includes(text) ? ok(text) : bad(`one of ${propagations.join(', ')}`);
+}
+
+/** Docker's letters. */
+export function relabelOf(letter: 'z' | 'Z'): string {
+  return letter === 'z' ? 'shared' : 'private';
 }
 
 export function isConsistency(text: string): boolean {
@@ -43,7 +49,7 @@ export interface ShortMountOptions {
 
 /** "[SOURCE:]TARGET[:OPTIONS]". A source that begins with "/", "." or "~" is a path, any other the name of a volume. */
 export function parseShortMount(text: string, options: ShortMountOptions): Parsed<Mount> {
-  const valid = '[SOURCE:]TARGET[:ro|rw|nocopy|PROPAGATION] with an absolute target, such as data:/var/lib/data:ro';
+  const valid = '[SOURCE:]TARGET[:ro|rw|z|Z|nocopy|PROPAGATION] with an absolute target, such as data:/var/lib/data:ro';
   const parts = text.split(':');
   if (parts.length > 3 || parts.some(part => part === '')) return bad(valid);
   const [only = ''] = parts;
@@ -65,10 +71,11 @@ export function parseShortMount(text: string, options: ShortMountOptions): Parse
 function withMode(mount: Mount, mode: string): Parsed<Mount> {
   if (mode === 'rw') return ok(mount);
   if (mode === 'ro') return ok({ ...mount, readOnly: true });
+  if (mode === 'z' || mode === 'Z') return ok({ ...mount, relabel: relabelOf(mode) });
   if (mode === 'nocopy' && mount.kind === 'volume') return ok({ ...mount, noCopy: true });
   if (mount.kind === 'bind' && propagations.includes(mode)) return ok({ ...mount, propagation: mode });
   if (isConsistency(mode)) return ok(mount);
-  return bad(mount.kind === 'bind' ? `ro, rw or one of ${propagations.join(', ')}` : 'ro, rw or nocopy');
+  return bad(mount.kind === 'bind' ? `ro, rw, z, Z or one of ${propagations.join(', ')}` : 'ro, rw, z, Z or nocopy');
 }
 
 /** "/run" or "/run:size=64m,mode=1777,ro". */
@@ -122,6 +129,8 @@ export function checkMount(mount: Mount): Parsed<Mount> {
   if (mount.kind === 'bind' && !mount.source.startsWith('/')) return bad('an absolute source for a bind mount');
   if (mount.kind === 'tmpfs' && mount.source !== '') return bad('a tmpfs without a source');
   if (mount.kind !== 'bind' && mount.propagation !== '') return bad('a propagation on bind mounts only');
+  if (mount.relabel !== '' && mount.kind !== 'bind' && mount.kind !== 'volume')
+    return bad('relabel on bind mounts and volumes only');
   if (mount.kind !== 'volume' && mount.noCopy) return bad('nocopy on volumes only');
   if (mount.kind !== 'tmpfs' && mount.tmpfsMode > 0) return bad('a mode on tmpfs only');
   if (mount.kind !== 'tmpfs' && mount.kind !== 'shared' && mount.tmpfsBytes > 0)
@@ -159,6 +168,10 @@ function withKey(mount: Mount, key: string, value: string | undefined): Parsed<M
       return mapParsed(parseSwitch(value), noCopy => ({ ...mount, noCopy }));
     case 'bind-propagation':
       return mapParsed(parsePropagation(value ?? ''), propagation => ({ ...mount, propagation }));
+    case 'relabel':
+      return value === 'shared' || value === 'private'
+        ? ok({ ...mount, relabel: value })
+        : bad('relabel=shared or =private');
     case 'tmpfs-size':
       return mapParsed(parseBytes(value ?? ''), tmpfsBytes => ({ ...mount, tmpfsBytes }));
     case 'volume-subpath':
@@ -183,7 +196,7 @@ function withKey(mount: Mount, key: string, value: string | undefined): Parsed<M
 }
 
 const mountKeys =
-  'type, source, target, readonly, bind-propagation, volume-nocopy, volume-subpath, volume-opt, volume-label, image-subpath, tmpfs-size, tmpfs-mode';
+  'type, source, target, readonly, bind-propagation, relabel, volume-nocopy, volume-subpath, volume-opt, volume-label, image-subpath, tmpfs-size, tmpfs-mode';
 
 function mapParsed<From, To>(parsed: Parsed<From>, change: (value: From) => To): Parsed<To> {
   return parsed.kind === 'bad' ? parsed : ok(change(parsed.value));

@@ -21,7 +21,15 @@ import {
   scalarOf,
 } from './fields.js';
 import type { FileUse, MountModel, NetworkUse, Reference } from './model.js';
-import { checkMount, isConsistency, parsePropagation, parseShortMount, parseTmpfs, plainMount } from './mounts.js';
+import {
+  checkMount,
+  isConsistency,
+  parsePropagation,
+  parseShortMount,
+  parseTmpfs,
+  plainMount,
+  relabelOf,
+} from './mounts.js';
 import { pairPorts, parsePort, parseProtocol, parseRange } from './ports.js';
 import { bad, ok, type Parsed, parseBytes, parseFileMode, parseInteger } from './values.js';
 
@@ -122,19 +130,24 @@ function readLongMount(field: Field, context: PathContext): Mount | undefined {
   return checked.kind === 'ok' ? checked.value : problem(field, 'stack-type', `has to have ${checked.valid}`);
 }
 
-type MountOptions = Pick<Mount, 'propagation' | 'noCopy' | 'tmpfsBytes' | 'tmpfsMode' | 'subpath' | 'volumeLabels'>;
+type MountOptions = Pick<
+  Mount,
+  'propagation' | 'relabel' | 'noCopy' | 'tmpfsBytes' | 'tmpfsMode' | 'subpath' | 'volumeLabels'
+>;
 
 function readMountOptions(find: FindField): MountOptions {
   const keys = (name: string, known: readonly string[], notHonoured: readonly string[]): FindField => {
     const field = find(name);
     return field === undefined ? () => undefined : readKeys(field, { what: `${name} options`, known, notHonoured });
   };
-  const bind = keys('bind', ['propagation'], ['create_host_path', 'recursive', 'selinux']);
+  const bind = keys('bind', ['propagation', 'selinux'], ['create_host_path', 'recursive']);
   const volume = keys('volume', ['nocopy', 'subpath', 'labels'], []);
   const image = keys('image', ['subpath'], []);
   const tmpfs = keys('tmpfs', ['size', 'mode'], []);
+  const letter = readChoice(bind('selinux'), ['z', 'Z']);
   return {
     propagation: readParsed(bind('propagation'), parsePropagation) ?? '',
+    relabel: letter === undefined ? '' : relabelOf(letter),
     noCopy: readFlag(volume('nocopy')) ?? false,
     subpath: readText(volume('subpath')) ?? readText(image('subpath')) ?? '',
     volumeLabels: Object.fromEntries(readPairs(volume('labels')).map(([name, value]) => [name, value ?? ''])),

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { codeOf } from '../../../src/errors.js';
 import type { ServiceSpec, TaskSpec } from '../../../src/gen/types.js';
+import { plainMount } from '../../../src/tasks/spec/mounts.js';
 import { container, networkSpec, node, serviceSpec, taskSpec } from '../object-fixtures.js';
 import { anySignal, callerOf, openPlane, type Plane } from '../plane-fixtures.js';
 
@@ -36,19 +37,7 @@ t.test('bad specs are refused with the field and what would be valid', async t =
   const inTask = (over: Partial<TaskSpec>): Partial<ServiceSpec> => ({ task: taskSpec(over) });
   const inContainer = (over: Parameters<typeof container>[0]): Partial<ServiceSpec> =>
     inTask({ containers: [container(over)] });
-  const mount = {
-    kind: 'bind',
-    source: '/a',
-    target: '/b',
-    readOnly: false,
-    tmpfsBytes: 0,
-    tmpfsMode: 0,
-    propagation: '',
-    noCopy: false,
-    subpath: '',
-    volumeOptions: {},
-    volumeLabels: {},
-  } as const;
+  const mount = { ...plainMount('bind', '/b'), source: '/a' };
   const file = { source: 's', target: '', uid: 0, gid: 0 };
   const amounts = { cpuNanos: 0, memoryBytes: 0, pids: 0 };
   const table: readonly (readonly [Partial<ServiceSpec>, RegExp])[] = [

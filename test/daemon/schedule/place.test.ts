@@ -5,22 +5,11 @@ import { type Demand, demandOf, findRefusal, surveyNodes } from '../../../src/da
 import { failuresByNode, planPlacement, renderCpus, renderSize } from '../../../src/daemon/schedule/place.js';
 import { findHome, namedVolumes, noteElsewhere } from '../../../src/daemon/schedule/volumes.js';
 import type { Mount, Node, Task } from '../../../src/gen/types.js';
+import { plainMount } from '../../../src/tasks/spec/mounts.js';
 import { meta, node, task } from '../object-fixtures.js';
 
 const gib = 2 ** 30;
-const plainVolume: Mount = {
-  kind: 'volume',
-  source: '',
-  target: '/v',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
-};
+const plainVolume = plainMount('volume', '/v');
 const demand = (over: Partial<Demand> = {}): Demand => ({
   serviceId: 'service-web',
   constraints: [],

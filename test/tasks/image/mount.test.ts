@@ -44,6 +44,10 @@ t.test('paths with signs that options consist of are escaped', async t => {
   );
 });
 
+t.test('a label with a comma is one option', async t => {
+  t.match(overlayOptions(['l/a'], '/d', 'u:r:t:s0:c1,c2'), /,volatile,context="u:r:t:s0:c1,c2"$/);
+});
+
 t.test('200 layers fit the page, and what does not is refused before the kernel cuts it', async t => {
   const lower = Array.from({ length: 200 }, (_none, at) => linkOf(`sha256:${String(at).padStart(64, '0')}`));
   t.ok(overlayOptions(lower, `/${'d'.repeat(300)}`).length < 4_096);

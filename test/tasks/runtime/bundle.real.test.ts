@@ -6,22 +6,13 @@ import t from 'tap';
 import type { ContainerSpec, Mount } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import type { ImageRunConfig } from '../../../src/tasks/images.js';
+import { plainMount } from '../../../src/tasks/spec/mounts.js';
 import { makeTask, openRig, type TaskChanges, whyNotReal } from '../fixtures.js';
 
 const skip = whyNotReal();
 
 const mount = (changes: Partial<Mount>): Mount => ({
-  kind: 'bind',
-  source: '',
-  target: '/x',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
+  ...plainMount('bind', '/x'),
   ...changes,
 });
 

@@ -12,6 +12,7 @@ import { noDevices } from '../../../src/tasks/runtime/devices.js';
 import { renderConfig } from '../../../src/tasks/runtime/oci.js';
 import { parseHardLimits } from '../../../src/tasks/runtime/process.js';
 import { planLimits } from '../../../src/tasks/runtime/resources.js';
+import { plainMount } from '../../../src/tasks/spec/mounts.js';
 import { emptyImage, makeTask } from '../fixtures.js';
 
 interface Asked {
@@ -56,17 +57,8 @@ function bundle({ container = {}, image = {}, input = {} }: Asked = {}) {
 }
 
 const mount = (changes: Partial<Mount>): Mount => ({
-  kind: 'bind',
+  ...plainMount('bind', '/x'),
   source: '/data',
-  target: '/x',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
   ...changes,
 });
 

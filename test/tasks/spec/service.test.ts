@@ -210,7 +210,7 @@ t.test('mounts are binds from the folder of the file, named volumes of the stack
       - ~/conf:/conf
       - data:/data
       - /anonymous
-      - {type: bind, source: ./opt, target: /opt, bind: {propagation: rslave}}
+      - {type: bind, source: ./opt, target: /opt, bind: {propagation: rslave, selinux: Z}}
       - {type: tmpfs, target: /t, tmpfs: {size: 10000, mode: 0700}}
       - {type: volume, source: shared, target: /shared, read_only: true, volume: {nocopy: true}}
     tmpfs: ["/run:size=1m", /tmp]
@@ -234,6 +234,7 @@ volumes:
     ['tmpfs', '', '/run'],
     ['tmpfs', '', '/tmp'],
   ]);
+  t.match(load(text).services[0]?.task.containers[0]?.mounts[4], { propagation: 'rslave', relabel: 'private' });
   t.match(load(text).services[0]?.task.containers[0]?.mounts[5], { tmpfsBytes: 10_000, tmpfsMode: 0o700 });
 });
 

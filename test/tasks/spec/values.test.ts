@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseMountKeys, parseShortMount, parseTmpfs, splitKeys } from '../../../src/tasks/spec/mounts.js';
+import { parseMountKeys, parseShortMount, parseTmpfs, plainMount, splitKeys } from '../../../src/tasks/spec/mounts.js';
 import { parsePort, parsePortKeys } from '../../../src/tasks/spec/ports.js';
 import { resolvePlain, scalarText } from '../../../src/tasks/spec/scalar.js';
 import {
@@ -134,38 +134,17 @@ t.test('ports have a short form with ranges, and a form with keys', async t => {
 });
 
 const paths = { resolvePath: (path: string) => (path.startsWith('/') ? path : `/site${path.slice(1)}`) };
-const mount = (fields: object): object => ({
-  source: '',
-  readOnly: false,
-  tmpfsBytes: 0,
-  tmpfsMode: 0,
-  propagation: '',
-  noCopy: false,
-  subpath: '',
-  volumeOptions: {},
-  volumeLabels: {},
-  ...fields,
-});
+const mount = (fields: object): object => ({ ...plainMount('volume', ''), ...fields });
 
 t.test('a mount whose source is a path is a bind, any other a volume', async t => {
   const cases: readonly (readonly [string, object | 'refused'])[] = [
     ['/var/lib', mount({ kind: 'volume', target: '/var/lib' })],
     ['data:/d', mount({ kind: 'volume', source: 'data', target: '/d' })],
-    [
-      'data:/d:ro,nocopy',
-      mount({
-        kind: 'volume',
-        source: 'data',
-        target: '/d',
-        readOnly: true,
-        noCopy: true,
-        subpath: '',
-        volumeOptions: {},
-        volumeLabels: {},
-      }),
-    ],
+    ['data:/d:ro,nocopy', mount({ kind: 'volume', source: 'data', target: '/d', readOnly: true, noCopy: true })],
     ['/a:/b:rshared', mount({ kind: 'bind', source: '/a', target: '/b', propagation: 'rshared' })],
     ['./a:/b:ro,cached', mount({ kind: 'bind', source: '/site/a', target: '/b', readOnly: true })],
+    ['/a:/b:z', mount({ kind: 'bind', source: '/a', target: '/b', relabel: 'shared' })],
+    ['data:/d:ro,Z', mount({ kind: 'volume', source: 'data', target: '/d', readOnly: true, relabel: 'private' })],
     ['data:d', 'refused'],
     ['data', 'refused'],
     ['data:/d:nocopy:x', 'refused'],
@@ -185,7 +164,13 @@ t.test('mounts of the command line have keys, some of one kind only', async t =>
     read(parseMountKeys('type=tmpfs,target=/run,tmpfs-size=64m,tmpfs-mode=1770', paths)),
     mount({ kind: 'tmpfs', target: '/run', tmpfsBytes: 67_108_864, tmpfsMode: 0o1770 }),
   );
+  t.same(
+    read(parseMountKeys('type=bind,src=/a,dst=/b,relabel=private', paths)),
+    mount({ kind: 'bind', source: '/a', target: '/b', relabel: 'private' }),
+  );
   const refused = [
+    'type=bind,src=/a,dst=/b,relabel=Z',
+    'type=tmpfs,dst=/b,relabel=private',
     'type=nfs,target=/a',
     'type=bind,target=/b',
     'type=tmpfs,source=x,target=/a',
