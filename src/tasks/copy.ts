@@ -11,6 +11,7 @@ import type { BulkFrame, CopyStart, CopyStat, Problem } from '../gen/types.js';
 import type { SpawnedProcess } from '../host.js';
 import { isAlive } from './containers.js';
 import type { TaskController } from './controller.js';
+import { drained } from './drained.js';
 import type { Engine } from './engine.js';
 import { getContainer } from './find-container.js';
 import { viewOf } from './verb-actions.js';
@@ -134,12 +135,7 @@ async function* chunksOf(pipe: Pipe): AsyncGenerator<Uint8Array> {
 async function feed(frames: AsyncIterable<BulkFrame>, pipe: Pipe): Promise<void> {
   for await (const { body } of frames) {
     if (body.kind !== 'data') continue;
-    if (body.data.length > 0 && !pipe.write(body.data)) {
-      await new Promise<void>(resolve => {
-        pipe.once('drain', resolve);
-        pipe.once('close', resolve);
-      });
-    }
+    if (body.data.length > 0 && !pipe.write(body.data)) await drained(pipe);
     if (body.eof) return void pipe.end();
   }
 }

@@ -14,10 +14,13 @@ import { type Channel, openChannel } from '../channel.js';
 import { CoveyError, toProblem } from '../errors.js';
 import type { BulkFrame, ExecStart } from '../gen/types.js';
 import type { SpawnedProcess } from '../host.js';
+import { drained } from './drained.js';
 import type { Engine } from './engine.js';
 import { type ExecPlace, findExecPid, killExec, planExec, spawnExec } from './exec.js';
 import { lastOutputIn, lastWords } from './runtime/crun.js';
 import { renderConfig } from './runtime/oci.js';
+import { terminalSize } from './runtime/process.js';
+import { findStartFailure } from './runtime/start-failure.js';
 import { watchKills } from './usage/kills.js';
 
 const framesMax = 64;
@@ -54,7 +57,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
     };
     const input = { ...opened, pidFile, onDetach };
     void pumpInput(engine, call.frames, input).catch(() => onAbort()); // the asker is gone: so is the need
-    const finished = finish(engine, opened, { output, pidFile, logFile, findKill });
+    const finished = finish(engine, opened, { program: call.start.args[0] ?? '', output, pidFile, logFile, findKill });
     const destroy = (): void => {
       for (const pipe of opened.streams) pipe.stream.destroy();
     };
@@ -86,9 +89,7 @@ async function execDetached(engine: Engine, place: ExecPlace, { start }: ExecCal
     const { exited } = await spawnExec(engine, place, { ...spawn, detached: true, leaves: true, logFile });
     const { exitCode } = await exited;
     if (exitCode === 0) return { body: { kind: 'end', exitCode: 0 } };
-    const words = lastWords(engine.host.files.findTextSync(logFile) ?? '');
-    const problem = toProblem(new CoveyError('exec-failed', `Cannot start the program: ${words}`));
-    return { body: { kind: 'end', exitCode: codeOfStart(words), problem } };
+    return startFailed(engine.host.files.findTextSync(logFile) ?? '', start.args[0] ?? '');
   } finally {
     for (const file of [processFile, `${processFile}.pid`, logFile]) engine.host.files.removeFileSync(file);
   }
@@ -134,7 +135,7 @@ async function openExec(engine: Engine, place: ExecPlace, files: ExecFiles): Pro
 
 async function openTerminalExec(engine: Engine, place: ExecPlace, files: ExecFiles): Promise<OpenedExec> {
   const { kernel } = engine.host;
-  const size = files.call.start.size ?? { rows: 24, columns: 80 };
+  const size = files.call.start.size ?? terminalSize;
   const terminal = kernel.openTerminal(size);
   const child = await spawnExec(engine, place, {
     ...files,
@@ -169,13 +170,6 @@ async function pumpInput(
   }
 }
 
-function drained(stream: Stream): Promise<void> {
-  return new Promise(resolve => {
-    stream.once('drain', resolve);
-    stream.once('close', resolve);
-  });
-}
-
 function resizeInside(
   engine: Engine,
   exec: { readonly pidFile: string; readonly masterFd: number | undefined },
@@ -191,6 +185,8 @@ function resizeInside(
 }
 
 interface ExecEnd {
+  /** The first word of what was asked for. */
+  readonly program: string;
   readonly output: Channel<BulkFrame>;
   readonly pidFile: string;
   readonly logFile: string;
@@ -201,26 +197,28 @@ interface ExecEnd {
 async function finish(
   engine: Engine,
   exec: OpenedExec,
-  { output, pidFile, logFile, findKill }: ExecEnd,
+  { program, output, pidFile, logFile, findKill }: ExecEnd,
 ): Promise<void> {
-  const copies = exec.streams.map(({ name, stream }) => copyOut(stream, { name, output }));
+  const isFailure = (words: string): boolean =>
+    !words.trim().includes('\n') && findStartFailure(lastWords(words), program) !== undefined;
+  const copies = exec.streams.map(({ name, stream }) =>
+    copyOut(stream, { name, output, isHeld: name === 'stderr' || exec.tty ? isFailure : () => false }),
+  );
   const { exitCode, signalName } = await exec.child.exited;
   const started = findExecPid(engine, pidFile) !== undefined;
   // A descendant in the background may hold the pipes for ever: what the program itself said is in them by now.
-  await Promise.race([Promise.all(copies), drainTime(engine)]);
+  await Promise.race([Promise.all(copies.map(({ ended }) => ended)), drainTime(engine)]);
   const log = engine.host.files.findTextSync(logFile) ?? '';
-  if (started && exec.tty && log !== '') await pushSlowly(output, outputOf('stdout', lastOutputIn(log)));
-  const words = log === '' ? (signalName ?? 'no reason given') : lastWords(log);
-  const problem =
-    started || exitCode === 0
-      ? undefined
-      : toProblem(new CoveyError('exec-failed', `Cannot start the program: ${words}`));
   const killed = findKill(exitCode);
-  const end: BulkFrame =
-    killed === undefined
-      ? { body: { kind: 'end', exitCode: problem === undefined ? exitCode : codeOfStart(words), problem } }
-      : { body: { kind: 'end', exitCode, problem: toProblem(killed) } };
-  await pushSlowly(output, end);
+  if (killed !== undefined) {
+    await pushSlowly(output, { body: { kind: 'end', exitCode, problem: toProblem(killed) } });
+  } else if (exitCode !== 0 && (!started || findStartFailure(lastWords(log), program) !== undefined)) {
+    await pushSlowly(output, startFailed(log || (signalName ?? ''), program));
+  } else {
+    for (const frame of copies.flatMap(({ held }) => held())) await pushSlowly(output, frame);
+    if (exec.tty && log !== '') await pushSlowly(output, outputOf('stdout', lastOutputIn(log)));
+    await pushSlowly(output, { body: { kind: 'end', exitCode } });
+  }
   output.close();
 }
 
@@ -232,24 +230,47 @@ function drainTime(engine: Engine): Promise<void> {
   });
 }
 
-/** As shells and Docker have it: 127 not found, 126 found but not to be run. */
-function codeOfStart(words: string): number {
-  return /not found|no such file/i.test(words) ? 127 : 126;
+const notRunnable = 126;
+
+function startFailed(log: string, program: string): BulkFrame {
+  const words = lastWords(log);
+  const known = findStartFailure(words, program);
+  const why = known?.why ?? words;
+  const problem = toProblem(new CoveyError('exec-failed', `Cannot run "${program}" in the container: ${why}`));
+  return { body: { kind: 'end', exitCode: known?.exitCode ?? notRunnable, problem } };
 }
 
 interface Copy {
   readonly name: 'stdout' | 'stderr';
   readonly output: Channel<BulkFrame>;
+  /** Words of the runtime, when nothing comes before and after them: the end of the stream tells them. */
+  readonly isHeld: (words: string) => boolean;
 }
+
+interface Copying {
+  readonly ended: Promise<void>;
+  readonly held: () => readonly BulkFrame[];
+}
+
+const heldMaxBytes = 1_024;
 
 function outputOf(name: 'stdout' | 'stderr', data: Uint8Array): BulkFrame {
   return { body: { kind: 'data', stream: name, data, eof: false, atMs: 0 } };
 }
 
-function copyOut(stream: Stream, { name, output }: Copy): Promise<void> {
-  return new Promise(resolve => {
-    stream.on('data', (data: Buffer) => {
-      const frame = outputOf(name, data);
+function copyOut(stream: Stream, { name, output, isHeld }: Copy): Copying {
+  let held: Buffer | undefined;
+  let hasBegun = false;
+  const ended = new Promise<void>(resolve => {
+    stream.on('data', (piece: Buffer) => {
+      const isFirst = !hasBegun;
+      hasBegun = true;
+      if (isFirst && piece.length <= heldMaxBytes && isHeld(piece.toString())) {
+        held = piece;
+        return;
+      }
+      const frame = outputOf(name, held === undefined ? piece : Buffer.concat([held, piece]));
+      held = undefined;
       if (output.push(frame)) return;
       stream.pause();
       void pushSlowly(output, frame).then(() => stream.resume());
@@ -258,6 +279,7 @@ function copyOut(stream: Stream, { name, output }: Copy): Promise<void> {
     stream.on('close', resolve);
     stream.on('error', () => resolve());
   });
+  return { ended, held: () => (held === undefined ? [] : [outputOf(name, held)]) };
 }
 
 async function pushSlowly(output: Channel<BulkFrame>, frame: BulkFrame): Promise<void> {

@@ -12,7 +12,7 @@ import { findInRoot } from './image/index.js';
 import { networkPrefix } from './isolation.js';
 import { globalArgs } from './runtime/crun.js';
 import type { OciConfig, OciProcess } from './runtime/oci.js';
-import { planDirectory } from './runtime/process.js';
+import { consoleOf, planDirectory } from './runtime/process.js';
 import { watchKills } from './usage/kills.js';
 
 /** A running container, found by the worker. */
@@ -33,7 +33,7 @@ const runtimeGraceMs = 5_000;
 export async function planExec(
   engine: Engine,
   place: ExecPlace,
-  start: Pick<ExecStart, 'args' | 'env' | 'workingDir' | 'user' | 'tty'>,
+  start: Pick<ExecStart, 'args' | 'env' | 'workingDir' | 'user' | 'tty' | 'size'>,
 ): Promise<OciProcess> {
   if (start.args.length === 0) throw new CoveyError('bad-argument', 'Cannot run nothing: give a command');
   const { process: own } = JSON.parse(await engine.host.files.readText(`${place.bundle}/config.json`)) as OciConfig;
@@ -44,6 +44,7 @@ export async function planExec(
   return {
     ...own,
     terminal: start.tty,
+    ...consoleOf(start.tty, start.size),
     args: start.args,
     env: [...own.env, ...(start.tty ? ['TERM=xterm'] : []), ...home, ...start.env],
     cwd,

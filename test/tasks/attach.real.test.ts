@@ -67,6 +67,13 @@ t.test('attach', { skip }, async t => {
     t.equal(two.text(), `got ${'x'.repeat(3_000)}${'y'.repeat(3_000)}\ngot end\n`, 'from the moment of joining on');
   });
 
+  await t.test('a program with a terminal finds 24 rows of 80 columns with its first look', async t => {
+    const task = makeTask({ container: { tty: true, command: ['sh', '-c', 'stty size; sleep 1000'] } });
+    await rig.run(task);
+    await until(() => fs.readFileSync(`${rig.dataDir}/tasks/${task.id}/0.log`, 'utf8').includes('stdout'));
+    t.match(await rig.logs(task.id), '24 80');
+  });
+
   await t.test('a terminal has its size, and the bytes are those of the terminal', async t => {
     const task = makeTask({ container: { stdin: true, tty: true, command: ['sh'] } });
     await rig.run(task);

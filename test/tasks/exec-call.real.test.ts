@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { openChannel } from '../../src/channel.js';
 import type { BulkFrame, ExecStart, Task } from '../../src/gen/types.js';
-import { collect, makeTask, openRig, whyNotReal } from './fixtures.js';
+import { collect, makeTask, openRig, textOf, whyNotReal } from './fixtures.js';
 
 const skip = whyNotReal();
 const limit = (): AbortSignal => AbortSignal.timeout(20_000);
@@ -51,6 +51,48 @@ t.test('programs that are left running', { skip }, async t => {
     const [end] = await collect(rig.agent.exec(openChannel<BulkFrame>(1), start, limit()));
     t.match(end?.body, { kind: 'end', exitCode: 127, problem: { code: 'exec-failed' } });
     t.same(leftovers(), []);
+  });
+
+  await t.test('a program that cannot be run is told in one line, with the exit code of a shell', async t => {
+    const init = 'echo "#!/none" > /tmp/script; chmod 755 /tmp/script; touch /tmp/plain';
+    await collect(rig.agent.exec(openChannel<BulkFrame>(1), execOf(task, { args: ['sh', '-c', init] }), limit()));
+    const rows = [
+      ['nosuch', 127, 'Cannot run "nosuch" in the container: executable file not found in $PATH'],
+      ['/no/such', 127, 'Cannot run "/no/such" in the container: no such file or directory'],
+      ['/tmp/plain', 126, 'Cannot run "/tmp/plain" in the container: permission denied'],
+      ['/tmp', 126, /^Cannot run "\/tmp" in the container: /],
+      ...(rig.runtime.name === 'crun'
+        ? [['/tmp/script', 127, /its interpreter or loader is not there$/] as const]
+        : []),
+    ] as const;
+    for (const [program, exitCode, message] of rows) {
+      for (const tty of [false, true]) {
+        const call = rig.agent.exec(openChannel<BulkFrame>(1), execOf(task, { args: [program], tty }), limit());
+        const frames = await collect(call);
+        t.match(
+          frames,
+          [{ body: { kind: 'end', exitCode, problem: { code: 'exec-failed', message } } }],
+          `${program}, ${tty}`,
+        );
+        t.equal(frames.length, 1, 'nothing else is said');
+      }
+    }
+  });
+
+  await t.test('a terminal has the size of the caller from the start, and never stays without one', async t => {
+    const script = 'until s=$(stty size 2>/dev/null) && [ "$s" != "0 0" ]; do :; done; echo "=$s="';
+    const sized = async (more: Partial<ExecStart>): Promise<string> =>
+      textOf(
+        await collect(
+          rig.agent.exec(
+            openChannel<BulkFrame>(1),
+            execOf(task, { args: ['sh', '-c', script], tty: true, ...more }),
+            limit(),
+          ),
+        ),
+      );
+    t.match(await sized({ size: { rows: 33, columns: 99 } }), '=33 99=');
+    t.match(await sized({}), '=24 80=');
   });
 
   await t.test('who leaves by the detach keys leaves the program running; who just goes ends it', async t => {

@@ -96,14 +96,19 @@ export function isHybridRefusal(error: unknown): boolean {
  * its own: in its log, each piece after a time.
  */
 export function lastOutputIn(log: string): Buffer {
-  return Buffer.from(log.replaceAll(messageTime, '').replace(/\n$/, ''));
+  return Buffer.from(withoutMarks(log).replace(/\n$/, ''));
 }
 
-const messageTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z: /gm;
+/** On a terminal crun writes its messages in red; the "." is the escape. A program's own line ends with "\r\n" there. */
+function withoutMarks(log: string): string {
+  return log
+    .replaceAll(/^.\[1;31m(?=\d{4}-\d\d-\d\dT)((?:(?!.\[0m\n)[\s\S])*).\[0m$/gm, '$1')
+    .replaceAll(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z: /gm, '');
+}
 
 /** The message of the last line: plain, after a time, or the "msg" of a log line in JSON or logfmt. */
 export function lastWords(output: string): string {
-  const line = (output.trim().split('\n').at(-1) ?? '').replace(messageTime, '');
+  const line = withoutMarks(output.trim()).split('\n').at(-1) ?? '';
   const json = /"msg":\s*"((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
   const logfmt = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
   const text = (json ?? logfmt ?? line).replaceAll('\\"', '"').trim();

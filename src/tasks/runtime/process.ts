@@ -6,7 +6,7 @@
  */
 import { posix } from 'node:path';
 import { CoveyError } from '../../errors.js';
-import type { ContainerSpec, Ulimit } from '../../gen/types.js';
+import type { ContainerSpec, TerminalSize, Ulimit } from '../../gen/types.js';
 import type { ImageRunConfig, ResolvedUser } from '../images.js';
 import type { OciProcess, OciRlimit } from './oci.js';
 
@@ -38,6 +38,7 @@ export function planProcess(input: ProcessInput): OciProcess {
   const args = planArgs(container, input.image);
   return {
     terminal: container.tty,
+    ...consoleOf(container.tty, undefined),
     user: { uid: user.uid, gid: user.gid, umask: 0o022, additionalGids: [...user.groups] },
     args: container.init ? [initPath, '--', ...args] : args,
     env: planEnv(input),
@@ -47,6 +48,14 @@ export function planProcess(input: ProcessInput): OciProcess {
     noNewPrivileges: false,
     ...planOomScore(container, input.limits),
   };
+}
+
+/** A program may ask for the size with its first instruction; a terminal of 0 by 0 is one that many cannot use. */
+export const terminalSize: TerminalSize = { rows: 24, columns: 80 };
+
+export function consoleOf(terminal: boolean, size: TerminalSize | undefined): Pick<OciProcess, 'consoleSize'> {
+  const { rows, columns } = size ?? terminalSize;
+  return terminal ? { consoleSize: { height: rows, width: columns } } : {};
 }
 
 /** An entrypoint of the spec drops the image's command as well. */

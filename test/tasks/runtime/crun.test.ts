@@ -1,5 +1,5 @@
 import t from 'tap';
-import { isHybridRefusal, runtimeError } from '../../../src/tasks/runtime/crun.js';
+import { isHybridRefusal, lastOutputIn, lastWords, runtimeError } from '../../../src/tasks/runtime/crun.js';
 
 t.test('what a runtime says becomes a code that fits', async t => {
   const rows: readonly (readonly [string, string, RegExp])[] = [
@@ -25,4 +25,14 @@ t.test('what a runtime says becomes a code that fits', async t => {
     isHybridRefusal(runtimeError('cgroups in hybrid mode not supported, drop all controllers from cgroupv2', 'create')),
   );
   t.ok(runtimeError('x'.repeat(5_000), 'create').message.length < 1_100, 'long words are cut');
+});
+
+t.test('the marks of a runtime are taken from what it and a program said, on a terminal too', async t => {
+  const time = '2026-11-30T17:31:35.435346Z: ';
+  const red = (text: string): string => `\u001b[1;31m${time}${text}\u001b[0m\n`;
+  t.equal(lastWords(`${time}open executable: Permission denied\n`), 'open executable: Permission denied');
+  t.equal(lastWords(red('open executable: Permission denied')), 'open executable: Permission denied');
+  t.equal(lastOutputIn(`${time}33 99\r\n\n`).toString(), '33 99\r\n');
+  t.equal(lastOutputIn(red('33 99\r\n')).toString(), '33 99\r\n');
+  t.equal(lastOutputIn(red('a \u001b[1;31mred\u001b[0m\r\nb\r\n')).toString(), 'a \u001b[1;31mred\u001b[0m\r\nb\r\n');
 });
