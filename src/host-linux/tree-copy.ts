@@ -33,6 +33,8 @@ export interface PackOptions {
   /** Of a path that is a link: what it points to. */
   readonly followLink: boolean;
   readonly ids?: IdMap | undefined;
+  /** So many bytes of a file's content. */
+  readonly onContent?: ((bytes: number) => void) | undefined;
 }
 
 /** The archive in pieces. Sockets, devices and FIFOs are left out. */
@@ -40,13 +42,16 @@ export function* packTree(options: PackOptions): Generator<Buffer> {
   const links = new Map<string, string>();
   const look = options.followLink ? fs.statSync : fs.lstatSync;
   const ids = options.ids ?? sameIds;
-  yield* packEntry(options.path, options.name, { stat: look(raw(options.path)), links, ids, isTop: true });
+  const { onContent = () => undefined } = options;
+  const top = { stat: look(raw(options.path)), links, ids, onContent, isTop: true };
+  yield* packEntry(options.path, options.name, top);
   yield tarEnd();
 }
 
 interface Packed {
   readonly stat: fs.Stats;
   readonly ids: IdMap;
+  readonly onContent: (bytes: number) => void;
   readonly isTop: boolean;
   /** Files with several names, by device and inode: the name under which they came first. */
   readonly links: Map<string, string>;
@@ -73,14 +78,14 @@ function* packEntry(path: string, name: string, packed: Packed): Generator<Buffe
     if (first !== undefined) yield renderTarHeader({ ...plain, kind: 'link', target: first });
     else {
       if (stat.nlink > 1) links.set(key, name);
-      yield* packFile(path, plain, packed.isTop ? 0 : O_NOFOLLOW);
+      yield* packFile(path, plain, packed);
     }
   }
 }
 
 /** As long as the header says, whatever becomes of the file meanwhile. */
-function* packFile(path: string, plain: Omit<TarEntry, 'kind'>, noFollow: number): Generator<Buffer> {
-  const fd = fs.openSync(raw(path), O_RDONLY | O_NONBLOCK | noFollow);
+function* packFile(path: string, plain: Omit<TarEntry, 'kind'>, { isTop, onContent }: Packed): Generator<Buffer> {
+  const fd = fs.openSync(raw(path), O_RDONLY | O_NONBLOCK | (isTop ? 0 : O_NOFOLLOW));
   try {
     const stat = fs.fstatSync(fd);
     if (!stat.isFile()) return; // it was swapped for something else
@@ -90,6 +95,7 @@ function* packFile(path: string, plain: Omit<TarEntry, 'kind'>, noFollow: number
       const got = fs.readSync(fd, buffer, 0, buffer.length, -1);
       const piece = got === 0 ? buffer : buffer.subarray(0, got); // it became shorter: zeros
       left -= piece.length;
+      onContent(piece.length);
       yield piece;
     }
     yield tarPadding(stat.size);
@@ -108,6 +114,8 @@ export interface UnpackOptions {
   /** Programs that change their user keep that bit. */
   readonly setuid: boolean;
   readonly ids?: IdMap | undefined;
+  /** So many bytes of a file's content. */
+  readonly onContent?: ((bytes: number) => void) | undefined;
 }
 
 interface Unpacking extends UnpackOptions {
@@ -126,6 +134,7 @@ export function openUnpack(options: UnpackOptions): TarParser {
     entry: entry => makeEntry(state, entry),
     data: bytes => {
       if (state.open === undefined) return;
+      state.onContent?.(bytes.length);
       for (let at = 0; at < bytes.length; ) at += fs.writeSync(state.open.fd, bytes, at);
     },
   });

@@ -19,6 +19,49 @@ async function copy(rig: Rig, start: CopyStart, input: readonly Uint8Array[] = [
   return await collect(rig.agent.copy(frames, start, AbortSignal.timeout(20_000)));
 }
 
+t.test('cp where the container has a user namespace', { skip }, async t => {
+  await using rig = await openRig(t, { prefix: 'cvcu' });
+  const command = [
+    'sh',
+    '-c',
+    'echo own > /tmp/own; touch /tmp/web; chown 33:34 /tmp/web; touch /tmp/done; sleep 1000',
+  ];
+  const task = makeTask({ container: { userns: 'auto', command } });
+  const { pid, state, error } = await rig.run(task);
+  if (state === 'rejected' && /user namespace/.test(error)) return t.pass(`not here: ${error}`);
+  const inside = (path: string): string => `/proc/${pid}/root${path}`;
+  while (!fs.existsSync(inside('/tmp/done'))) await new Promise(resolve => setTimeout(resolve, 10));
+  const ownersIn = async (path: string): Promise<readonly number[]> => {
+    const target = fs.mkdtempSync(`${rig.directory}/to-`);
+    const unpack = openUnpack({ directory: target, owner: 'archive', setuid: false });
+    for (const { body } of await copy(rig, startOf(task, { path }))) if (body.kind === 'data') unpack.push(body.data);
+    unpack.finish();
+    const { uid, gid } = fs.statSync(`${target}/${path.split('/').at(-1)}`);
+    return [uid, gid];
+  };
+  t.strictSame(await ownersIn('/tmp/own'), [0, 0], 'root of the container comes out as root, not as an id of the host');
+  t.strictSame(await ownersIn('/tmp/web'), [33, 34]);
+
+  const source = fs.mkdtempSync(`${rig.directory}/from-`);
+  fs.writeFileSync(`${source}/file`, 'x');
+  fs.chownSync(`${source}/file`, 33, 34);
+  const owner = fs.statSync(inside('/tmp/own'));
+  t.ok(owner.uid > 65_535, `on the host it is somebody else: ${owner.uid}`);
+  for (const archive of [false, true]) {
+    const pieces = [...packTree({ path: source, name: `new-${archive}`, followLink: false })];
+    const [end] = await copy(rig, startOf(task, { path: '/tmp', into: true, archive }), pieces);
+    t.match(end?.body, { kind: 'end', problem: undefined });
+    const { uid, gid } = fs.statSync(inside(`/tmp/new-${archive}/file`));
+    t.strictSame([uid - owner.uid, gid - owner.gid], archive ? [33, 34] : [0, 0], archive ? 'with -a' : 'without');
+  }
+  fs.chownSync(`${source}/file`, 200_000, 0);
+  const pieces = [...packTree({ path: source, name: 'far', followLink: false })];
+  await t.rejects(copy(rig, startOf(task, { path: '/tmp', into: true, archive: true }), pieces), {
+    message: /200000: the user namespace of the container has none/,
+  });
+  return undefined;
+});
+
 t.test('cp', { skip }, async t => {
   await using rig = await openRig(t, { prefix: 'cvcp' });
   const secret = `${rig.directory}/secret`;

@@ -90,7 +90,7 @@ function openCounter({ console, isInteractive, note }: CliContext, flags: Flags)
     },
     end: async to => {
       await live?.end([]);
-      if (!quiet && to !== '-') await note(`Copied ${renderBytes(bytes)} to ${to}`);
+      if (!quiet && to !== '-') await note(`Successfully copied ${renderBytes(bytes)} to ${to}`);
     },
   };
 }
@@ -155,11 +155,11 @@ async function copyOut(copy: Copy, from: TaskPath, to: string): Promise<void> {
           rename: { from: latin1(target.source), to: latin1(target.name) },
           owner: copy.flags.isOn('archive') ? 'archive' : undefined,
           setuid: copy.flags.isOn('archive'),
+          onContent: copy.counted.add,
         });
   const { call, close } = await openCall(copy, from, {});
   try {
     for await (const data of archiveOf(call)) {
-      copy.counted.add(data.length);
       if (unpack === undefined) await console.stdout.write(data);
       else unpack.push(data);
     }
@@ -189,7 +189,7 @@ async function copyInto(copy: Copy, from: string, to: TaskPath): Promise<void> {
   const there = await statThere(copy, to, true);
   if (from === '-') {
     if (!there.directory) throw new CoveyError('bad-argument', `Cannot unpack into "${to.path}": it is no directory`);
-    await sendArchive(copy, { ...to, path: to.path }, console.stdin.read());
+    await sendArchive(copy, to, counting(console.stdin.read(), copy.counted));
     return;
   }
   const kind = console.findKind(from);
@@ -198,8 +198,17 @@ async function copyInto(copy: Copy, from: string, to: TaskPath): Promise<void> {
   const { packTree } = await import('../../host-linux/tree-copy.js');
   const path = from.startsWith('/') ? from : `${console.directory}/${from}`;
   const followLink = copy.flags.isOn('follow-link') || from.endsWith('/');
-  const pieces = packTree({ path: latin1(path), name: latin1(target.name === '' ? '.' : target.name), followLink });
+  const name = latin1(target.name === '' ? '.' : target.name);
+  const pieces = packTree({ path: latin1(path), name, followLink, onContent: copy.counted.add });
   await sendArchive(copy, { ...to, path: target.directory }, pieces);
+}
+
+/** Of an archive that is passed on as it is. */
+async function* counting(pieces: AsyncIterable<Uint8Array>, counted: Counter): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    counted.add(piece.length);
+    yield piece;
+  }
 }
 
 async function sendArchive(
@@ -214,7 +223,6 @@ async function sendArchive(
       for (let at = 0; at < piece.length; at += frameBytes) {
         const data = piece.subarray(at, at + frameBytes);
         await call.send({ body: { kind: 'data', stream: 'stdin', data, eof: false, atMs: 0 } });
-        copy.counted.add(data.length);
       }
     }
     await call.send({ body: { kind: 'data', stream: 'stdin', data: new Uint8Array(0), eof: true, atMs: 0 } });
