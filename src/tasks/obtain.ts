@@ -8,6 +8,7 @@ import type { Task } from '../gen/types.js';
 import type { Clock, Timer } from '../host.js';
 import type { Engine } from './engine.js';
 import type { Gate } from './gate.js';
+import { explainFailure } from './no-room.js';
 import { prepareTask } from './prepare.js';
 import type { Monitored } from './runtime/conmon.js';
 
@@ -27,7 +28,13 @@ export async function obtainAndPrepare(
   options: ObtainOptions,
 ): Promise<readonly Monitored[]> {
   await obtainImages(engine, task, options);
-  return await creations.pass(options.signal, () => prepareTask(engine, task, options.signal));
+  return await creations.pass(options.signal, async () => {
+    try {
+      return await prepareTask(engine, task, options.signal);
+    } catch (error) {
+      throw await explainFailure(engine, error); // what was made is still there, and in the way of nothing else
+    }
+  });
 }
 
 async function obtainImages(
