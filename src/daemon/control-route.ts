@@ -57,6 +57,7 @@ const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'l
   exec: 'leader',
   logs: 'leader',
   stats: 'leader',
+  askVolumes: 'leader',
   attach: 'leader',
   copy: 'leader',
   runTaskVerb: 'leader-once',

@@ -19,7 +19,7 @@ export interface ControlParts extends Parts {
   readonly tokens: Pick<ControlHandlers, 'createJoinToken' | 'listJoinTokens' | 'removeJoinToken'>;
   readonly roots: Pick<ControlHandlers, 'getRootStatus' | 'rotateRoot'>;
   /** Made by daemon/bulk. */
-  readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'stats' | 'runTaskVerb'>;
+  readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'stats' | 'askVolumes' | 'runTaskVerb'>;
 }
 
 export function makeControl(parts: ControlParts): ControlHandlers {
@@ -40,6 +40,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     copy: bulk.copy,
     logs: bulk.logs,
     stats: bulk.stats,
+    askVolumes: bulk.askVolumes,
     runTaskVerb: bulk.runTaskVerb,
     restartTasks: restartTasksOf(parts),
     rebalance: rebalanceOf(parts),

@@ -34,7 +34,7 @@ import { makeDial } from './session/dial.js';
 import { openSessionMemory, type SessionMemory } from './session/memory.js';
 import { openReach, type Reach } from './session/reach.js';
 import { openSession } from './session/session.js';
-import type { Session } from './session/types.js';
+import type { BulkAgent, Session } from './session/types.js';
 import { workerControl } from './worker-control.js';
 
 export interface MemberNodeOptions {
@@ -48,6 +48,8 @@ export interface MemberNodeOptions {
   readonly images: TaskImages;
   readonly userns: UserNamespaces;
   readonly volumes: TaskVolumes;
+  /** What managers ask of them. */
+  readonly askVolumes: BulkAgent['volumes'];
   readonly copyCommand: readonly string[];
   readonly network: NetworkStack;
   readonly runtime: RuntimeChoice;
@@ -105,7 +107,7 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const identity = holdIdentity(member.identity);
   // The session comes after the tasks are adopted; until it is there, its first words say what images there are.
   let describeAgain = async (): Promise<void> => undefined;
-  const agent = openNodeAgent(options, () => describeAgain());
+  const agent = { ...openNodeAgent(options, () => describeAgain()), volumes: options.askVolumes };
   await agent.recover(options.signal);
   const memory = await openSessionMemory({
     files: host.files,
@@ -193,7 +195,7 @@ async function untilConnected({ clock }: Host, session: Session, signal: AbortSi
 /** A manager's parts; a worker keeps nothing of a time as a manager. */
 async function openCluster(
   options: MemberNodeOptions,
-  parts: { readonly identity: IdentityHolder; readonly agent: Agent; readonly memory: SessionMemory },
+  parts: { readonly identity: IdentityHolder; readonly agent: Agent & BulkAgent; readonly memory: SessionMemory },
 ): Promise<ClusterParts | undefined> {
   const { settings, host } = options;
   const { role, raftId } = options.member.membership;
@@ -217,7 +219,7 @@ function connect(
   options: MemberNodeOptions,
   parts: {
     readonly identity: IdentityHolder;
-    readonly agent: Agent;
+    readonly agent: Agent & BulkAgent;
     readonly cluster: ClusterParts | undefined;
     readonly memory: SessionMemory;
     readonly describe: () => Promise<NodeDescription>;

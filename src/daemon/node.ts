@@ -28,11 +28,12 @@ import { gateControl } from './control-gate.js';
 import { makeDoctor } from './doctor/doctor.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
-import { type MemberNode, openMemberNode } from './member-node.js';
+import { type MemberNode, type MemberNodeOptions, openMemberNode } from './member-node.js';
 import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
 import { type RecoveryCalls, recoveryHandlers } from './recovery.js';
 import { openLocalServer } from './rpc/index.js';
 import { type Opening, openRunner, type Running } from './runner.js';
+import { askVolumes, type VolumeParts } from './volumes.js';
 
 export interface DaemonOptions {
   readonly settings: Settings;
@@ -183,10 +184,16 @@ function nameOf({ choice }: RuntimeProbe): string {
 async function serve(machine: Machine, startedAtMs: number): Promise<void> {
   const { host, settings, lifetime } = machine;
   const describe = (asked: Asked): Promise<NodeDescription> => describeNode(machine, asked);
+  const volumes: VolumeParts = {
+    volumes: machine.volumes,
+    meter: openUsageMeter(host, machine.log.with({ part: 'volumes' })),
+    clock: host.clock,
+    changed: async () => await runner.find()?.describeAgain(),
+  };
   const runner = openRunner({
     ...machine,
     clock: host.clock,
-    open: opening => openRunning(machine, { ...opening, describe }),
+    open: opening => openRunning(machine, { ...opening, describe, askVolumes: asked => askVolumes(volumes, asked) }),
     changeRole: (change, signal) => membership.changeRole(change, signal),
   });
   const membership = openMembership({
@@ -225,6 +232,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     describe,
     findNode,
     dismantle,
+    volumes,
     recovery: recoveryHandlers({ runner, membership, lifetime }),
   });
   lifetime.own(
@@ -249,7 +257,10 @@ async function resume(membership: MembershipFlows, start: (member: Member) => Pr
 
 async function openRunning(
   machine: Machine,
-  parts: Opening & { readonly describe: (asked: Asked) => Promise<NodeDescription> },
+  parts: Opening & {
+    readonly describe: (asked: Asked) => Promise<NodeDescription>;
+    readonly askVolumes: MemberNodeOptions['askVolumes'];
+  },
 ): Promise<Running> {
   const probe = await machine.runtime.renew();
   if (probe.choice === undefined)
@@ -322,6 +333,7 @@ function makeLocal(
     readonly findNode: () => MemberNode | undefined;
     readonly dismantle: () => Promise<readonly string[]>;
     readonly recovery: RecoveryCalls;
+    readonly volumes: VolumeParts;
   },
 ): Handlers<Services['Local']> {
   const { host, settings, telemetry, network, runtime } = machine;
@@ -345,12 +357,6 @@ function makeLocal(
     runtime: () => nameOf(runtime.current()),
     images: machine.images,
     imagesChanged: async () => await parts.findNode()?.describeAgain(),
-    volumes: {
-      volumes: machine.volumes,
-      meter: openUsageMeter(host, machine.log.with({ part: 'volumes' })),
-      clock: host.clock,
-      changed: async () => await parts.findNode()?.describeAgain(),
-    },
     doctor,
     setLogLevel: machine.log.setLevel,
   });

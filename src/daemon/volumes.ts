@@ -7,7 +7,7 @@
  */
 import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import type { Volume, VolumeUsage } from '../gen/types.js';
+import type { BulkFrame, Volume, VolumesStart, VolumeUsage } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Clock } from '../host.js';
 import { asId, type TaskId } from '../ids.js';
@@ -52,6 +52,28 @@ export function volumeHandlers(parts: VolumeParts): Pick<Handlers<Services['Loca
       return {};
     },
   };
+}
+
+/** What a manager asks for people on other nodes: nothing but the names that are here. */
+export async function* askVolumes(parts: VolumeParts, start: VolumesStart): AsyncGenerator<BulkFrame> {
+  const named = (await parts.volumes.list()).filter(
+    ({ name }) => start.names.length === 0 || start.names.includes(name),
+  );
+  const seen: Volume[] = [];
+  let problem: unknown;
+  for (const volume of named) {
+    try {
+      const described = await describe(parts, volume, { usage: start.usage });
+      if (start.remove && start.names.length > 0) await parts.volumes.remove(volume.name);
+      seen.push(described);
+    } catch (error) {
+      problem = error;
+      break;
+    }
+  }
+  if (start.remove && seen.length > 0) await parts.changed();
+  yield { body: { kind: 'seen', volumes: seen } };
+  if (problem !== undefined) throw problem;
 }
 
 async function find(volumes: Volumes, name: string): Promise<KeptVolume> {

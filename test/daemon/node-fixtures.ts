@@ -239,6 +239,9 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
       copy: async function* () {
         yield { body: { kind: 'end' } };
       },
+      volumes: async function* () {
+        yield { body: { kind: 'end' } };
+      },
       verb: async () => ({ status: status('running'), processes: [] }),
       ...parts,
     },

@@ -149,6 +149,7 @@ export async function openPlane(
       runTaskVerb: () => Promise.reject(new Error('no relay')),
       logs: () => emptyStream(),
       stats: () => emptyStream(),
+      askVolumes: () => emptyStream(),
     },
   };
   const report = async (taskId: string, change: Partial<TaskStatus>): Promise<void> => {

@@ -1,10 +1,11 @@
 /**
- * Volumes of this node: made, listed with what they hold, removed.
+ * Volumes of this node, and of others through the managers: made, listed with what they hold, removed.
+ * A node that does not answer is told of; what the others say is shown all the same.
  *
  * Not here: mounting them into services (--mount of service/list-flags.ts, `volumes` of stack files).
  */
 import { CoveyError } from '../../errors.js';
-import type { Volume } from '../../gen/types.js';
+import type { Volume, VolumesRequest } from '../../gen/types.js';
 import { confirm } from '../confirm.js';
 import type { CliContext } from '../context.js';
 import { type CommandDefinition, formatOption, type Invocation, listOptions, yesOption } from '../definition.js';
@@ -13,6 +14,12 @@ import { exitCodes } from '../output/errors.js';
 import type { JsonRecord } from '../output/format.js';
 import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
 import { plural, renderAge, renderBytes, renderTime } from '../output/values.js';
+
+const nodeOption = {
+  flags: '--node <node>',
+  says: 'Of that node, or of all nodes: all (default: this one)',
+  completes: 'node',
+} as const;
 
 export const volumeCommands: readonly CommandDefinition[] = [
   {
@@ -37,50 +44,62 @@ export const volumeCommands: readonly CommandDefinition[] = [
   },
   {
     path: ['volume', 'ls'],
-    says: 'List the volumes of this node',
+    says: 'List the volumes of this node, or of others',
     about: 'Usage is at most a minute old; "-" stands for what cannot be counted in time, which is tried again later.',
     args: [],
-    options: listOptions,
+    options: [nodeOption, ...listOptions],
     examples: [
-      { says: 'all volumes', line: 'covey volume ls' },
+      { says: 'all volumes of the cluster', line: 'covey volume ls --node all' },
       { says: 'what each holds', line: "covey volume ls --format '{{.name}} {{.usage.bytes}}'" },
     ],
     run: runList,
   },
   {
     path: ['volume', 'inspect'],
-    says: 'Show all about volumes of this node',
+    says: 'Show all about volumes of this node, or of others',
     args: [{ name: 'VOLUME', needed: true, many: true, completes: 'volume' }],
-    options: [formatOption],
+    options: [nodeOption, formatOption],
     examples: [
-      { says: 'one volume', line: 'covey volume inspect shop_data' },
+      { says: 'one volume, on whichever nodes it is', line: 'covey volume inspect --node all shop_data' },
       { says: 'where its files are', line: "covey volume inspect --format '{{.path}}' shop_data" },
     ],
     run: runInspect,
   },
   {
     path: ['volume', 'rm'],
-    says: 'Remove volumes of this node that no task uses, with all that is in them',
+    says: 'Remove volumes that no task uses, with all that is in them',
     args: [{ name: 'VOLUME', needed: true, many: true, completes: 'volume' }],
-    options: [yesOption],
+    options: [nodeOption, yesOption],
     examples: [
-      { says: 'one volume', line: 'covey volume rm shop_data' },
+      { says: 'one volume of another node', line: 'covey volume rm --node rack2 shop_data' },
       { says: 'in a script', line: 'covey volume rm --yes shop_data shop_cache' },
     ],
     run: runRemove,
   },
   {
     path: ['volume', 'prune'],
-    says: 'Remove the volumes of this node that no task uses: anonymous ones, with --all named ones too',
+    says: 'Remove the volumes that no task uses: anonymous ones, with --all named ones too',
     args: [],
-    options: [{ flags: '-a, --all', says: 'Named volumes too' }, yesOption],
+    options: [{ flags: '-a, --all', says: 'Named volumes too' }, nodeOption, yesOption],
     examples: [
       { says: 'what tasks left behind', line: 'covey volume prune' },
-      { says: 'all that is not in use, in a script', line: 'covey volume prune --all --yes' },
+      { says: 'all that is not in use anywhere, in a script', line: 'covey volume prune --all --node all --yes' },
     ],
     run: runPrune,
   },
 ];
+
+/** A volume with the node that it lies on; undefined: this one. */
+interface Kept {
+  readonly node: string | undefined;
+  readonly volume: Volume;
+}
+
+interface Found {
+  readonly volumes: readonly Kept[];
+  /** A node could not be asked; it was told. */
+  readonly failed: boolean;
+}
 
 async function readVolumes(context: CliContext, names: readonly string[], usage: boolean): Promise<readonly Volume[]> {
   const { local } = await context.connect();
@@ -88,14 +107,50 @@ async function readVolumes(context: CliContext, names: readonly string[], usage:
   return names.length > 0 ? volumes : [...volumes].sort((a, b) => compareNames(a.name, b.name));
 }
 
+async function findVolumes(
+  context: CliContext,
+  flags: Flags,
+  asked: { readonly names: readonly string[]; readonly usage: boolean },
+): Promise<Found> {
+  const node = flags.text('node');
+  if (node !== undefined) return await askNodes(context, { ...asked, node: node === 'all' ? '' : node, remove: false });
+  const volumes = await readVolumes(context, asked.names, asked.usage);
+  return { volumes: volumes.map(volume => ({ node: undefined, volume })), failed: false };
+}
+
+/** What those say that answer; a name that none of them has is an error. */
+async function askNodes(context: CliContext, request: VolumesRequest): Promise<Found> {
+  const { control } = await context.connect();
+  const volumes: Kept[] = [];
+  let failed = false;
+  for await (const answer of control.askVolumes(request, { signal: context.signal })) {
+    const sorted = [...answer.volumes].sort((a, b) => compareNames(a.name, b.name));
+    volumes.push(...sorted.map(volume => ({ node: answer.nodeName, volume })));
+    if (answer.problem === undefined) continue;
+    failed = true;
+    await context.note(`${answer.nodeName}: ${answer.problem.message}`);
+  }
+  const missing = failed ? undefined : request.names.find(name => !volumes.some(({ volume }) => volume.name === name));
+  if (missing === undefined) return { volumes, failed };
+  const where = request.node === '' ? 'any node' : `node "${request.node}"`;
+  throw new CoveyError('not-found', `Cannot find volume "${missing}" on ${where}`, {
+    hint: `covey volume ls --node ${request.node === '' ? 'all' : request.node}`,
+  });
+}
+
+function codeOfFound({ failed }: Pick<Found, 'failed'>): number {
+  return failed ? exitCodes.failed : exitCodes.done;
+}
+
 export async function volumeNames(context: CliContext): Promise<readonly string[]> {
   return (await readVolumes(context, [], false)).map(volume => volume.name);
 }
 
-function volumeRecord(volume: Volume): JsonRecord {
+function volumeRecord({ node, volume }: Kept): JsonRecord {
   const { usage } = volume;
   return {
     name: volume.name,
+    ...(node === undefined ? {} : { node }),
     driver: 'local',
     path: volume.path,
     options: volume.options,
@@ -110,9 +165,10 @@ function volumeRecord(volume: Volume): JsonRecord {
   };
 }
 
-function view(nowMs: number): ListView<Volume> {
+function view(nowMs: number, withNode: boolean): ListView<Kept> {
   return {
     columns: [
+      ...(withNode ? [{ header: 'NODE', cutTo: 8 }] : []),
       { header: 'VOLUME', cutTo: 20 },
       { header: 'TYPE' },
       { header: 'USED', align: 'right' },
@@ -121,7 +177,8 @@ function view(nowMs: number): ListView<Volume> {
       { header: 'TASKS', align: 'right' },
       { header: 'AGE' },
     ],
-    row: volume => [
+    row: ({ node, volume }) => [
+      ...(withNode ? [node ?? ''] : []),
       volume.name,
       volume.options['type'] ?? 'directory',
       volume.usage === undefined ? '-' : renderBytes(volume.usage.bytes),
@@ -131,8 +188,8 @@ function view(nowMs: number): ListView<Volume> {
       volume.createdAtMs === 0 ? '-' : renderAge(nowMs - volume.createdAtMs),
     ],
     record: volumeRecord,
-    id: volume => volume.name,
-    name: volume => volume.name,
+    id: ({ volume }) => volume.name,
+    name: ({ volume }) => volume.name,
   };
 }
 
@@ -157,46 +214,59 @@ function readPairs(flags: Flags, name: string): Readonly<Record<string, string>>
 }
 
 async function runList({ flags }: Invocation, context: CliContext): Promise<number> {
-  const items = await readVolumes(context, [], !flags.isOn('quiet'));
-  await printList(context, flags, { view: view(context.console.clock.wallMs()), items });
-  return exitCodes.done;
+  const found = await findVolumes(context, flags, { names: [], usage: !flags.isOn('quiet') });
+  const nowMs = context.console.clock.wallMs();
+  await printList(context, flags, { view: view(nowMs, flags.text('node') !== undefined), items: found.volumes });
+  return codeOfFound(found);
 }
 
 async function runInspect({ args, flags }: Invocation, context: CliContext): Promise<number> {
-  const volumes = await readVolumes(context, args, true);
+  const found = await findVolumes(context, flags, { names: args, usage: true });
   await printInspection(
     context,
     flags,
-    volumes.map(volume => ({ record: volumeRecord(volume), name: volume.name })),
+    found.volumes.map(kept => ({ record: volumeRecord(kept), name: kept.volume.name })),
   );
-  return exitCodes.done;
+  return codeOfFound(found);
 }
 
 async function runRemove({ args, flags }: Invocation, context: CliContext): Promise<number> {
-  return await removeAll(context, flags, await readVolumes(context, args, true));
+  return await removeAll(context, flags, await findVolumes(context, flags, { names: args, usage: true }));
 }
 
 async function runPrune({ flags }: Invocation, context: CliContext): Promise<number> {
-  const unused = (await readVolumes(context, [], true)).filter(volume => volume.taskIds.length === 0);
-  const meant = unused.filter(volume => volume.anonymous || flags.isOn('all'));
+  const found = await findVolumes(context, flags, { names: [], usage: true });
+  const unused = found.volumes.filter(({ volume }) => volume.taskIds.length === 0);
+  const meant = unused.filter(({ volume }) => volume.anonymous || flags.isOn('all'));
   const kept = unused.length - meant.length;
   if (kept > 0) await context.note(`${plural(kept, 'named volume')} not in use stay; --all removes them too`);
-  if (meant.length === 0) return exitCodes.done;
-  return await removeAll(context, flags, meant);
+  if (meant.length === 0) return codeOfFound(found);
+  return await removeAll(context, flags, { ...found, volumes: meant });
 }
 
-async function removeAll(context: CliContext, flags: Flags, volumes: readonly Volume[]): Promise<number> {
+async function removeAll(context: CliContext, flags: Flags, found: Found): Promise<number> {
   const { local } = await context.connect();
+  const { volumes } = found;
   await confirm(context, flags, {
     what: `remove ${plural(volumes.length, 'volume')} with all that is in them`,
-    losses: volumes.map(
-      ({ name, usage }) =>
-        `${name}${usage === undefined ? '' : `: ${renderBytes(usage.bytes)} in ${plural(usage.inodes, 'inode')}`}`,
-    ),
+    losses: volumes.map(({ node, volume: { name, usage } }) => {
+      const place = node === undefined ? name : `${name} on ${node}`;
+      return `${place}${usage === undefined ? '' : `: ${renderBytes(usage.bytes)} in ${plural(usage.inodes, 'inode')}`}`;
+    }),
   });
-  for (const { name } of volumes) {
-    await local.removeVolume({ name }, { signal: context.signal });
-    await context.print(name);
+  let { failed } = found;
+  for (const node of new Set(volumes.map(kept => kept.node))) {
+    const names = volumes.filter(kept => kept.node === node).map(({ volume }) => volume.name);
+    if (node === undefined) {
+      for (const name of names) {
+        await local.removeVolume({ name }, { signal: context.signal });
+        await context.print(name);
+      }
+      continue;
+    }
+    const removed = await askNodes(context, { node, names, usage: false, remove: true });
+    for (const { volume } of removed.volumes) await context.print(volume.name);
+    failed ||= removed.failed;
   }
-  return exitCodes.done;
+  return codeOfFound({ failed });
 }

@@ -103,7 +103,10 @@ export async function* carryOut(agent: BulkAgent, first: BulkFrame, run: BulkRun
   else if (body.kind === 'copy') yield* agent.copy(run.input, body, run.signal);
   else if (body.kind === 'logs') yield* agent.logs(body, run.signal);
   else if (body.kind === 'stats') yield* agent.stats(body, run.signal);
-  else if (body.kind === 'verb') {
+  else if (body.kind === 'volumes') {
+    if (body.remove) refuseStale(body.term, run.term);
+    yield* agent.volumes(body, run.signal);
+  } else if (body.kind === 'verb') {
     refuseStale(body.term, run.term);
     yield { body: { kind: 'answer', ...(await agent.verb(body, run.signal)) } };
   } else throw new CoveyError('bad-argument', `Cannot begin a bulk stream with a frame of kind "${body.kind}"`);

@@ -29,6 +29,7 @@ import { carryOut, framesMax, pushTo } from './node.js';
 import { gatherStats } from './stats.js';
 import { taskFor } from './target.js';
 import { runTaskVerb } from './verbs.js';
+import { gatherVolumes } from './volumes.js';
 
 export interface RelayOptions {
   readonly store: Store;
@@ -49,9 +50,12 @@ interface Ticket {
   readonly breakOff: (error: CoveyError) => void;
 }
 
+/** Where a stream goes: a task stands for its node. */
+export type StreamPlace = Pick<Task, 'nodeId'> & { readonly id?: Task['id'] };
+
 /** Opens one stream to the node of a task. `down` is what the caller sends. */
 export type OpenTaskStream = (
-  task: Task,
+  place: StreamPlace,
   start: BulkFrame,
   options: { readonly down: Channel<BulkFrame>; readonly signal: AbortSignal },
 ) => AsyncIterable<BulkFrame>;
@@ -64,12 +68,12 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
   const tickets = new Map<string, Ticket>();
   const open = openTaskStream(options, tickets);
   let streams = 0;
-  const counted: OpenTaskStream = async function* (task, start, stream) {
+  const counted: OpenTaskStream = async function* (place, start, stream) {
     if (streams >= streamsMax)
       throw new CoveyError('too-many', 'Cannot open another stream', { state: `${streams} are open` });
     streams += 1;
     try {
-      yield* open(task, start, stream);
+      yield* open(place, start, stream);
     } finally {
       streams -= 1;
     }
@@ -83,6 +87,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
       const tasks = tasksOfStore(options.store);
       return mergeLogs({ ...options, tasks, open: counted, request, signal: context.signal });
     },
+    askVolumes: (request, context) => gatherVolumes({ ...options, open: counted, request, signal: context.signal }),
     stats: (request, context) => gatherStats({ ...options, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
       const up = requests[Symbol.asyncIterator]();
@@ -138,8 +143,8 @@ async function pump(input: AsyncIterator<BulkFrame>, down: Channel<BulkFrame>): 
 }
 
 function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): OpenTaskStream {
-  return async function* (task, start, stream) {
-    if (task.nodeId === options.own.nodeId) {
+  return async function* (place, start, stream) {
+    if (place.nodeId === options.own.nodeId) {
       yield* carryOut(options.own.agent, start, { input: stream.down, term: 0, signal: stream.signal });
       return;
     }
@@ -150,7 +155,7 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
     const broken = new AbortController();
     const signal = AbortSignal.any([stream.signal, broken.signal]);
     tickets.set(id, {
-      nodeId: task.nodeId,
+      nodeId: place.nodeId,
       down: stream.down,
       finished: finished.promise,
       arrive: arrived.resolve,
@@ -158,11 +163,11 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
     });
     let ended = false;
     try {
-      if (options.dispatcher()?.openBulk(task.nodeId, id) !== true) throw unreachableNode(options.store.view(), task);
-      yield* framesUp(await arrivalOf(options, { task, arrived: arrived.promise, signal }), signal);
+      if (options.dispatcher()?.openBulk(place.nodeId, id) !== true) throw unreachableNode(options.store.view(), place);
+      yield* framesUp(await arrivalOf(options, { place, arrived: arrived.promise, signal }), signal);
       ended = true;
     } finally {
-      if (!ended) options.dispatcher()?.closeBulk(task.nodeId, id);
+      if (!ended) options.dispatcher()?.closeBulk(place.nodeId, id);
       tickets.delete(id);
       finished.resolve();
       stream.down.close();
@@ -172,12 +177,16 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
 
 async function arrivalOf(
   options: RelayOptions,
-  waiting: { readonly task: Task; readonly arrived: Promise<AsyncIterator<BulkFrame>>; readonly signal: AbortSignal },
+  waiting: {
+    readonly place: StreamPlace;
+    readonly arrived: Promise<AsyncIterator<BulkFrame>>;
+    readonly signal: AbortSignal;
+  },
 ): Promise<AsyncIterator<BulkFrame>> {
   using limit = deadline(options.clock, {
     ms: ticketMs,
     parent: waiting.signal,
-    reason: () => unreachableNode(options.store.view(), waiting.task),
+    reason: () => unreachableNode(options.store.view(), waiting.place),
   });
   return await abortable(waiting.arrived, limit.signal);
 }
@@ -216,9 +225,10 @@ async function takeTicket(
   return ticket;
 }
 
-function unreachableNode(view: View, task: Task): CoveyError {
-  const node: Node | undefined = view.find('node', task.nodeId);
-  return new CoveyError('node-unreachable', `Cannot reach the node of task "${task.id}"`, {
+function unreachableNode(view: View, { nodeId, id }: StreamPlace): CoveyError {
+  const node: Node | undefined = view.find('node', nodeId);
+  const what = id === undefined ? `node "${node?.spec.name ?? nodeId}"` : `the node of task "${id}"`;
+  return new CoveyError('node-unreachable', `Cannot reach ${what}`, {
     state:
       node === undefined
         ? 'the node is no member'

@@ -31,6 +31,7 @@ export interface BulkRelay {
   readonly copy: Handlers<Services['Control']>['copy'];
   readonly logs: Handlers<Services['Control']>['logs'];
   readonly stats: Handlers<Services['Control']>['stats'];
+  readonly askVolumes: Handlers<Services['Control']>['askVolumes'];
   readonly runTaskVerb: Handlers<Services['Control']>['runTaskVerb'];
   readonly bulk: Handlers<Services['Dispatcher']>['bulk'];
 }

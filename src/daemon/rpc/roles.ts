@@ -88,6 +88,7 @@ export const roleTable: RoleTable = {
     exec: people,
     logs: people,
     stats: people,
+    askVolumes: people,
     attach: people,
     copy: people,
     runTaskVerb: people,

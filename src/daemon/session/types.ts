@@ -19,6 +19,7 @@ import type {
   TaskAnswer,
   TaskReport,
   VerbStart,
+  VolumesStart,
 } from '../../gen/types.js';
 import type { CallOptions, Duplex } from '../../grpc.js';
 
@@ -43,6 +44,8 @@ export interface BulkAgent {
     signal: AbortSignal,
   ) => AsyncIterable<BulkFrame>;
   readonly copy: (frames: AsyncIterable<BulkFrame>, start: CopyStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+  /** What the node keeps for its tasks. */
+  readonly volumes: (start: VolumesStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly verb: (start: VerbStart, signal: AbortSignal) => Promise<TaskAnswer>;
 }
 

@@ -13,12 +13,12 @@ async function runningOn(store: Awaited<ReturnType<typeof memoryStore>>, nodeId:
   return task;
 }
 
-const figures = (task: Task): BulkFrame => ({
+const figures = (taskId: Task['id']): BulkFrame => ({
   body: {
     kind: 'figures',
     tasks: [
       {
-        ...{ taskId: task.id, atMs: 1, cpuPercent: 150, memoryBytes: 2, memoryLimitBytes: 3, receivedBytes: 4 },
+        ...{ taskId, atMs: 1, cpuPercent: 150, memoryBytes: 2, memoryLimitBytes: 3, receivedBytes: 4 },
         ...{ sentBytes: 5, readBytes: 6, writtenBytes: 7, pids: 8 },
       },
     ],
@@ -40,10 +40,10 @@ t.test('each node with tasks is asked once; one that does not answer hides no ot
   await runningOn(store, 'n2', 3);
   await runningOn(store, 'n3', 4);
   const asked: string[] = [];
-  async function* open(task: Task): AsyncGenerator<BulkFrame> {
-    asked.push(task.nodeId);
-    if (task.nodeId === 'n3') throw new CoveyError('node-unreachable', 'Cannot reach it');
-    yield figures(task);
+  async function* open({ nodeId, id }: { nodeId: NodeId; id?: Task['id'] }): AsyncGenerator<BulkFrame> {
+    asked.push(nodeId);
+    if (nodeId === 'n3' || id === undefined) throw new CoveyError('node-unreachable', 'Cannot reach it');
+    yield figures(id);
     yield { body: { kind: 'end' } };
   }
   const answers = await collect(gatherStats({ store, open, request, signal: AbortSignal.timeout(10_000) }));
