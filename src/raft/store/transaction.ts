@@ -6,6 +6,7 @@
  *
  * Called by machine.ts for what comes out of the log, and by open.ts to try decisions before they are proposed.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { CoveyError, type ErrorCode } from '../../errors.js';
 import type { Change, Meta, Task, TaskSpec, Transaction } from '../../gen/types.js';
 import { isServing } from '../../serving.js';
@@ -134,7 +135,12 @@ function checkedTask({ state, transaction }: Applying, task: Task): Task {
     throw new Void('illegal-transition', `Cannot change task "${task.id}" as ${transaction.principal}`, refusal);
   }
   const timed = timedTask(old, task, transaction.atMs);
-  return old === undefined ? timed : { ...timed, spec: old.spec };
+  return old === undefined ? timed : { ...timed, spec: keptSpec(old.spec, task.spec) };
+}
+
+/** Nothing of a task's spec changes but its limits, which it gets where it is. */
+function keptSpec(old: TaskSpec, asked: TaskSpec): TaskSpec {
+  return asked.force === newLimits.force ? { ...old, limits: asked.limits } : old;
 }
 
 /** With the times at which it was first ready and ended (in its present attempt), by the clock of the log. */
@@ -185,6 +191,14 @@ const sameSpec: TaskSpec = {
   force: 0,
 };
 
+/** The same, but for the limits, which are in it; without any the task has none from now on. */
+const newLimits: TaskSpec = { ...sameSpec, force: 1 };
+
+function specInEntry(old: TaskSpec, { limits }: TaskSpec): TaskSpec {
+  if (isDeepStrictEqual(old.limits, limits)) return sameSpec;
+  return limits === undefined ? newLimits : { ...newLimits, limits };
+}
+
 /** The transaction that writes stand for, based on the versions in the state. */
 export function transactionOf(
   state: State,
@@ -199,7 +213,11 @@ function changeOf(state: State, write: Write): Change {
   const old = state.view.find(write.table, id);
   const baseVersion = old?.meta.version ?? 0;
   if (write.kind === 'delete') return { baseVersion, action: { kind: 'deletion', table: write.table, id } };
-  const object = write.table === 'task' && old !== undefined ? { ...write.object, spec: sameSpec } : write.object;
+  const oldTask = write.table === 'task' ? state.view.find('task', id) : undefined;
+  const object =
+    write.table === 'task' && oldTask !== undefined
+      ? { ...write.object, spec: specInEntry(oldTask.spec, write.object.spec) }
+      : write.object;
   return { baseVersion, action: { ...object, meta: noMeta, kind: write.table } as Change['action'] };
 }
 

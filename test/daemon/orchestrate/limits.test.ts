@@ -3,6 +3,7 @@ import { planLimitChanges } from '../../../src/daemon/orchestrate/limits.js';
 import { replacesTasks } from '../../../src/daemon/orchestrate/spec-change.js';
 import type { Resources, Service, ServiceSpec, TaskSpec } from '../../../src/gen/types.js';
 import { service, serviceSpec, task, taskSpec } from '../object-fixtures.js';
+import { callerOf, openPlane } from '../plane-fixtures.js';
 
 const limits = (memoryBytes: number): Resources => ({ cpuNanos: 0, memoryBytes, pids: 0 });
 const withTask = (over: Partial<TaskSpec>): ServiceSpec => serviceSpec({ task: taskSpec(over) });
@@ -40,4 +41,30 @@ t.test('the tasks of the present spec get the limits, once; older and ended ones
       ['f', 2e8],
     ],
   );
+});
+
+t.test('through the whole of a manager: the same tasks have other limits, and the log comes to rest', async t => {
+  await using plane = await openPlane();
+  await plane.addNode('rack1');
+  const created = await plane.control.createService({ spec: withTask({ limits: limits(1e8) }) }, callerOf());
+  await plane.settle();
+  const before = plane.running().map(({ id }) => id);
+  t.ok(before.length > 0);
+  for (const wanted of [limits(2e8), undefined, limits(3e8)]) {
+    const present = plane.store.view().find('service', created.id);
+    const { version } = present?.meta ?? { version: 0 };
+    const spec = withTask(wanted === undefined ? {} : { limits: wanted });
+    await plane.control.updateService({ service: created.id, version, spec }, callerOf());
+    await plane.settle();
+    t.strictSame(
+      plane.running().map(({ id, spec: { limits: seen } }) => [id, seen]),
+      before.map(id => [id, wanted]),
+    );
+    const entries = plane.log.entries.length;
+    await plane.clock.advance(10_000);
+    await plane.settle();
+    t.equal(plane.log.entries.length, entries, 'nothing is written again and again');
+  }
+  const [first] = plane.running();
+  t.match(first?.spec.containers, created.spec.task.containers, 'the rest of the spec is as it was');
 });
