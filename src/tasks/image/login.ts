@@ -26,6 +26,7 @@ export async function login(parts: StoreState, request: RegistryLogin, signal: A
     transport,
     clock: parts.host.clock,
     userAgent: 'covey',
+    isLogin: true,
   });
   const deadline = AbortSignal.timeout(Math.min(loginTimeoutMs, patienceLimits.giveUpMs));
   const answer = await client.ask({
@@ -35,7 +36,9 @@ export async function login(parts: StoreState, request: RegistryLogin, signal: A
     signal: AbortSignal.any([signal, deadline]),
   });
   answer.discard();
-  await keepCredential(parts, registry, credential);
+  const token = client.findRefreshToken();
+  const kept = token === undefined ? credential : ({ kind: 'identity', username: request.username, token } as const);
+  await keepCredential(parts, registry, kept);
 }
 
 export async function logout(parts: StoreState, registry: string): Promise<boolean> {

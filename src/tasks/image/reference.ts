@@ -34,7 +34,13 @@ export function parseReference(text: string): ImageReference {
   const named = at < 0 ? text : text.slice(0, at);
   const digest = at < 0 ? undefined : text.slice(at + 1);
   if (digest !== undefined && !isDigest(digest)) {
-    throw badName(text, 'after "@" comes sha256: and 64 hexadecimal digits');
+    const isOther = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:/.test(digest) && !digest.startsWith('sha256:');
+    throw badName(
+      text,
+      isOther
+        ? `digests are sha256 here, and "${digest.split(':')[0]}" is another algorithm; the image has a sha256 digest too`
+        : 'after "@" comes sha256: and 64 hexadecimal digits',
+    );
   }
   const slash = named.lastIndexOf('/');
   const colon = named.indexOf(':', slash + 1);

@@ -4,6 +4,7 @@
  *
  * Not here: what they mean (registry/), trying a credential (login.ts).
  */
+import { dirname } from 'node:path';
 import { CoveyError } from '../../errors.js';
 import type { ImageReference } from './reference.js';
 import {
@@ -44,11 +45,32 @@ async function withCertificates({ host, registries }: Parts, endpoint: Endpoint)
     try {
       return await host.files.readText(path);
     } catch (cause) {
-      throw new CoveyError('bad-config', `Cannot read "${path}", which "${registries.rulesPath}" names`, { cause });
+      throw new CoveyError('bad-config', `Cannot read the certificate "${path}"`, { cause });
     }
   };
-  const [ca, cert, key] = await Promise.all([endpoint.ca, endpoint.cert, endpoint.key].map(read));
-  return { endpoint, tls: { insecure: endpoint.insecure, ca, cert, key } };
+  const folder = `${dirname(registries.rulesPath)}/certs.d/${endpoint.host}`;
+  const found = planCertificates(folder, await host.files.list(folder));
+  const authorities = await Promise.all([endpoint.ca, ...found.authorities].map(read));
+  const [cert, key] = await Promise.all([endpoint.cert || found.cert, endpoint.key || found.key].map(read));
+  const ca = authorities.filter(text => text !== undefined).join('\n');
+  return { endpoint, tls: { insecure: endpoint.insecure, ca: ca === '' ? undefined : ca, cert, key } };
+}
+
+/**
+ * Docker's folders: `certs.d/HOST[:PORT]/` beside the rules, in it authorities in "*.crt" and one certificate of our own in
+ * "*.cert" with its key in "*.key". Throws bad-config.
+ */
+export function planCertificates(
+  folder: string,
+  names: readonly string[],
+): { readonly authorities: readonly string[]; readonly cert: string; readonly key: string } {
+  const sorted = [...names].sort();
+  const authorities = sorted.filter(name => name.endsWith('.crt')).map(name => `${folder}/${name}`);
+  const [cert] = sorted.filter(name => name.endsWith('.cert'));
+  if (cert === undefined) return { authorities, cert: '', key: '' };
+  const key = cert.replace(/\.cert$/, '.key');
+  if (names.includes(key)) return { authorities, cert: `${folder}/${cert}`, key: `${folder}/${key}` };
+  throw new CoveyError('bad-config', `Cannot use the certificate "${folder}/${cert}": "${key}" is not beside it`);
 }
 
 /** undefined: forgets it. Says whether there was one. */

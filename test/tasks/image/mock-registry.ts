@@ -3,6 +3,7 @@
  * can say which credential went where.
  */
 import * as http from 'node:http';
+import * as https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { type ImageParts, type OciLayout, ociLayout, sha256 } from './archives.js';
@@ -29,6 +30,8 @@ export interface Mock extends AsyncDisposable {
 type Answer = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
 export interface MockOptions {
+  /** PEM texts: it speaks TLS, and asks for a certificate of this authority if there is one. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   readonly image?: ImageParts;
   /** Looked at first; true: it has answered. `nth` counts requests of the same URL from 1. */
   readonly hook?: (
@@ -56,7 +59,9 @@ export async function openMock(options: MockOptions = {}): Promise<Mock> {
     if (options.hook?.(request, response, { nth, layout, host }) === true) return;
     serve(layout, request, response);
   };
-  const server = http.createServer(answer);
+  const { tls } = options;
+  const client = tls?.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true };
+  const server = tls === undefined ? http.createServer(answer) : https.createServer({ ...tls, ...client }, answer);
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const manifest = JSON.parse(fileOf(layout, digest)?.toString() ?? '{}') as { layers: { digest: string }[] };

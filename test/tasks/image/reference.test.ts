@@ -35,6 +35,13 @@ t.test('a digest is kept beside name and tag', async t => {
   t.equal(renderName(parseReference(`hello@${digest}`)), 'docker.io/library/hello');
 });
 
+t.test('a digest of another algorithm is refused with what to use instead', async t => {
+  t.throws(() => parseReference(`hello@sha512:${'a1'.repeat(64)}`), {
+    code: 'image-bad-name',
+    message: /digests are sha256 here, and "sha512" is another algorithm/,
+  });
+});
+
 const bad: readonly string[] = [
   '',
   ':1',

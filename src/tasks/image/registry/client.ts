@@ -22,6 +22,8 @@ export interface Registry {
   readonly endpoint: Endpoint;
   /** An answer with a status below 300. Throws registry-denied, image-not-found, registry-unreachable, registry-answer. */
   readonly ask: (question: Question) => Promise<HttpAnswer>;
+  /** Of a login: what the registry wants kept in the place of the password. */
+  readonly findRefreshToken: () => string | undefined;
 }
 
 export interface Question {
@@ -38,6 +40,8 @@ export interface RegistryOptions {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly userAgent: string;
+  /** Asks for an identity token. */
+  readonly isLogin?: boolean;
 }
 
 interface State extends RegistryOptions {
@@ -54,7 +58,11 @@ const errorBodyMaxBytes = 4_096;
 
 export function openRegistry(options: RegistryOptions): Registry {
   const state: State = { ...options, scheme: undefined, proof: undefined, renewing: undefined };
-  return { endpoint: options.endpoint, ask: question => ask(state, question) };
+  return {
+    endpoint: options.endpoint,
+    ask: question => ask(state, question),
+    findRefreshToken: () => state.proof?.refreshToken,
+  };
 }
 
 async function ask(state: State, question: Question): Promise<HttpAnswer> {
@@ -150,6 +158,7 @@ async function renewProof(state: State, refusal: Refusal): Promise<void> {
     endpoint,
     url: refusal.url,
     scope: refusal.question.path === '' ? undefined : `repository:${endpoint.repository}:pull`,
+    offline: state.isLogin,
   });
   switch (plan.kind) {
     case 'none':

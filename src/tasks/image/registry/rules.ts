@@ -5,7 +5,8 @@
  *     registries:
  *       - prefix: docker.io            # a host, or "host/part of the name"; the longest that fits counts
  *         location: hub.site:5000/hub  # go there instead of to the host of the name
- *         ca: /etc/covey/site-ca.pem   # besides the authorities of the system; cert and key for a client certificate
+ *         ca: /etc/covey/site-ca.pem   # besides the authorities of the system and of certs.d (../registry-files.ts); cert and
+ *                                      # key for a client certificate
  *         insecure: true               # certificates are not checked, and HTTP is spoken where there is no TLS
  *         blocked: true                # never pull from here
  *         mirrors:                     # asked first, in this order; each with location, ca, cert, key, insecure

@@ -5,7 +5,7 @@
  * Not here: sending and remembering (client.ts).
  */
 import { Buffer } from 'node:buffer';
-import { CoveyError } from '../../../errors.js';
+import { CoveyError, codeOf, messageOf } from '../../../errors.js';
 import { countAt, parseJson, textAt } from '../json.js';
 import type { Challenge } from './challenge.js';
 import { type Endpoint, isLoopback } from './endpoints.js';
@@ -26,6 +26,8 @@ export interface TokenRequest {
 export interface Token {
   readonly authorization: string;
   readonly lifeMs: number;
+  /** Identity token that stands for the user and password from now on; most registries give none. */
+  readonly refreshToken?: string | undefined;
 }
 
 /** Of a token whose answer does not say: the standard's value. */
@@ -38,6 +40,8 @@ export interface ProofContext {
   readonly url: URL;
   /** "repository:NAME:pull"; used when the challenge names none. undefined: only to see whether the credential is taken. */
   readonly scope: string | undefined;
+  /** A login: asks for an identity token too. */
+  readonly offline?: boolean | undefined;
 }
 
 export function planProof(challenges: readonly Challenge[], context: ProofContext): Proof {
@@ -86,6 +90,10 @@ function planToken({ parameters }: Challenge, context: ProofContext): Proof {
   }
   const isKnown = credential?.kind === 'password';
   if (isKnown) query.set('account', credential.username);
+  if (isKnown && context.offline === true) {
+    query.set('client_id', 'covey');
+    query.set('offline_token', 'true');
+  }
   for (const [name, value] of query) url.searchParams.set(name, value);
   const headers: Record<string, string> = isKnown
     ? { authorization: basic(credential.username, credential.password) }
@@ -101,10 +109,20 @@ function mayAsk(realm: URL, { endpoint, url }: ProofContext): boolean {
 
 /** Throws registry-answer. */
 export function parseToken(what: string, text: string): Token {
+  try {
+    return readToken(what, text);
+  } catch (error) {
+    if (codeOf(error) === 'registry-answer') throw error;
+    throw new CoveyError('registry-answer', `Cannot use ${what}`, { state: messageOf(error) });
+  }
+}
+
+function readToken(what: string, text: string): Token {
   const place = parseJson(what, text);
   const token = textAt(place, 'token') || textAt(place, 'access_token') || '';
   if (token === '' || !/^[\x21-\x7e]+$/.test(token))
     throw new CoveyError('registry-answer', `Cannot use ${what}: it holds no token`);
   const seconds = Math.max(lifeSecondsMin, countAt(place, 'expires_in') || lifeSecondsDefault);
-  return { authorization: `Bearer ${token}`, lifeMs: seconds * 1_000 };
+  const refreshToken = textAt(place, 'refresh_token') || undefined;
+  return { authorization: `Bearer ${token}`, lifeMs: seconds * 1_000, ...(refreshToken && { refreshToken }) };
 }

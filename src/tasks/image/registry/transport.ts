@@ -141,7 +141,7 @@ function sendError(url: URL, cause: unknown): CoveyError {
   if (tlsCodes.test(code)) {
     return new CoveyError('registry-tls', `Cannot speak TLS with "${url.host}"`, {
       state,
-      hint: 'name its authority as "ca" in registries.yaml; "insecure: true" there goes without',
+      hint: `put its authority into /etc/covey/certs.d/${url.host}/ca.crt; "insecure: true" in registries.yaml goes without`,
     });
   }
   return new CoveyError('registry-unreachable', `Cannot reach "${url.host}"`, { state });
