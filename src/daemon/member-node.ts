@@ -80,7 +80,7 @@ export interface MemberNode {
   readonly tasksRunning: () => number;
   readonly counts: () => ObjectCounts | undefined;
   readonly control: Handlers<Services['Control']>;
-  readonly agent: Agent;
+  readonly agent: Agent & BulkAgent;
   /** What doctor says of this node. */
   readonly findings: () => readonly Finding[];
   /** What a manager runs; undefined on a worker, and on a manager whose group is over. */
