@@ -248,7 +248,7 @@ export const errorCodes = {
   'firewall-drops':
     'A firewall of the host drops forwarded packets. Published ports and the way out need two accept rules for the link of covey.',
   'clock-skew':
-    'The clocks of node and leader differ. Certificates have a time of validity; more than a minute apart is trouble.',
+    'The clocks of a node and of its manager are more than 30 s apart, or the clock of a machine shows a time before the certificate that it sees. The message names both times. Certificates begin two hours before they are made, so that a clock that is a little behind does no harm; set the one that is wrong.',
   'disk-low': 'Little space is left under the data directory. Image imports stop before it is full.',
   'no-sys-resource':
     'The daemon lacks CAP_SYS_RESOURCE: resource limits above its own, and negative OOM scores, are clamped.',

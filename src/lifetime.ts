@@ -118,3 +118,44 @@ export function deadline(
     },
   };
 }
+
+/** A deadline counts in pieces of so much. */
+const pieceMs = 100;
+/** However starved the process is, it ends within so many times its length. */
+const starvedTimes = 2.5;
+
+/**
+ * A deadline for an answer of somebody else that counts only while this process gets to run: a late timer counts as if it had been
+ * in time. On a starved machine the answer may lie in the socket already when the timer fires, and timers come before sockets; with
+ * the time cut in pieces, sockets are looked at between any two of them.
+ */
+export function fairDeadline(
+  clock: { monotonicMs(): number; after(ms: number, call: () => void): { cancel(): void } },
+  options: { readonly ms: number; readonly parent: AbortSignal; readonly reason: () => Error },
+): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  const lastMs = clock.monotonicMs() + options.ms * starvedTimes;
+  let leftMs = options.ms;
+  let isLast = false;
+  let timer: { cancel(): void } | undefined;
+  const wait = (): void => {
+    const ms = Math.min(pieceMs, leftMs);
+    timer = clock.after(ms, () => {
+      leftMs = isLast ? 0 : leftMs - ms;
+      isLast = clock.monotonicMs() >= lastMs;
+      if (leftMs <= 0) controller.abort(options.reason());
+      else wait();
+    });
+  };
+  const onParent = (): void => controller.abort(options.parent.reason);
+  if (options.parent.aborted) onParent();
+  options.parent.addEventListener('abort', onParent, { once: true });
+  wait();
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      timer?.cancel();
+      options.parent.removeEventListener('abort', onParent);
+    },
+  };
+}

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { CoveyError } from '../src/errors.js';
-import { deadline, openLifetime } from '../src/lifetime.js';
+import { deadline, fairDeadline, openLifetime } from '../src/lifetime.js';
 import { makeFakeClock, settle } from './fake-clock.js';
 
 function recorder(): { failures: string[]; onFailure: (name: string, error: unknown) => void } {
@@ -83,4 +83,42 @@ t.test('a deadline aborts after its time with its reason, or with its parent', a
   using second = make();
   parent.abort(new Error('parent'));
   t.match(second.signal.reason, { message: 'parent' });
+});
+
+t.test('a fair deadline counts only the time in which the process ran', async t => {
+  const parent = new AbortController().signal;
+  const reason = (): Error => new Error('late');
+  let nowMs = 0;
+  let due: (() => void) | undefined;
+  /** A clock whose timers fire when the test says so. */
+  const clock = {
+    monotonicMs: () => nowMs,
+    after: (_ms: number, call: () => void) => {
+      due = call;
+      return {
+        cancel: () => {
+          due = undefined;
+        },
+      };
+    },
+  };
+  const fire = (lateMs: number): void => {
+    nowMs += 100 + lateMs;
+    due?.();
+  };
+  using limit = fairDeadline(clock, { ms: 250, parent, reason });
+  fire(0);
+  fire(300);
+  t.notOk(limit.signal.aborted, 'half a second is over, of which the process had 0.2 s');
+  fire(0);
+  t.match(limit.signal.reason, { message: 'late' });
+  using starved = fairDeadline(clock, { ms: 1_000, parent, reason });
+  fire(2_950);
+  t.notOk(starved.signal.aborted, 'sockets are looked at once more');
+  fire(0);
+  t.ok(starved.signal.aborted, 'it ends within three times its length');
+  const given = new AbortController();
+  using dropped = fairDeadline(clock, { ms: 1_000, parent: given.signal, reason });
+  given.abort(new Error('given up'));
+  t.match(dropped.signal.reason, { message: 'given up' });
 });

@@ -148,6 +148,7 @@ export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecor
     self: own,
     tasks,
     message: status.message,
+    clockSkewSeconds: (status.clockSkewMs ?? 0) / 1000,
     labels: spec.labels,
     hostname: description.hostname,
     os: description.os,

@@ -23,6 +23,7 @@ import type { Wire } from '../wire.js';
 import { certificateFactsOf } from './ca/authority.js';
 import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } from './ca/index.js';
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
+import { type ClockSanity, openClockSanity } from './clock-sanity.js';
 import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
 import { heardMsOf, nodeFactsOf } from './doctor/node-facts.js';
@@ -122,8 +123,10 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const managers = cluster?.managers ?? memory.managers;
   const describe = async (): Promise<NodeDescription> =>
     withCertificate(await options.describe(membership), identity.current());
-  const renewal = renewalOf(options, { identity, cluster, managers });
-  const session = connect(options, { identity, agent, cluster, memory, describe, reach, ...openRenewal(renewal) });
+  const clock = await watchClock(options, identity);
+  const renewal = renewalOf(options, { identity, cluster, managers, clock });
+  const { follow } = openRenewal(renewal);
+  const session = connect(options, { identity, agent, cluster, memory, describe, reach, clock, follow });
   const parts = { host, membership, identity, agent, cluster, session, memory, reach };
   describeAgain = async () => session.describe(await describe());
   const news = identity.onChange(() => void describeAgain());
@@ -183,6 +186,16 @@ function openNodeAgent(options: MemberNodeOptions, changed: () => Promise<void>)
   });
 }
 
+function watchClock({ host, telemetry, lifetime, settings }: MemberNodeOptions, identity: IdentityHolder) {
+  return openClockSanity({
+    ...host,
+    telemetry,
+    lifetime: lifetime.child('clock'),
+    path: `${settings.dataDir}/session/clock`,
+    certifiedMs: () => identity.current().validFromMs,
+  });
+}
+
 function withCertificate(description: NodeDescription, identity: NodeIdentity): NodeDescription {
   return { ...description, certificate: certificateFactsOf(identity) };
 }
@@ -224,6 +237,7 @@ function connect(
     readonly memory: SessionMemory;
     readonly describe: () => Promise<NodeDescription>;
     readonly follow: (trust: Trust) => void;
+    readonly clock: ClockSanity;
     readonly reach: Reach;
   },
 ): Session {
@@ -246,6 +260,12 @@ function connect(
     memory: parts.memory,
     describe: parts.describe,
     onTrust: parts.follow,
+    onSkew: ({ text }) => {
+      if (text === undefined) {
+        parts.clock.confirm();
+        telemetry.lower('clock-skew');
+      } else telemetry.raise({ code: 'clock-skew', message: text, hint: 'set the clock: chronyc makestep' });
+    },
     bootId: host.processes.bootId(),
     onWelcome: ({ role, raftId }) => {
       const { membership } = member;
@@ -282,6 +302,7 @@ function renewalOf(
     readonly identity: IdentityHolder;
     readonly managers: () => readonly ManagerAddress[];
     readonly cluster: ClusterParts | undefined;
+    readonly clock: ClockSanity;
   },
 ): RenewalOptions {
   const { host, wire, telemetry, settings } = options;
@@ -293,6 +314,7 @@ function renewalOf(
     ...routeRenewal({ host, wire, ...parts, manager: parts.cluster }),
     identity: parts.identity,
     save: identity => saveIdentity({ files: host.files, dataDir: settings.dataDir }, identity),
+    isClockSane: parts.clock.isSane,
     onProblem: problem => {
       telemetry.lower('certificate-expired');
       if (problem?.code !== 'certificate-expired') return;

@@ -184,7 +184,7 @@ export interface TestWorker {
   /** Hears what the managers say of roots from now on, and what they have said. */
   readonly onTrust: (listener: (trust: Trust) => void) => void;
   /** Says hello anew. */
-  readonly describe: (certificate: NodeDescription['certificate']) => void;
+  readonly describe: () => void;
   /** Ends the session as a daemon that stops does. */
   readonly stop: () => Promise<void>;
 }
@@ -223,12 +223,11 @@ export async function runWorker(
   const { clock, random, files } = linuxHost;
   const memory = await openSessionMemory({ files, clock, log: silent, wire, dataDir, lifetime });
   const identity = holdIdentity(member.identity);
-  let certificate: NodeDescription['certificate'] = certificateFactsOf(identity.current());
   const trusts: Trust[] = [];
   const listeners: ((trust: Trust) => void)[] = [];
   const describe = (): NodeDescription => ({
     ...description(member.membership.nodeName, ['127.0.0.1:1']),
-    certificate,
+    certificate: certificateFactsOf(identity.current()),
   });
   const session = openSession({
     clock,
@@ -260,9 +259,6 @@ export async function runWorker(
       listeners.push(listener);
       for (const trust of trusts.slice(-1)) listener(trust);
     },
-    describe: next => {
-      certificate = next;
-      session.describe(describe());
-    },
+    describe: () => session.describe(describe()),
   };
 }

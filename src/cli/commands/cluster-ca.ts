@@ -48,6 +48,8 @@ export const clusterCaCommands: readonly CommandDefinition[] = [
   },
 ];
 
+/** Nodes named in one line. */
+const namedMax = 5;
 const lookEveryMs = 300;
 const dayMs = 86_400_000;
 
@@ -99,10 +101,13 @@ function readPem({ console }: CliContext, path: string): string {
   return new TextDecoder().decode(bytes);
 }
 
-/** "3 of 4 nodes have a certificate of the new root; rack3 is lost". */
+/** "3 of 4 nodes have a certificate of the new root; waits for rack3 (lost)". */
 function describeRotation({ nodesTotal, nodesDone, missing }: RootStatus): string {
-  const away = missing.filter(({ state }) => state !== 'ready').map(({ name, state }) => `${name} is ${state}`);
-  return [`${nodesDone} of ${plural(nodesTotal, 'node')} have a certificate of the new root`, ...away].join('; ');
+  const counted = `${nodesDone} of ${plural(nodesTotal, 'node')} have a certificate of the new root`;
+  if (missing.length === 0) return counted;
+  const named = missing.slice(0, namedMax).map(({ name, state }) => (state === 'ready' ? name : `${name} (${state})`));
+  const others = missing.length > namedMax ? ` and ${missing.length - namedMax} more` : '';
+  return `${counted}; waits for ${named.join(', ')}${others}`;
 }
 
 async function waitForRotation(context: CliContext, flags: Flags, first: RootStatus): Promise<number> {

@@ -171,6 +171,8 @@ function availabilityWord(availability: Availability): string {
 function noteOf(node: Node, tasks: number, nowMs: number): string {
   if (node.status.message !== '') return node.status.message;
   if (node.status.state === 'lost') return `for ${renderAge(nowMs - node.status.sinceMs)}`;
+  const skewMs = node.status.clockSkewMs ?? 0;
+  if (skewMs !== 0) return `its clock is ${renderAge(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead' : 'behind'}`;
   if (node.spec.availability === 'drain' && tasks > 0) return `${plural(tasks, 'task')} still here`;
   return '';
 }

@@ -21,7 +21,7 @@ export interface Presence {
   /** Something came from the node. */
   readonly heard: (nodeId: NodeId) => void;
   /** The node said hello. Resolves when the store says ready. */
-  readonly ready: (nodeId: NodeId, description: NodeDescription) => Promise<void>;
+  readonly ready: (nodeId: NodeId, description: NodeDescription, clockSkewMs?: number) => Promise<void>;
 }
 
 export interface PresenceOptions {
@@ -43,6 +43,8 @@ interface Wanted {
   readonly message: string;
   readonly silentSinceMs: number | undefined;
   readonly description: NodeDescription | undefined;
+  /** Told with the description. */
+  readonly clockSkewMs?: number | undefined;
   readonly done: (() => void)[];
 }
 
@@ -107,6 +109,7 @@ export function openPresence(options: PresenceOptions): Presence {
       wanted.set(nodeId, {
         ...change,
         description: change.description ?? before?.description,
+        clockSkewMs: change.description === undefined ? before?.clockSkewMs : change.clockSkewMs,
         done: [...(before?.done ?? []), resolve],
       });
       wake?.();
@@ -139,7 +142,7 @@ export function openPresence(options: PresenceOptions): Presence {
       // Its session was never interrupted: it was only slow.
       if (silent.delete(nodeId)) void want(nodeId, ready(undefined));
     },
-    ready: async (nodeId, description) => {
+    ready: async (nodeId, description, clockSkewMs) => {
       heardMs.set(nodeId, clock.monotonicMs());
       met.add(nodeId);
       silent.delete(nodeId);
@@ -148,8 +151,9 @@ export function openPresence(options: PresenceOptions): Presence {
         node?.status.state === 'ready' &&
         node.status.silentSinceMs === undefined &&
         !wanted.has(nodeId) &&
+        node.status.clockSkewMs === clockSkewMs &&
         sameContent(node.description, description);
-      if (!settled) await want(nodeId, ready(description));
+      if (!settled) await want(nodeId, { ...ready(description), clockSkewMs });
     },
   };
 }
@@ -271,8 +275,11 @@ function planStates(view: View, batch: readonly (readonly [NodeId, Wanted])[], n
     const description = change.description ?? node.description;
     const { state, silentSinceMs } = change;
     const isSame = node.status.state === state;
-    if (isSame && silentSinceMs === node.status.silentSinceMs && sameContent(node.description, description)) return [];
-    const status = { ...(isSame ? node.status : { state, sinceMs: nowMs, message: change.message }), silentSinceMs };
+    const clockSkewMs = change.description === undefined ? node.status.clockSkewMs : change.clockSkewMs;
+    const isKnown = silentSinceMs === node.status.silentSinceMs && clockSkewMs === node.status.clockSkewMs;
+    if (isSame && isKnown && sameContent(node.description, description)) return [];
+    const base = isSame ? node.status : { state, sinceMs: nowMs, message: change.message };
+    const status = { ...base, silentSinceMs, clockSkewMs };
     // A node that has signed for itself, or lost an answer, knows better than the store.
     const certificateExpiresAtMs = description.certificate?.expiresAtMs ?? node.certificateExpiresAtMs;
     return [{ kind: 'put', table: 'node', object: { ...node, description, status, certificateExpiresAtMs } }];

@@ -17,6 +17,7 @@ import { trustOf } from '../ca/authority.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
 import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
+import { skewMaxMs } from '../session/skew.js';
 import { orphanAbsent } from './absent.js';
 import {
   acknowledge,
@@ -139,6 +140,12 @@ function welcomeFor(
   return { welcome, nodeName };
 }
 
+/** How far the node's clock is ahead, in whole seconds, when that is worth telling. */
+function skewOf({ wallMs }: Hello, heardMs: number): number | undefined {
+  if (wallMs === undefined || Math.abs(wallMs - heardMs) <= skewMaxMs) return undefined;
+  return Math.round((wallMs - heardMs) / 1000) * 1000;
+}
+
 /** Undefined for a cluster without a root: one of a test. */
 export function trustFor(cluster: Cluster): Trust | undefined {
   return cluster.rootCertificate.length === 0 ? undefined : trustOf(cluster);
@@ -146,12 +153,13 @@ export function trustFor(cluster: Cluster): Trust | undefined {
 
 /** Statuses said while the stream was down, facts, and the way into the store; assignments follow once it is there. */
 function greet(serving: Serving, session: NodeSession, hello: Hello): void {
+  const heardMs = serving.clock.wallMs();
   serving.reports.add(session.nodeId, hello.tasks);
   serving.lifetime.run(`greet ${session.nodeId}`, async () => {
     // What became of its tasks is known before they count again, so that nobody goes for one that has ended.
     await serving.reports.settled(hello.tasks.map(report => report.taskId));
     await orphanAbsent(serving, session.nodeId, hello);
-    await serving.presence.ready(session.nodeId, hello.description);
+    await serving.presence.ready(session.nodeId, hello.description, skewOf(hello, heardMs));
     session.admitted = true;
     session.wake?.();
   });

@@ -13,9 +13,10 @@ import { asCoveyError, CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import { type Calls, makeCalls } from '../../grpc.js';
 import type { Clock } from '../../host.js';
-import { deadline } from '../../lifetime.js';
+import { fairDeadline } from '../../lifetime.js';
 import type { Wire } from '../../wire.js';
 import { roleUnits, tlsNameOf } from '../ca/identity.js';
+import { findShownValidity } from './root-fetch.js';
 
 export interface ManagerClient extends AsyncDisposable {
   readonly address: string;
@@ -146,7 +147,7 @@ function credentialsFor(options: ConnectOptions): grpc.ChannelCredentials {
 
 /** Resolves when connected; rejects at the first failed attempt, or when the time is over. */
 async function untilReady(channel: grpc.ChannelInterface, options: ConnectOptions): Promise<void> {
-  using limit = deadline(options.clock, {
+  using limit = fairDeadline(options.clock, {
     ms: options.timeoutMs,
     parent: options.signal,
     reason: () => noConnection(options, `no connection within ${options.timeoutMs} ms`),
@@ -156,7 +157,7 @@ async function untilReady(channel: grpc.ChannelInterface, options: ConnectOption
     const state = channel.getConnectivityState(true);
     if (state === grpc.connectivityState.READY) return;
     if (state === grpc.connectivityState.TRANSIENT_FAILURE || state === grpc.connectivityState.SHUTDOWN) {
-      throw noConnection(options, await failureText(channel));
+      throw await refusedBy(options, await failureText(channel));
     }
     await changed(channel, state, limit.signal);
   }
@@ -184,6 +185,20 @@ function changed(channel: grpc.ChannelInterface, state: grpc.connectivityState, 
       resolve();
     });
   });
+}
+
+/** A certificate that is out of its time by the clock here is told with both times: one of the clocks is wrong. */
+async function refusedBy(options: ConnectOptions, text: string): Promise<CoveyError> {
+  const isEarly = /not yet valid/.test(text);
+  if (!isEarly && !/certificate has expired/.test(text)) return noConnection(options, text);
+  const now = new Date(options.clock.wallMs()).toISOString();
+  const shown = await findShownValidity(options);
+  const validity = shown === undefined ? '' : `; its certificate is valid from ${shown.from} to ${shown.until}`;
+  return new CoveyError(
+    isEarly ? 'clock-skew' : 'certificate-expired',
+    `Cannot trust the manager at "${options.address}" ${isEarly ? 'yet' : 'any more'}`,
+    { state: `the clock here says ${now}${validity}`, hint: 'set the clock that is wrong: chronyc makestep' },
+  );
 }
 
 function noConnection(options: ConnectOptions, state: string): CoveyError {

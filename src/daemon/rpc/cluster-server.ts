@@ -136,7 +136,7 @@ function guard(rows: RolesByPath, options: ClusterServerOptions, calls: OpenCall
         next({
           onReceiveMetadata: (metadata, pass) => {
             const caller = callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
-            const refusal = refusalOf(caller, method.path, rows);
+            const refusal = withClock(refusalOf(caller, method.path, rows), options.clock.wallMs());
             if (refusal !== undefined) return call.sendStatus(statusOf(refusal, options.wire));
             if (caller.kind === 'node')
               closed = noted(calls, caller.nodeId, error => call.sendStatus(statusOf(error, options.wire)));
@@ -150,6 +150,13 @@ function guard(rows: RolesByPath, options: ClusterServerOptions, calls: OpenCall
       },
     });
   };
+}
+
+/** A certificate that is out of its time is none: the clock says so to whoever wonders. */
+function withClock(refusal: CoveyError | undefined, nowMs: number): CoveyError | undefined {
+  if (refusal?.code !== 'no-certificate') return refusal;
+  const state = `${refusal.state}; the clock of this manager says ${new Date(nowMs).toISOString()}`;
+  return new CoveyError(refusal.code, refusal.message, { state, hint: refusal.hint });
 }
 
 /** Remembers what ends the call until what it returns is called. */

@@ -11,8 +11,9 @@ import * as net from 'node:net';
 import * as tls from 'node:tls';
 import { CoveyError, errnoOf } from '../../errors.js';
 import type { Clock } from '../../host.js';
-import { deadline } from '../../lifetime.js';
+import { fairDeadline } from '../../lifetime.js';
 import { digestOf, equalBytes } from '../ca/token.js';
+import { defaultPort, parseHostPort } from '../config.js';
 
 export interface FetchedRoot {
   /** DER. */
@@ -35,7 +36,7 @@ type Stage = 'resolve' | 'connect' | 'handshake';
 export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot> {
   const at = `${options.host}:${options.port}`;
   let stage: Stage = 'resolve';
-  using limit = deadline(options.clock, {
+  using limit = fairDeadline(options.clock, {
     ms: options.timeoutMs,
     parent: options.signal,
     reason: () => failure(stage, at, `no answer within ${options.timeoutMs} ms`),
@@ -66,6 +67,33 @@ export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot>
     throw failure(stage, at, messageFor(error), error);
   } finally {
     tcp.destroy();
+  }
+}
+
+/** When the certificate that is shown at the address is valid; nothing is checked, it is for people only. */
+export async function findShownValidity(options: {
+  readonly address: string;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}): Promise<{ readonly from: string; readonly until: string } | undefined> {
+  const { host, port } = parseHostPort(options.address, defaultPort);
+  using limit = fairDeadline(options.clock, {
+    ms: options.timeoutMs,
+    parent: options.signal,
+    reason: () => failure('handshake', options.address, `no answer within ${options.timeoutMs} ms`),
+  });
+  const socket = tls.connect({ host, port, rejectUnauthorized: false, ALPNProtocols: ['h2'], minVersion: 'TLSv1.3' });
+  try {
+    await eventOf(socket, 'secureConnect', limit.signal);
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) return undefined;
+    return { from: certificate.validFromDate.toISOString(), until: certificate.validToDate.toISOString() };
+  } catch {
+    // What is wrong is known without it.
+    return undefined;
+  } finally {
+    socket.destroy();
   }
 }
 

@@ -5,6 +5,7 @@
  * Not here: the stream (session.ts).
  */
 import type { AgentMessage, NodeDescription, TaskReport } from '../../gen/types.js';
+import type { Clock } from '../../host.js';
 import { sessionProtocols } from './protocol.js';
 
 export interface Outbox {
@@ -23,6 +24,16 @@ export interface HelloParts {
   readonly description: NodeDescription;
   readonly tasks: readonly TaskReport[];
   readonly bootId: string;
+  readonly wallMs?: number;
+}
+
+/** What a node says of itself now. */
+export function helloOf(
+  { bootId, clock }: { readonly bootId: string; readonly clock: Clock },
+  description: NodeDescription,
+  tasks: readonly TaskReport[],
+): HelloParts {
+  return { description, tasks, bootId, wallMs: clock.wallMs() };
 }
 
 /** Reports in one message. */

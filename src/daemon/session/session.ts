@@ -27,8 +27,9 @@ import type { Lifetime } from '../../lifetime.js';
 import type { Logger } from '../../telemetry.js';
 import { serveBulk } from '../bulk/node.js';
 import { type SessionMemory, withReached } from './memory.js';
-import { helloMessage, makeOutbox, type Outbox } from './outbox.js';
+import { helloMessage, helloOf, makeOutbox, type Outbox } from './outbox.js';
 import { isAnswered, isDead, planRedial } from './redial.js';
+import { followSkew, type SkewNews } from './skew.js';
 import { openTableKeeper, type TableKeeper } from './table-keeper.js';
 import type {
   BulkAgent,
@@ -54,6 +55,8 @@ export interface SessionOptions {
   readonly bootId: string;
   /** What the managers say that this node is. */
   readonly onWelcome: (welcome: Pick<Welcome, 'role' | 'raftId'>) => void;
+  /** How far the clock is from the manager's. Not told of a manager in this very process. */
+  readonly onSkew?: (news: SkewNews) => void;
   /** What the managers say that nodes identify themselves with, and believe. */
   readonly onTrust?: (trust: Trust) => void;
 }
@@ -134,7 +137,7 @@ export function openSession(options: SessionOptions): Session {
     managers: () => options.memory.managers(),
     tables: inside.keeper.wanted,
     ready: signal => untilReady(inside, signal),
-    describe: description => inside.outbox?.hello({ description, tasks: [], bootId: options.bootId }),
+    describe: description => inside.outbox?.hello(helloOf(inside, description, [])),
   };
 }
 
@@ -180,7 +183,7 @@ async function connectOnce(inside: Inside, signal: AbortSignal): Promise<void> {
       ),
     );
     scope.defer('welcome', () => late.cancel());
-    await stream.send(helloMessage({ description, tasks: inside.agent.reports(), bootId: inside.bootId }));
+    await stream.send(helloMessage(helloOf(inside, description, inside.agent.reports())));
     for await (const message of stream) {
       late.cancel();
       link.heardMs = clock.monotonicMs();
@@ -216,6 +219,7 @@ function hear(link: Link, message: ManagerMessage): void {
       learnManagers(link, body.managers);
       inside.onWelcome(body);
       if (body.trust !== undefined) inside.onTrust?.(body.trust);
+      if (body.wallMs !== undefined && link.connection.reached !== undefined) watchClock(link, body.wallMs);
       scope.run('write', signal => speak(link, signal));
       link.heartbeatMs = body.heartbeatMs;
       scope.run('heartbeat', signal => beat(link, signal));
@@ -252,6 +256,13 @@ function hear(link: Link, message: ManagerMessage): void {
       link.hasten?.();
       return;
   }
+}
+
+function watchClock({ inside, outbox, scope }: Link, managerMs: number): void {
+  const onNews = (news: SkewNews): void => inside.onSkew?.(news);
+  const sayHello = async (): Promise<void> => outbox.hello(helloOf(inside, await inside.describe(), []));
+  const onJump = (): void => scope.run('hello', sayHello);
+  scope.run('clock', signal => followSkew(inside.clock, { managerMs, onNews, onJump }, signal));
 }
 
 function oldLeader(term: number, obeyed: number): CoveyError {

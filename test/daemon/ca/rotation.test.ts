@@ -304,7 +304,7 @@ t.test('a node with an open session gets the new root and keeps the session; the
     save: async () => undefined,
   });
   worker.onTrust(renewal.follow);
-  worker.identity.onChange(identity => void worker.describe(certificateFactsOf(identity)));
+  worker.identity.onChange(() => worker.describe());
   openRotation({ store: manager.store, clock, log: silent, lifetime });
   const session = worker.session.state();
   await rotate();

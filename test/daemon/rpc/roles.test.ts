@@ -48,6 +48,15 @@ t.test('nodes may not do what people may, people not what nodes may', async t =>
   }
 });
 
+t.test('a node that the store knows as removed is refused on every call', async t => {
+  for (const path of rows.keys()) {
+    for (const certified of ['worker', 'manager'] as const) {
+      const gone: Caller = { kind: 'node', nodeId: 'n', clusterId: 'c', role: 'removed', certified, serial: '1' };
+      t.equal(codeOf(refusalOf(gone, path, rows)), 'node-removed', `${certified} ${path}`);
+    }
+  }
+});
+
 t.test(
   'members of the Raft group are known by their certificate; what the store knows of them is judged by who serves the link',
   async t => {
