@@ -1,15 +1,14 @@
 /**
- * Processes: run to the end (execa), spawn with descriptors of our choice (node:child_process), look at and signal what
- * others started.
+ * Processes: run to the end (execa), spawn with descriptors of our choice (spawn.ts), look at and signal what others started.
  *
  * A child gets the environment it is given and nothing else of ours.
  */
-import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { execa } from 'execa';
 import { CoveyError, errnoOf } from '../errors.js';
-import type { Processes, RunOptions, RunResult, SpawnedProcess, SpawnOptions } from '../host.js';
+import type { Processes, RunOptions, RunResult } from '../host.js';
+import { spawnProcess } from './spawn.js';
 
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -93,34 +92,4 @@ async function run(argv: readonly string[], options: RunOptions): Promise<RunRes
 
 function text(output: unknown): string {
   return typeof output === 'string' ? output : '';
-}
-
-function spawnProcess(argv: readonly string[], options: SpawnOptions): Promise<SpawnedProcess> {
-  const [program = '', ...args] = argv;
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      stdio: [...options.stdio],
-      env: { ...options.env },
-      detached: options.detached,
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    });
-    // 'exit', not 'close': a container's init may hold our pipes open for as long as it lives.
-    const exited = new Promise<{ exitCode: number | undefined; signalName: string | undefined }>(done => {
-      child.once('exit', (code, signal) => done({ exitCode: code ?? undefined, signalName: signal ?? undefined }));
-    });
-    child.once('error', cause =>
-      reject(
-        new CoveyError(errnoOf(cause) === 'ENOENT' ? 'not-found' : 'internal', `Cannot start ${program}`, { cause }),
-      ),
-    );
-    child.once('spawn', () => {
-      if (options.detached) child.unref();
-      const pipes = new Map<number, NodeJS.ReadWriteStream & { destroy(): void }>();
-      options.stdio.forEach((kind, fd) => {
-        const stream = child.stdio[fd];
-        if (kind === 'pipe' && stream) pipes.set(fd, stream as unknown as NodeJS.ReadWriteStream & { destroy(): void });
-      });
-      resolve({ pid: child.pid ?? 0, pipes, exited });
-    });
-  });
 }

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import * as fs from 'node:fs';
 import t from 'tap';
 import { linuxProcesses, parseStat } from '../../src/host-linux/processes.js';
 
@@ -52,6 +54,59 @@ t.test('a spawned process has the descriptors that were asked for', async t => {
   await t.rejects(linuxProcesses.spawn(['/no/such/program'], { stdio: [], env: {}, detached: false }), {
     code: 'not-found',
   });
+});
+
+t.test('a spawned process inherits nothing: no descriptor, no environment, no ignored or blocked signal', async t => {
+  const words = 'pwd; env | sort; grep -E "^Sig(Blk|Ign|Cgt):" /proc/$$/status; ls /proc/$$/fd; ps -o sid= -p $$';
+  const child = await linuxProcesses.spawn(['sh', '-c', words], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { PATH: '/bin:/usr/bin', ONLY: 'this' },
+    cwd: '/proc',
+    detached: true,
+  });
+  let said = '';
+  child.pipes.get(1)?.on('data', data => {
+    said += String(data);
+  });
+  const ended = new Promise(resolve => child.pipes.get(1)?.once('end', resolve));
+  t.same(await child.exited, { exitCode: 0, signalName: undefined });
+  await ended;
+  const lines = said.trim().split('\n');
+  t.equal(lines[0], '/proc');
+  t.match(said, /ONLY=this/);
+  t.notMatch(said, /HOME=/);
+  t.match(said, /SigBlk:\s0+$/m, said);
+  t.match(said, /SigIgn:\s0+$/m, said);
+  t.same(
+    lines.filter(line => /^\d$/.test(line)),
+    ['0', '1', '2'],
+    said,
+  );
+  t.equal(Number(lines.at(-1)), child.pid, 'a session of its own');
+});
+
+t.test('a spawned process that a signal ends says which; many that end at once are all told', async t => {
+  const spawn = (words: string) =>
+    linuxProcesses.spawn(['sh', '-c', words], { stdio: [], env: { PATH: '/bin:/usr/bin' }, detached: false });
+  t.same(await (await spawn('kill -TERM $$')).exited, { exitCode: undefined, signalName: 'SIGTERM' });
+  const many = await Promise.all(Array.from({ length: 20 }, (_, code) => spawn(`exit ${code}`)));
+  t.same(await Promise.all(many.map(async child => (await child.exited).exitCode)), [...many.keys()]);
+});
+
+t.test('descriptors of ours are handed on, whatever their numbers', async t => {
+  const folder = t.testdir({ one: 'of one\n', two: 'of two\n' });
+  const one = fs.openSync(`${folder}/one`, 'r');
+  const two = fs.openSync(`${folder}/two`, 'r');
+  const child = await linuxProcesses.spawn(['sh', '-c', 'cat <&0; cat <&4; cat <&3'], {
+    stdio: [one, 'pipe', 'ignore', two, 2],
+    env: { PATH: '/bin:/usr/bin' },
+    detached: false,
+  });
+  fs.closeSync(one);
+  fs.closeSync(two);
+  const [answer] = await once(child.pipes.get(1)!, 'data');
+  t.match(String(answer), /of one/);
+  await child.exited;
 });
 
 t.test('start time, state and parent are read past names with blanks and parentheses', async t => {

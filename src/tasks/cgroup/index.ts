@@ -78,7 +78,7 @@ export interface Cgroups {
   /** Removes the task's groups everywhere. False while processes are in them. */
   readonly remove: (taskId: string) => boolean;
   /** Moves a monitor out of the daemon's group. */
-  readonly adoptMonitor: (pid: number) => void;
+  readonly adoptMonitor: (pid: number) => Promise<void>;
   readonly monitors: () => ReadonlySet<number>;
   /** Task ids that have a group. */
   readonly tasks: () => readonly string[];
@@ -138,10 +138,13 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
     },
     freezer,
     remove: taskId => removeEverywhere(host, driver, taskPath(taskId)),
-    adoptMonitor: pid => {
+    adoptMonitor: async pid => {
       if (!monitorsMade) driver.make(monitorPath);
       monitorsMade = true;
-      for (const mount of driver.mounts) host.files.writeSync(`${mount}${monitorPath}/cgroup.procs`, String(pid));
+      const [first, ...others] = driver.mounts.map(mount => `${mount}${monitorPath}/cgroup.procs`);
+      // The first move waits until the whole machine has noticed (milliseconds, cgroup_threadgroup_rwsem); others follow at once.
+      if (first !== undefined) await host.files.write(first, String(pid));
+      for (const file of others) host.files.writeSync(file, String(pid));
     },
     monitors: () => new Set(readMembers(host, driver.membersFile(monitorPath))),
     tasks: () =>

@@ -42,7 +42,7 @@ const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export async function createMonitored(
   host: Pick<Host, 'clock' | 'files' | 'processes'>,
   place: RuntimePlace,
-  request: MonitorRequest & { readonly adopt: (pid: number) => void; readonly signal: AbortSignal },
+  request: MonitorRequest & { readonly adopt: (pid: number) => Promise<void>; readonly signal: AbortSignal },
 ): Promise<Monitored> {
   request.signal.throwIfAborted();
   const child = await host.processes.spawn(monitorArgv(place, request), {
@@ -52,7 +52,7 @@ export async function createMonitored(
     cwd: request.bundle, // where it leaves an empty file "oom" when the container ran out of memory
   });
   try {
-    request.adopt(child.pid);
+    await request.adopt(child.pid);
     child.pipes.get(4)?.end('\0');
     const pid = parseSync(await readSync(host, child, request.signal));
     return { pid, monitorPid: await readMonitorPid(host, child, request) };

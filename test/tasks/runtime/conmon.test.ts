@@ -36,7 +36,7 @@ function spawnConmon(clock = makeFakeClock()): Conmon {
     { runtime, root: '/r' } as Parameters<typeof createMonitored>[1],
     {
       ...request,
-      adopt: () => undefined,
+      adopt: async () => undefined,
       signal: new AbortController().signal,
     } as Parameters<typeof createMonitored>[2],
   );
