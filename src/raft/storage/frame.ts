@@ -138,8 +138,9 @@ export function readUint53(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32;
 }
 
+const zeros = Buffer.alloc(1 << 16);
+
 export function isZero(bytes: Buffer, from: number, to: number): boolean {
-  const zeros = Buffer.alloc(Math.min(1 << 16, Math.max(0, to - from)));
   for (let at = from; at < to; at += zeros.length) {
     const end = Math.min(to, at + zeros.length);
     if (bytes.compare(zeros, 0, end - at, at, end) !== 0) return false;

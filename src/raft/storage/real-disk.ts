@@ -9,6 +9,9 @@ import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import type { Disk, DiskFile, OpenMode } from './disk.js';
 
+const pieceBytes = 64 * 1024;
+const zeros = Buffer.alloc(pieceBytes);
+
 const flags: { readonly [K in OpenMode]: number } = {
   read: fs.constants.O_RDONLY,
   write: fs.constants.O_RDWR,
@@ -35,16 +38,7 @@ function openRealFile(path: string, mode: OpenMode): DiskFile {
   return {
     path,
     sizeBytes: () => fs.fstatSync(fd).size,
-    read(offset, lengthBytes) {
-      const bytes = Buffer.allocUnsafe(lengthBytes);
-      let got = 0;
-      while (got < lengthBytes) {
-        const count = fs.readSync(fd, bytes, got, lengthBytes - got, offset + got);
-        if (count === 0) break;
-        got += count;
-      }
-      return bytes.subarray(0, got);
-    },
+    read: (offset, lengthBytes) => readRange(fd, offset, lengthBytes),
     write(offset, bytes) {
       let done = 0;
       while (done < bytes.length) done += fs.writeSync(fd, bytes, done, bytes.length - done, offset + done);
@@ -53,6 +47,23 @@ function openRealFile(path: string, mode: OpenMode): DiskFile {
     truncate: sizeBytes => fs.ftruncateSync(fd, sizeBytes),
     close: () => fs.closeSync(fd),
   };
+}
+
+/**
+ * A segment of the log is 16 MiB of zeros before it is filled: only the pieces that hold anything take memory. What is
+ * allocated zeroed and never written to does not.
+ */
+function readRange(fd: number, offset: number, lengthBytes: number): Uint8Array {
+  const bytes = Buffer.alloc(lengthBytes);
+  const piece = Buffer.allocUnsafe(Math.min(lengthBytes, pieceBytes));
+  let got = 0;
+  while (got < lengthBytes) {
+    const count = fs.readSync(fd, piece, 0, Math.min(piece.length, lengthBytes - got), offset + got);
+    if (count === 0) break;
+    if (piece.compare(zeros, 0, count, 0, count) !== 0) piece.copy(bytes, got, 0, count);
+    got += count;
+  }
+  return bytes.subarray(0, got);
 }
 
 function syncRealFolder(path: string): void {
