@@ -2,8 +2,9 @@
  * The leader's half of a manager: the loops that turn services into placed tasks. Opened when this node becomes the leader,
  * and gone (awaited, not merely told) before it acts as a follower again.
  *
- * One loop over services, each look a pass (orchestrate/pass.ts) stored in transactions; another tidies away what is marked
- * as removed. Events of the store only say which service to look at again; at the start all are looked at.
+ * One loop over services, each look a pass (orchestrate/pass.ts), those of the same time stored together (passes.ts); another
+ * tidies away what is marked as removed. Events of the store only say which service to look at again; at the start all are
+ * looked at.
  *
  * Called by daemon/node.ts. Not here: what people ask for (control.ts), what agents say (dispatcher/).
  */
@@ -14,7 +15,7 @@ import { type Loop, openLoop } from '../loop.js';
 import { isEnded, type Store, type StoreEvent, updateInPieces, type View } from '../raft/store.js';
 import { isServing } from '../serving.js';
 import type { Logger } from '../telemetry.js';
-import { type Pass, passPrincipal, planPass } from './orchestrate/pass.js';
+import { openPasses } from './orchestrate/passes.js';
 import { planTidy } from './orchestrate/reap.js';
 import { planDefaults } from './tables.js';
 
@@ -33,8 +34,8 @@ export interface Manager extends AsyncDisposable {
   readonly idle: () => Promise<void>;
 }
 
-/** Services looked at side by side: their writes share a batch of the store. */
-const concurrency = 16;
+/** Services looked at side by side: their writes are stored together. */
+const concurrency = 64;
 
 interface Loops {
   readonly services: Loop<string>;
@@ -53,14 +54,15 @@ export function openManager(parts: ManagerParts): Manager {
   lifetime.defer('wakes', () => {
     for (const { timer } of wakes.values()) timer.cancel();
   });
+  const passes = openPasses({ store, clock, random: parts.random, signal: lifetime.signal });
   const services: Loop<string> = openLoop<string>({
     name: 'services',
     clock,
     lifetime,
     concurrency,
     onFailure,
-    reconcile: async (serviceId, signal) => {
-      const pass = await reconcileService(parts, serviceId, signal);
+    reconcile: async serviceId => {
+      const pass = await passes.pass(serviceId);
       if (pass.isWaiting) waiting.add(serviceId);
       else waiting.delete(serviceId);
       wakeAt({ services, wakes, clock }, serviceId, pass.wakeAtMs);
@@ -86,23 +88,6 @@ export function openManager(parts: ManagerParts): Manager {
     },
     [Symbol.asyncDispose]: () => lifetime[Symbol.asyncDispose](),
   };
-}
-
-async function reconcileService(
-  { store, clock, random }: ManagerParts,
-  serviceId: string,
-  signal: AbortSignal,
-): Promise<Pass> {
-  let pass: Pass;
-  do {
-    pass = { writes: [], wakeAtMs: undefined, isWaiting: false, isMore: false };
-    const decide = (view: View) => {
-      pass = planPass(view, serviceId, { nowMs: clock.wallMs(), random });
-      return pass.writes.map(write => [write]);
-    };
-    await updateInPieces(store, decide, { principal: passPrincipal, signal });
-  } while (pass.isMore);
-  return pass;
 }
 
 interface Wake {

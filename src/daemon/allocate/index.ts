@@ -35,13 +35,19 @@ export interface Allocator {
   readonly takeEndpoints: () => Endpoints;
 }
 
-export function openAllocator(draft: Draft, serviceId: string, nowMs: number): Allocator {
-  const pools = new Map<string, AddressPool>();
+/** Of networks, by id: read once for all services of a draft. What is given back meanwhile stays in use until it is stored. */
+export type AddressPools = Map<string, AddressPool>;
+
+export function openAllocator(
+  { draft, pools, freed }: { readonly draft: Draft; readonly pools: AddressPools; readonly freed: readonly Freed[] },
+  serviceId: string,
+  nowMs: number,
+): Allocator {
   let networks: readonly Network[] = [];
   let ports: readonly PortSpec[] = [];
 
   const take = (network: Network): { readonly endpoint: EndpointAddress } | { readonly problem: Problem } => {
-    const pool = pools.get(network.id) ?? openAddressPool(network, draft.view);
+    const pool = pools.get(network.id) ?? openAddressPool(network, draft.view, freed);
     pools.set(network.id, pool);
     const taken = pool.take(nowMs);
     if (taken.kind === 'address') return { endpoint: { networkId: network.id, addresses: [taken.address] } };

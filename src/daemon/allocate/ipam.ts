@@ -7,7 +7,7 @@
  *
  * Called by allocate/index.ts and orchestrate/pass.ts. Not here: prefixes of networks (subnets.ts), ports (ports.ts).
  */
-import type { AddressLedger, FreedAddress, Network } from '../../gen/types.js';
+import type { AddressLedger, EndpointAddress, FreedAddress, Network } from '../../gen/types.js';
 import { isEnded, type View } from '../../raft/store.js';
 import { type Prefix, parseAddress, parsePrefix, renderAddress, sizeOf } from './prefix.js';
 
@@ -26,10 +26,13 @@ export interface AddressPool {
   readonly usedCount: number;
 }
 
+/** Given back, and not in the ledger yet. */
+type JustFreed = EndpointAddress & { readonly atMs: number };
+
 /** Reads who has an address of the network. */
-export function openAddressPool(network: Network, view: View): AddressPool {
+export function openAddressPool(network: Network, view: View, justFreed: readonly JustFreed[] = []): AddressPool {
   const subnets = network.subnets.flatMap(text => parsePrefix(text) ?? []);
-  const { used, freed } = survey(network, view);
+  const { used, freed } = survey(network, view, justFreed);
   const queue = [...freed].sort((a, b) => a[1] - b[1]);
   let cursor: { subnet: number; offset: number } = { subnet: 0, offset: firstOffset };
   let waiting = 0;
@@ -69,7 +72,11 @@ export function openAddressPool(network: Network, view: View): AddressPool {
 }
 
 /** Addresses in use, and when those that are not were given back. */
-function survey(network: Network, view: View): { readonly used: Set<number>; readonly freed: Map<number, number> } {
+function survey(
+  network: Network,
+  view: View,
+  justFreed: readonly JustFreed[],
+): { readonly used: Set<number>; readonly freed: Map<number, number> } {
   const used = new Set<number>();
   const freed = new Map<number, number>();
   const free = (text: string, atMs: number): void => {
@@ -77,6 +84,8 @@ function survey(network: Network, view: View): { readonly used: Set<number>; rea
     if (address !== undefined) freed.set(address, Math.max(atMs, freed.get(address) ?? 0));
   };
   for (const { address, atMs } of network.ledger?.freed ?? []) free(address, atMs);
+  for (const { networkId, addresses, atMs } of justFreed)
+    if (networkId === network.id) for (const text of addresses) free(text, atMs);
   for (const task of view.list('task')) {
     for (const { networkId, addresses } of task.endpoints) {
       if (networkId !== network.id) continue;

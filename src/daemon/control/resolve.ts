@@ -81,6 +81,7 @@ export function checkPortsFree(
   spec: ServiceSpec,
   others: readonly Pick<Service, 'ports' | 'spec' | 'removing'>[],
 ): void {
+  if (spec.ports.every(port => port.published === 0)) return;
   const own = ownPorts(view);
   const present = others.filter(service => !service.removing);
   const used = portsInUse(present);

@@ -12,6 +12,8 @@ export interface Draft {
   readonly view: View;
   readonly put: <Name extends DraftTable>(table: Name, object: Tables[Name]) => void;
   readonly remove: (table: DraftTable, id: string) => void;
+  /** How many objects it changes. */
+  readonly changes: () => number;
   /** Other objects first, then new tasks, changed tasks, deletions: cut at any place, the rest can be decided anew. */
   readonly writes: () => readonly Write[];
 }
@@ -68,6 +70,7 @@ export function openDraft(base: View): Draft {
     remove: (table, id) => {
       changed[table].set(id, undefined);
     },
+    changes: () => changed.task.size + changed.service.size + changed.network.size + changed.revision.size,
     writes: () => writesOf(base, changed),
   };
 }

@@ -10,10 +10,9 @@
 
 import type { Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.js';
 import type { Random } from '../../host.js';
-import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
 import { findFullName } from '../../tasks/image/reference.js';
-import { type Freed, freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
+import { type AddressPools, type Freed, freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { addTask, demandOf, type NodeUsage, surveyNodes } from '../schedule/filters.js';
 import { failuresByNode, leavingByNode, type Placement, planPlacement } from '../schedule/place.js';
@@ -22,7 +21,7 @@ import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
 import { planLimitChanges } from './limits.js';
-import { footingOf, lossTimes, planTies, stopAfterDisconnectOf } from './loss.js';
+import { footingOf, lossTimes, planTies } from './loss.js';
 import { findMoveTarget, planMoves } from './moves.js';
 import { configOf, isUnderWay, paused } from './progress.js';
 import { planReap } from './reap.js';
@@ -30,12 +29,13 @@ import { planReplicas } from './replicated.js';
 import { findTarget, isCurrent, revisionsOf, rolledBack } from './revisions.js';
 import { isOutOfPlace, roomOf } from './room.js';
 import { type Circumstances, type Footing, isWanted, type Step } from './slot.js';
+import { changed, newTask, statusAfter, type TaskStep } from './task-steps.js';
 
 /** In whose name a pass writes: the owners of all edges that it may take. */
 export const passPrincipal = 'system:orchestrate+allocate+schedule+reconcile+reap';
 
-export interface Pass {
-  readonly writes: readonly Write[];
+/** What a pass leaves to be done later. */
+export interface PassNotes {
   /** Look again then, even if nothing happens. */
   readonly wakeAtMs: number | undefined;
   /** A task waits for something that other services or nodes may give. */
@@ -47,33 +47,52 @@ export interface Pass {
 /** Steps of one pass: about what fits into one transaction, and what may hold the event loop. */
 const stepsMax = 64;
 
-interface Passing {
+/** What passes over several services have in common that are stored together. */
+export interface Shared {
   readonly draft: Draft;
+  /** What deleted tasks and services give back. */
+  readonly freed: Freed[];
+  readonly pools: AddressPools;
+}
+
+interface Passing extends Shared {
   readonly serviceId: string;
   readonly nowMs: number;
   readonly random: Pick<Random, 'bytes'>;
   readonly wakeAtMs: number[];
   /** Something waits for what other services or nodes may give. */
   isWaiting: boolean;
-  /** What deleted tasks and services give back. */
-  readonly freed: Freed[];
   stepsLeft: number;
   isMore: boolean;
 }
 
-export function planPass(
+export interface PassContext {
+  readonly nowMs: number;
+  readonly random: Pick<Random, 'bytes'>;
+}
+
+export function openShared(base: View): Shared {
+  return { draft: openDraft(base), freed: [], pools: new Map() };
+}
+
+export function writesOfShared({ draft, freed }: Shared, nowMs: number): readonly Write[] {
+  freeAddresses(draft, freed, nowMs);
+  return draft.writes();
+}
+
+/** One pass on a draft that may hold others already. */
+export function takePass(
   base: View,
   serviceId: string,
-  { nowMs, random }: { readonly nowMs: number; readonly random: Pick<Random, 'bytes'> },
-): Pass {
+  { nowMs, random, shared }: PassContext & { readonly shared: Shared },
+): PassNotes {
   const passing: Passing = {
-    draft: openDraft(base),
+    ...shared,
     serviceId,
     nowMs,
     random,
     wakeAtMs: [],
     isWaiting: false,
-    freed: [],
     stepsLeft: stepsMax,
     isMore: false,
   };
@@ -96,12 +115,11 @@ export function planPass(
   const reapable = tasksOf(passing).filter(task => isReapable(base, task));
   takeSteps(passing, planReap(reapable, clusterSpecOf(draft.view).taskHistoryMax));
   if (service?.removing === true && tasksOf(passing).length === 0) removeService(passing, service);
-  freeAddresses(draft, passing.freed, nowMs);
   passing.isWaiting ||= tasksOf(passing).some(
     task => isWanted(task.desired) && stateRank(task.status.state) < stateRank('assigned'),
   );
   const wakeAtMs = passing.wakeAtMs.length === 0 ? undefined : Math.min(...passing.wakeAtMs);
-  return { writes: draft.writes(), wakeAtMs, isWaiting: passing.isWaiting, isMore: passing.isMore };
+  return { wakeAtMs, isWaiting: passing.isWaiting, isMore: passing.isMore };
 }
 
 function tasksOf({ draft, serviceId }: Passing): readonly Task[] {
@@ -197,7 +215,7 @@ function takeSteps(passing: Passing, steps: readonly Step[]): void {
 }
 
 function takeStep(passing: Passing, step: Step): void {
-  const { draft, wakeAtMs } = passing;
+  const { wakeAtMs } = passing;
   if (step.kind === 'rollout') storeRollout(passing, step.rollout);
   if (step.kind === 'roll-back' || step.kind === 'rollout') return;
   if (step.kind === 'say') passing.isWaiting = true;
@@ -207,16 +225,22 @@ function takeStep(passing: Passing, step: Step): void {
   }
   passing.stepsLeft -= step.kind === 'wake' ? 0 : 1;
   if (step.kind === 'wake') wakeAtMs.push(step.atMs);
-  else if (step.kind === 'create') draft.put('task', newTask(passing, step));
+  else if (step.kind === 'create') createTask(passing, step);
   else changeTask(passing, step);
+}
+
+function createTask(passing: Passing, step: Extract<Step, { kind: 'create' }>): void {
+  const { draft, serviceId, nowMs, wakeAtMs } = passing;
+  const service = draft.view.find('service', serviceId);
+  if (service === undefined) return;
+  if (step.startAfterMs > nowMs) wakeAtMs.push(step.startAfterMs);
+  draft.put('task', newTask(service, step, passing));
 }
 
 function storeRollout({ draft, serviceId }: Passing, rollout: Rollout): void {
   const service = draft.view.find('service', serviceId);
   if (service !== undefined) draft.put('service', { ...service, rollout });
 }
-
-type TaskStep = Exclude<Step, { kind: 'wake' | 'create' | 'rollout' | 'roll-back' }>;
 
 function changeTask({ draft, nowMs, freed }: Passing, step: TaskStep): void {
   const task = draft.view.find('task', step.task);
@@ -230,81 +254,13 @@ function changeTask({ draft, nowMs, freed }: Passing, step: TaskStep): void {
   if (step.kind !== 'say' || next.status !== task.status) draft.put('task', next);
 }
 
-function changed(task: Task, step: Exclude<TaskStep, { kind: 'delete' }>, nowMs: number): Task {
-  switch (step.kind) {
-    case 'retire':
-      return { ...task, desired: step.desired, superseded: false };
-    case 'start':
-      return { ...task, desired: 'running' };
-    case 'tie':
-      return { ...task, stopAfterDisconnectMs: step.stopAfterDisconnectMs };
-    case 'limit':
-      return { ...task, spec: { ...task.spec, limits: step.limits } };
-    case 'supersede':
-      return { ...task, superseded: step.superseded };
-    case 'stay':
-      return { ...task, move: undefined, status: statusAfter(task.status, { message: step.because }, nowMs) };
-    case 'say':
-      return { ...task, status: statusAfter(task.status, { message: step.message }, nowMs) };
-    case 'orphan':
-      return { ...task, status: statusAfter(task.status, { state: 'orphaned', error: step.because }, nowMs) };
-  }
-}
-
-function newTask(
-  { draft, serviceId, nowMs, random, wakeAtMs }: Passing,
-  step: Extract<Step, { kind: 'create' }>,
-): Task {
-  const service = draft.view.find('service', serviceId) as Service;
-  const mustWait = step.startAfterMs > nowMs;
-  if (mustWait) wakeAtMs.push(step.startAfterMs);
-  return {
-    id: newId<TaskId>(random.bytes),
-    meta: freshMeta(nowMs),
-    serviceId: service.id,
-    serviceName: service.spec.name,
-    stack: service.spec.stack,
-    slot: step.slot,
-    nodeId: step.nodeId ?? asId<NodeId>(''),
-    spec: service.spec.task,
-    specVersion: service.specVersion,
-    desired: mustWait || step.isHeld === true ? 'ready' : 'running',
-    status: {
-      state: 'new',
-      sinceMs: nowMs,
-      message: '',
-      error: '',
-      errorCode: '',
-      outOfMemory: false,
-      attempt: 0,
-      health: '',
-      ready: '',
-      containers: [],
-    },
-    endpoints: [],
-    ports: [],
-    startAfterMs: step.startAfterMs,
-    failures: step.failures,
-    superseded: false,
-    restarts: step.restarts,
-    stopAfterDisconnectMs: stopAfterDisconnectOf(service),
-  };
-}
-
-/** The status with what has changed; the same object when nothing has. */
-function statusAfter(status: TaskStatus, change: Partial<TaskStatus>, nowMs: number): TaskStatus {
-  const next = { ...status, ...change };
-  if (next.state !== status.state) return { ...next, sinceMs: nowMs };
-  return next.message === status.message && next.errorCode === status.errorCode ? status : next;
-}
-
 function say(draft: Draft, task: Task, change: Partial<Task> & { readonly status: TaskStatus }): void {
   if (change.status !== task.status) draft.put('task', { ...task, ...change });
 }
 
 function allocate(passing: Passing): void {
   const { draft, serviceId, nowMs, wakeAtMs } = passing;
-  const allocator = openAllocator(draft, serviceId, nowMs);
+  const allocator = openAllocator(passing, serviceId, nowMs);
   const problem = allocator.allocateService();
   for (const task of tasksOf(passing)) {
     if (task.status.state !== 'new' || !isWanted(task.desired)) continue;
@@ -332,12 +288,13 @@ function schedule(passing: Passing): void {
   const leaving = leavingByNode(tasksOf(passing));
   // Nodes only fill up within a pass: where one task found no place, the next of its kind finds none either.
   const refused = new Map<number, Placement>();
+  const present = tasksOf(passing);
   for (const task of pending) {
-    const given = task.nodeId || findMoveTarget(task, tasksOf(passing));
+    const given = task.nodeId || findMoveTarget(task, present);
     const candidates = given === undefined ? usages.values() : candidateOf(usages, given);
     const images = imageNames(task);
     const known = given === undefined ? refused.get(task.specVersion) : undefined;
-    const wishes = { home: findHome(task, tasksOf(passing)), volumes: namedVolumes(task.spec), leaving };
+    const wishes = { home: findHome(task, present), volumes: namedVolumes(task.spec), leaving };
     const placement = known ?? planPlacement(candidates, demandOf(task), { failures, images, ...wishes });
     if (placement.kind === 'none') {
       if (given === undefined) refused.set(task.specVersion, placement);
