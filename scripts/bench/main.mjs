@@ -7,6 +7,7 @@ const groups = {
   node: './node.mjs',
   cluster: './cluster.mjs',
   overlay: './overlay.mjs',
+  traffic: './overlay-traffic.mjs',
   raft: './raft.mjs',
   restart: './restart.mjs',
   engine: './engine.mjs',

@@ -169,6 +169,32 @@ class Peer {
     return samples;
   }
 
+  /** A container on each of two nodes, on one overlay: where they are and how they are called. */
+  pair() {
+    const trapped = ['bb:1', '/bin/sh', '-c', trap];
+    this.#docker(
+      1,
+      'service',
+      'create',
+      '--detach=false',
+      '-q',
+      '--name',
+      'pair',
+      '--mode',
+      'global',
+      '--no-resolve-image',
+      '--network',
+      'ov1',
+      ...trapped,
+    );
+    return [1, 2].map(index => {
+      const id = this.#docker(index, 'ps', '-q', '--filter', 'name=pair.').trim();
+      const format = '{{.State.Pid}} {{.NetworkSettings.Networks.ov1.IPAddress}}';
+      const [pid, address] = this.#docker(index, 'inspect', '--format', format, id).trim().split(' ');
+      return { pid: Number(pid), address };
+    });
+  }
+
   #replicas(name) {
     return this.#docker(1, 'service', 'ls', '--filter', `name=${name}`, '--format', '{{.Replicas}}').trim();
   }
