@@ -13,6 +13,11 @@ const tortures = {
     rounds: 200,
     says: 'kill -9 of the daemon at random moments while 30 replicas come and go',
   },
+  nemesis: {
+    file: './nemesis.mjs',
+    rounds: 200,
+    says: 'three managers and two workers: killed, stopped, cut off, without power or disk, while people work',
+  },
   sim: {
     file: './sim.mjs',
     rounds: 50_000,
@@ -50,6 +55,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string' },
     seed: { type: 'string', default: '1' },
+    from: { type: 'string', default: '1' },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
@@ -57,7 +63,7 @@ const [name = ''] = positionals;
 const torture = tortures[name];
 if (values.help || torture === undefined) {
   process.stderr.write(
-    `Usage: npm run torture -- NAME [--rounds N] [--seed N]\n\n${Object.entries(tortures)
+    `Usage: npm run torture -- NAME [--rounds N] [--seed N] [--from ROUND]\n\n${Object.entries(tortures)
       .map(([key, { says, rounds }]) => `  ${key.padEnd(10)} ${says} (${rounds} rounds)`)
       .join('\n')}\n`,
   );
@@ -67,7 +73,7 @@ const rounds = Number(values.rounds ?? torture.rounds);
 const seed = Number(values.seed);
 const begin = performance.now();
 const { run } = await import(torture.file);
-const outcome = await run({ rounds, seed, say: text => process.stderr.write(`${text}\n`) });
+const outcome = await run({ rounds, seed, from: Number(values.from), say: text => process.stderr.write(`${text}\n`) });
 const line = {
   name,
   commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim(),

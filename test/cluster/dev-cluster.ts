@@ -68,7 +68,13 @@ export function run(
 
 export function openDevCluster(
   t: Test,
-  options: { readonly name: string; readonly managers?: number; readonly workers: number },
+  options: {
+    readonly name: string;
+    readonly managers?: number;
+    readonly workers: number;
+    /** Each data directory is a file system of its own. */
+    readonly diskMib?: number;
+  },
 ): DevCluster {
   const script = (...args: readonly string[]): Outcome =>
     run(['scripts/dev-cluster', ...args, '--name', options.name, '--json'], { timeoutMs: 120_000 });
@@ -77,7 +83,9 @@ export function openDevCluster(
     const down = script('down');
     if (down.status !== 0) throw new Error(`dev-cluster down: ${down.stderr}`);
   });
-  const up = script('up', '--managers', String(options.managers ?? 1), '--workers', String(options.workers));
+  const counts = ['--managers', String(options.managers ?? 1), '--workers', String(options.workers)];
+  const disk = options.diskMib === undefined ? [] : ['--disk', String(options.diskMib)];
+  const up = script('up', ...counts, ...disk);
   if (up.status !== 0) throw new Error(`dev-cluster up: ${up.stderr}`);
   const { nodes } = JSON.parse(up.stdout) as { nodes: readonly DevNode[] };
   const node = (index: number): DevNode => {
