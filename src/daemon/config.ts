@@ -26,6 +26,7 @@ export interface Settings {
   readonly allowPrivileged: boolean;
   readonly registriesFile: string;
   readonly diskHighWater: number;
+  readonly bench: boolean;
   readonly limitsIntervalMs: number;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
@@ -157,6 +158,13 @@ const table: Readonly<Record<keyof Settings, Setting>> = {
     help: 'between two looks at the limits of a task; 0: never',
     standard: '5s',
     parse: parseInterval,
+  },
+  bench: {
+    flag: 'bench',
+    placeholder: 'YES|NO',
+    help: 'whether the socket serves what scripts/bench measures the log with',
+    standard: 'no',
+    parse: text => oneOf(['yes', 'no'])(text) === 'yes',
   },
   logLevel: {
     flag: 'log-level',

@@ -23,6 +23,7 @@ import { makeTelemetry, type Telemetry } from '../telemetry.js';
 import { version } from '../version.js';
 import { openWire, type Wire } from '../wire.js';
 import { chooseAddress, defaultRouteInterface } from './addresses.js';
+import { benchHandlers } from './bench.js';
 import { defaultPort, parseHostPort, type Settings } from './config.js';
 import { gateControl } from './control-gate.js';
 import { makeDoctor } from './doctor/doctor.js';
@@ -244,7 +245,11 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
       random: host.random,
       log: machine.log.with({ part: 'socket' }),
       wire: machine.wire,
-      services: { Local: local, Control: gateControl(() => controlOf(findNode())) },
+      services: {
+        Local: local,
+        Control: gateControl(() => controlOf(findNode())),
+        ...(settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster?.store) } : {}),
+      },
     }),
   );
 }

@@ -17,6 +17,7 @@ t.test('without anything said, the defaults are those of the documentation', asy
     userns: 'host',
     usernsRange: { firstId: 1_879_048_192, count: 65_536 },
     allowPrivileged: false,
+    bench: false,
     logLevel: 'info',
     logFormat: 'text',
   });

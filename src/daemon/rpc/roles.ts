@@ -58,6 +58,7 @@ export const roleTable: RoleTable = {
     runTaskVerb: local,
     setLogLevel: local,
   },
+  Bench: { put: local },
   Control: {
     getCluster: people,
     createJoinToken: people,
