@@ -11,7 +11,7 @@ import { type CoveyError, codeOf } from '../../../src/errors.js';
 import type { Service, ServiceSpec } from '../../../src/gen/types.js';
 import { createRandom, type Random } from '../../raft/sim/random.js';
 import type { DevNode } from '../dev-cluster.js';
-import { type ControlCalls, openControl, sleeperSpec } from './control.js';
+import { type ControlCalls, consistent, openControl, sleeperSpec } from './control.js';
 import type { Action, History, Value } from './history.js';
 
 export interface Told {
@@ -153,7 +153,7 @@ export async function look(client: Watching): Promise<ReadonlyMap<string, Servic
   const keys = [...registers, ...names];
   const calledAt = history.now();
   const { kind, answer } = await ask(client, 'list', (calls, options) =>
-    calls.listServices({ objects: [], stack: '' }, options),
+    calls.listServices({ objects: [], stack: '' }, { ...options, ...consistent }),
   );
   if (kind !== 'done' || answer === undefined) return undefined;
   told.counts.reads += 1;

@@ -14,6 +14,9 @@ export type ControlCalls = Calls<Services['Control']>;
 
 const wire = openWire();
 
+/** For calls that only look: the latest state, or an error when no manager leads. */
+export const consistent = { metadata: { 'covey-read': 'consistent' } };
+
 export interface Control {
   readonly calls: ControlCalls;
   readonly close: () => void;

@@ -10,7 +10,7 @@ import type { ListServicesResponse, Node, Task } from '../../../src/gen/types.js
 import { linuxHost } from '../../../src/host-linux/index.js';
 import { openCgroups } from '../../../src/tasks/cgroup/index.js';
 import type { DevNode } from '../dev-cluster.js';
-import type { ControlCalls } from './control.js';
+import { type ControlCalls, consistent } from './control.js';
 import { type Faults, findStat, run } from './faults.js';
 
 export interface Seen {
@@ -31,7 +31,7 @@ const ended = new Set(['complete', 'shutdown', 'failed', 'rejected', 'orphaned']
 const isAlive = (task: Task): boolean => !ended.has(task.status.state);
 
 async function readAll(calls: ControlCalls): Promise<Seen & { readonly leaderId: string | undefined }> {
-  const options = () => ({ signal: new AbortController().signal, timeoutMs: callMs });
+  const options = () => ({ signal: new AbortController().signal, timeoutMs: callMs, ...consistent });
   const { nodes, leaderId } = await calls.listNodes({ objects: [], stack: '' }, options());
   const services = await calls.listServices({ objects: [], stack: '' }, options());
   const { tasks } = await calls.listTasks({ tasks: [], service: '', node: '', stack: '', current: false }, options());
