@@ -9,12 +9,13 @@ const { makeCalls } = await import(join(root, 'dist/src/grpc.js'));
 const { openWire } = await import(join(root, 'dist/src/wire.js'));
 const wire = openWire();
 
-/** Starts it; the result is an AsyncDisposable that takes it down. */
-export async function openDevCluster({ name, managers = 1, workers, signal }) {
+/** Starts it; the result is an AsyncDisposable that takes it down. `flags`: more of them for each daemon. */
+export async function openDevCluster({ name, managers = 1, workers, flags = '', signal }) {
   const run = (...args) =>
     execFileSync(join(root, 'scripts/dev-cluster'), [...args, '--name', name, '--json'], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, DEV_CLUSTER_FLAGS: flags },
     });
   run('down');
   const { nodes } = JSON.parse(run('up', '--managers', String(managers), '--workers', String(workers)));
@@ -25,6 +26,7 @@ export async function openDevCluster({ name, managers = 1, workers, signal }) {
     run,
     control: makeCalls(client, 'Control', wire),
     controlOf: index => makeCalls(clients[index - 1], 'Control', wire),
+    benchOf: index => makeCalls(clients[index - 1], 'Bench', wire),
     local: makeCalls(client, 'Local', wire),
     covey: (index, ...args) =>
       execFileSync(

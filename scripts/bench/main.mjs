@@ -16,6 +16,13 @@ const groups = {
   image: './image.mjs',
   exec: './exec.mjs',
 };
+/** Parts of `managers`. */
+const parts = {
+  creates: ['./managers.mjs', 'creates'],
+  failover: ['./managers-failover.mjs', 'failovers'],
+  puts: ['./managers-puts.mjs', 'puts'],
+  agents: ['./managers-agents.mjs', 'agents'],
+};
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -25,11 +32,11 @@ const { values, positionals } = parseArgs({
   },
 });
 const chosen = positionals.length > 0 ? positionals : Object.keys(groups);
-const unknown = chosen.find(name => !Object.hasOwn(groups, name));
+const unknown = chosen.find(name => !Object.hasOwn(groups, name) && !Object.hasOwn(parts, name));
 if (values.help || unknown !== undefined) {
   if (unknown !== undefined) process.stderr.write(`error: there is no group "${unknown}"\n`);
   process.stderr.write(
-    `Usage: npm run bench -- [GROUP…] [--json] [--peer]\n\nGroups: ${Object.keys(groups).join(', ')}\n`,
+    `Usage: npm run bench -- [GROUP…] [--json] [--peer]\n\nGroups: ${Object.keys(groups).join(', ')}\nParts of managers: ${Object.keys(parts).join(', ')}\n`,
   );
   process.exit(unknown === undefined ? 0 : 2);
 }
@@ -46,7 +53,8 @@ if (!values.json)
 for (const name of chosen) {
   if (interrupted.signal.aborted) break;
   try {
-    const { metrics } = await import(groups[name]);
+    const [file, part] = parts[name] ?? [groups[name], 'metrics'];
+    const { [part]: metrics } = await import(file);
     for await (const row of metrics({ peer: values.peer, signal: interrupted.signal, say })) {
       print(row);
       if (interrupted.signal.aborted) break;

@@ -13,6 +13,11 @@ const tortures = {
     rounds: 200,
     says: 'kill -9 of the daemon at random moments while 30 replicas come and go',
   },
+  load: {
+    file: './load.mjs',
+    rounds: 10,
+    says: 'minutes of full load on all cores and the disk with three managers: nobody is elected, nobody is lost',
+  },
   nemesis: {
     file: './nemesis.mjs',
     rounds: 200,

@@ -1,0 +1,76 @@
+// Three managers and a worker on a machine whose cores are all busy and whose disk is written to all the time: nobody is elected,
+// nobody is taken for lost, and a change is acknowledged all the same. A round is a minute.
+import { spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openDevCluster } from '../../dist/test/cluster/dev-cluster.js';
+
+const roundMs = 60_000;
+const lookMs = 2_000;
+const signs = / leads | is lost|gave leadership away|session lost/;
+
+export async function run({ rounds, say }) {
+  const ends = [];
+  const counts = { passed: 0, failed: 0, changes: 0, slowestMs: 0 };
+  try {
+    const cluster = openDevCluster({ teardown: end => ends.unshift(end) }, { name: 'tld', managers: 3, workers: 1 });
+    cluster.must(1, 'service', 'create', '--name', 'web', '--replicas', '4', 'hello:1', 'sleep', '100000');
+    let seen = linesOf(cluster).length;
+    ends.unshift(load());
+    for (let round = 1; round <= rounds; round += 1) {
+      for (const end = performance.now() + roundMs; performance.now() < end; ) {
+        const { ms } = change(cluster, counts.changes);
+        counts.changes += 1;
+        counts.slowestMs = Math.max(counts.slowestMs, Math.round(ms));
+        await sleep(lookMs);
+      }
+      const lines = linesOf(cluster);
+      const told = lines.slice(seen);
+      seen = lines.length;
+      if (told.length === 0) counts.passed += 1;
+      else counts.failed += 1;
+      say(`minute ${round}: ${counts.changes} changes, the slowest took ${counts.slowestMs} ms\n${told.join('\n')}`);
+    }
+  } finally {
+    for (const end of ends) end();
+  }
+  return counts;
+}
+
+/** Throws when it is refused. */
+function change(cluster, number) {
+  const outcome = cluster.covey((number % 3) + 1, 'service', 'update', '-d', '--label-add', `n=${number}`, 'web');
+  if (outcome.status !== 0) throw new Error(outcome.stderr);
+  return outcome;
+}
+
+/** What daemons wrote of elections and losses. */
+function linesOf(cluster) {
+  return cluster.nodes.flatMap(({ log, name }) =>
+    fs
+      .readFileSync(log, 'utf8')
+      .split('\n')
+      .filter(line => signs.test(line))
+      .map(line => `${name}: ${line}`),
+  );
+}
+
+/** A loop at normal priority for each core, and a writer that syncs each 64 KiB. Returns its end. */
+function load() {
+  const folder = fs.mkdtempSync(join(tmpdir(), 'covey-load-'));
+  const write = [
+    '-c',
+    'while :; do dd if=/dev/zero of="$0" bs=64k count=256 oflag=dsync status=none; done',
+    `${folder}/f`,
+  ];
+  const children = [
+    ...Array.from({ length: availableParallelism() }, () => spawn('sh', ['-c', 'while :; do :; done'])),
+    spawn('sh', write),
+  ];
+  return () => {
+    for (const child of children) child.kill('SIGKILL');
+    fs.rmSync(folder, { recursive: true, force: true });
+  };
+}
