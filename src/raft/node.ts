@@ -31,7 +31,7 @@ import { createSender, type Sender } from './node/sender.js';
 import { createSnapshotInstaller, type SnapshotInstaller } from './node/snapshot-installer.js';
 import { createSnapshotKeeper, type SnapshotKeeper, snapshotOf } from './node/snapshot-keeper.js';
 import { createSnapshotPolicy, type SnapshotPolicy } from './node/snapshot-policy.js';
-import { findStuck, handOver, isOnlyVoter, mayFollow, statusOf } from './node/status.js';
+import { campaignAfterEnd, findStuck, handOver, isOnlyVoter, mayFollow, statusOf } from './node/status.js';
 import { createStorageQueue, type StorageQueue } from './node/storage-queue.js';
 import type { MembershipChange, NodeOptions, NodeProposeOutcome, NodeReadOutcome, NodeStatus } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
@@ -145,20 +145,14 @@ export class RaftNode implements Arrivals {
   /** Proposes an entry. `done` is called once: when it was applied here, or with why not. */
   propose(data: Uint8Array, done: (outcome: NodeProposeOutcome) => void): void {
     const refusal = this.#refusal();
-    if (refusal) {
-      done(refusal);
-      return;
-    }
+    if (refusal) return void done(refusal);
     this.#proposals.push({ data, done });
     this.#wake();
   }
 
   /** Proposes a change of the members. One at a time; `committed` = it is in force here. */
   changeMembers(change: MembershipChange, done: (outcome: NodeProposeOutcome) => void): void {
-    this.#calls.push(() =>
-      proposeChange({ change, done }, { node: this.#node!, apply: this.#apply!, refusal: this.#refusal() }),
-    );
-    this.#wake();
+    this.#call(node => proposeChange({ change, done }, { node, apply: this.#apply!, refusal: this.#refusal() }));
   }
 
   /** `ready` when everything that was committed before this call is applied here. */
@@ -211,6 +205,10 @@ export class RaftNode implements Arrivals {
 
   unreachable(peer: PeerId): void {
     this.#call(node => core.reportUnreachable(node, peer));
+  }
+
+  ended(peer: PeerId): void {
+    this.#call(node => campaignAfterEnd(node, peer));
   }
 
   /** Ends: everything that waits is answered. The storage is closed by its owner. */

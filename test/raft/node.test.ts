@@ -277,3 +277,32 @@ t.test('an answer to a question of the process before is not taken for an answer
   group.until('it is answered', () => asked.length > 0);
   t.ok(asked[0]! >= group.checks.committed(), `${asked[0]} of ${group.checks.committed()}`);
 });
+
+t.test('a leader whose process has ended is followed by another before an election timeout is over', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  group.write(leader, 'k', 1);
+  const others = [...group.members.values()].filter(member => member !== leader);
+  const begun = group.world.now();
+  leader.kill();
+  // Not before its last words have come.
+  for (const [at, other] of others.entries())
+    other.later((1 + at) * tickUnits, '', () => other.node?.ended(leader.id));
+  group.until('another leads', () => others.some(member => member.node?.status().role === 'leader'));
+  t.ok(group.world.now() - begun < election, `after ${group.world.now() - begun} of ${election}`);
+  t.match(group.write(others.find(member => member.node?.status().role === 'leader')!, 'k', 2), { kind: 'committed' });
+});
+
+t.test('whoever is wrong about the end of a leader changes nothing', async t => {
+  const group = openSmallGroup(3);
+  const leader = group.leader();
+  const { term } = leader.node!.status();
+  const [one, two] = [...group.members.values()].filter(member => member !== leader);
+  one!.node!.ended(leader.id);
+  two!.node!.ended(one!.id);
+  leader.node!.ended(leader.id);
+  group.run(3 * election);
+  t.equal(group.leader(), leader);
+  t.equal(leader.node!.status().term, term, 'no term was begun');
+  t.equal(one!.node!.status().leader, leader.id, 'it follows again');
+});

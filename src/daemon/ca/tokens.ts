@@ -13,6 +13,7 @@ import type { Clock, Random } from '../../host.js';
 import { type NodeId, newId } from '../../ids.js';
 import type { Store, View } from '../../raft/store.js';
 import { getObject } from '../control/find.js';
+import { newIdFor } from '../control-once.js';
 import { principalOf } from '../rpc/roles.js';
 import { getCluster } from './issue.js';
 import { digestOf, hashSecret, renderToken } from './token.js';
@@ -38,17 +39,19 @@ export function tokenHandlers(options: {
       const wanted =
         request.node === undefined ? request : forNode(getObject(store.view(), 'node', request.node), request);
       const made = makeJoinToken({ ...wanted, nowMs, randomBytes: random.bytes });
+      // Asked for again it takes the place of the one whose secret nobody was told.
+      const object = { ...made.object, id: newIdFor<JoinToken['id']>(context, random) };
       await store.update(
         view => {
           const count = view.count('joinToken');
           if (count >= tokensMax)
             throw new CoveyError('too-many', 'Cannot make a join token', { state: `there are ${count}` });
-          return [{ kind: 'put', table: 'joinToken', object: made.object }];
+          return [{ kind: 'put', table: 'joinToken', object }];
         },
         { principal: principalOf(context.caller), signal: context.signal },
       );
       const view = store.view();
-      const stored = view.find('joinToken', made.object.id);
+      const stored = view.find('joinToken', object.id);
       if (stored === undefined) throw new CoveyError('unknown-outcome', 'Cannot read the token that was just made');
       const rootDigest = digestOf(getCluster(view).rootCertificate);
       return {
@@ -59,13 +62,13 @@ export function tokenHandlers(options: {
     },
     listJoinTokens: async () => ({ tokens: [...store.view().list('joinToken')].map(withoutHash) }),
     removeJoinToken: async (request, context) => {
-      let id = '';
+      let id = request.object;
       await store.update(
         view => {
           id = tokenIdOf(view, request.object);
           return [{ kind: 'delete', table: 'joinToken', id }];
         },
-        { principal: principalOf(context.caller), signal: context.signal },
+        { principal: principalOf(context.caller), signal: context.signal, once: context.once },
       );
       return { id };
     },

@@ -12,7 +12,7 @@ import { findOverlap, planSubnets } from '../allocate/subnets.js';
 import { newIdFor } from '../control-once.js';
 import { clusterSpecOf, fixedNetworks } from '../tables.js';
 import { getObject, selectObjects } from './find.js';
-import { type Change, type ControlHandlers, change, changeOnce, type Parts } from './parts.js';
+import { type Change, type ControlHandlers, changeOnce, type Parts, removeOnce } from './parts.js';
 import { checkNetworkSpec } from './validate.js';
 
 type NetworkHandlers = Pick<
@@ -38,12 +38,12 @@ export function networkHandlers(parts: Parts): NetworkHandlers {
       return getObject(store.view(), 'network', id);
     },
     removeNetwork: async ({ object }, context) => {
-      const { id } = getObject(store.view(), 'network', object);
-      await change(parts, context, view => {
-        checkUnused(view, getObject(view, 'network', id));
-        return [{ kind: 'delete', table: 'network', id }];
+      const { id } = await removeOnce(parts, context, view => {
+        const network = getObject(view, 'network', object);
+        checkUnused(view, network);
+        return { id: network.id, writes: [{ kind: 'delete', table: 'network', id: network.id }] };
       });
-      return { id };
+      return { id: id ?? object };
     },
     listSecrets: async request => ({ secrets: selectObjects(store.view(), 'secret', request).map(withoutData) }),
     listConfigs: async request => ({ configs: selectObjects(store.view(), 'config', request).map(withoutData) }),

@@ -10,7 +10,7 @@ import { planNodeRemoval } from '../ca/removal.js';
 import { principalOf } from '../rpc/roles.js';
 import { checkLabels } from './check.js';
 import { getObject, selectObjects } from './find.js';
-import { type ControlHandlers, change, type Parts } from './parts.js';
+import { type ControlHandlers, change, changeOnce, type Parts } from './parts.js';
 
 type NodeHandlers = Pick<ControlHandlers, 'getCluster' | 'listNodes' | 'updateNode' | 'setNodeRole' | 'removeNode'>;
 
@@ -36,7 +36,7 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
     updateNode: async (request, context) => {
       const { id } = getObject(store.view(), 'node', request.node);
       checkLabels(request.labelsAdd, 'labelsAdd');
-      await change(parts, context, view => {
+      await changeOnce(parts, context, view => {
         const node = getObject(view, 'node', id);
         checkVersion(node, request.version);
         return [

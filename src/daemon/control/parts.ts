@@ -46,3 +46,21 @@ export async function changeOnce(
   const { caller, signal, once } = context;
   return await store.update(decide, { principal: principalOf(caller), signal, once });
 }
+
+/**
+ * A removal under its name: asked for again it has happened once, finds nothing left, and does not touch what has the same name
+ * now. `plan` finds the object in the state that is changed.
+ */
+export async function removeOnce(
+  parts: Pick<Parts, 'store'>,
+  context: CallContext,
+  plan: (view: View) => { readonly id: string; readonly writes: readonly Write[] },
+): Promise<{ readonly id: string | undefined }> {
+  let id: string | undefined;
+  await changeOnce(parts, context, view => {
+    const planned = plan(view);
+    id = planned.id;
+    return planned.writes;
+  });
+  return { id };
+}

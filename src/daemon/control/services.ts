@@ -16,7 +16,7 @@ import { isWanted } from '../orchestrate/slot.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { refuseAt } from './check.js';
 import { getObject, getTasks, selectObjects } from './find.js';
-import { type Change, type ControlHandlers, change, changeOnce, type Parts } from './parts.js';
+import { type Change, type ControlHandlers, changeOnce, type Parts, removeOnce } from './parts.js';
 import { checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
 import { updateHandlers } from './updates.js';
 import { checkServiceSpec } from './validate.js';
@@ -55,9 +55,11 @@ export function serviceHandlers(parts: Parts): ServiceHandlers {
       return getObject(store.view(), 'service', id);
     },
     removeService: async ({ object }, context) => {
-      const { id } = getObject(store.view(), 'service', object);
-      await change(parts, context, view => planRemovals([getObject(view, 'service', id)]));
-      return { id };
+      const { id } = await removeOnce(parts, context, view => {
+        const service = getObject(view, 'service', object);
+        return { id: service.id, writes: planRemovals([service]) };
+      });
+      return { id: id ?? object };
     },
     listTasks: async request => listTasks(store.view(), request),
     ...updateHandlers(parts),

@@ -18,7 +18,7 @@ import {
   writesOfRevised,
 } from '../orchestrate/revisions.js';
 import { getObject } from './find.js';
-import { type ControlHandlers, change, type Parts } from './parts.js';
+import { type ControlHandlers, change, changeOnce, type Parts } from './parts.js';
 import { checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
 
 type UpdateHandlers = Pick<ControlHandlers, 'rollbackService' | 'holdUpdate' | 'listRevisions'>;
@@ -28,7 +28,8 @@ export function updateHandlers(parts: Parts): UpdateHandlers {
   return {
     rollbackService: async ({ service: text, to }, context) => {
       const { id } = getObject(store.view(), 'service', text);
-      await change(parts, context, view => writesOfRevised(planRollback(view, getObject(view, 'service', id), to)));
+      // Once: the second time would bring it forward again.
+      await changeOnce(parts, context, view => writesOfRevised(planRollback(view, getObject(view, 'service', id), to)));
       return getObject(store.view(), 'service', id);
     },
     holdUpdate: async ({ service: text, paused: isPaused }, context) => {

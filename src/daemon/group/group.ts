@@ -77,6 +77,8 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
     history: book.history,
     onUnreachable: peer => group?.arrivals.unreachable(peer),
     onSuperseded: options.onSuperseded,
+    isLeader: peer => group?.status().leader === peer,
+    onEnded: peer => group?.arrivals.ended(peer),
     identity: options.identity,
     wire,
     clock: host.clock,

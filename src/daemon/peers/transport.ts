@@ -17,8 +17,10 @@ import type { Transport } from '../../raft/transport.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import type { IdentityHolder } from '../ca/index.js';
-import { connectToManager, type ManagerClient } from '../rpc/index.js';
+import { defaultPort, parseHostPort } from '../config.js';
+import { connectToManager, isRefused, type ManagerClient } from '../rpc/index.js';
 import { toWire } from './codec.js';
+import { watchEnds } from './ended.js';
 import { type Link, type LinkStream, openLink } from './link.js';
 import { peerProtocols } from './protocol.js';
 import { sendSnapshot } from './snapshots.js';
@@ -37,6 +39,9 @@ export interface PeerTransportOptions {
   readonly onUnreachable: (peer: PeerId) => void;
   /** A member of this group says that it is of a newer one, without this member. */
   readonly onSuperseded: (error: CoveyError) => void;
+  readonly isLeader: (peer: PeerId) => boolean;
+  /** The process of the leader has ended, as its machine says. */
+  readonly onEnded: (peer: PeerId) => void;
   readonly identity: IdentityHolder;
   readonly wire: Wire;
   readonly clock: Clock;
@@ -70,6 +75,15 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
   const lifetime = options.lifetime.child('peers');
   const peers = new Map<PeerId, Peer>();
   const codec = options.wire.type('RaftMessage');
+  const lookForEnd = watchEnds({
+    ...options,
+    lifetime,
+    matters: options.isLeader,
+    isRefused: async (id, signal) => {
+      const address = options.findPeer(id)?.addresses[0];
+      return address !== undefined && (await isRefused(parseHostPort(address, defaultPort), signal));
+    },
+  });
   const peerOf = (id: PeerId): Peer => {
     const known = peers.get(id);
     if (known !== undefined) return known;
@@ -92,6 +106,7 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
         if (codeOf(error) === 'group-superseded') options.onSuperseded(asCoveyError(error));
         if (lane === 'control') peer.links.get('append')?.suspect();
         options.onUnreachable(id);
+        lookForEnd(id);
       },
     });
     peer.links.set(lane, link);

@@ -1,11 +1,11 @@
 /**
- * What a member looks like from outside, and to whom its leadership would go.
+ * What a member looks like from outside, to whom its leadership would go, and when it need not wait for an election timeout.
  *
- * Called by: ../node.ts. Not here: changing anything but by a transfer.
+ * Called by: ../node.ts. Not here: changing anything but by a transfer or a call for votes.
  */
 import { lastIndex } from '../core/log.js';
 import type { Raft } from '../core/raft/index.js';
-import { type RawNode, transferLeader } from '../core/rawnode.js';
+import { campaign, type RawNode, transferLeader } from '../core/rawnode.js';
 import type { ConfState, PeerId } from '../core/types.js';
 import type { MemoryLog } from '../storage/memory-log.js';
 import type { ApplyQueue } from './apply-queue.js';
@@ -52,6 +52,15 @@ export function handOver(node: RawNode): boolean {
       undefined,
     );
   return best !== undefined && ['started', 'in-progress'].includes(transferLeader(node, best.id).kind);
+}
+
+/**
+ * The process of that member has ended. If it led, votes are asked for at once. Whoever is wrong about it does no harm: a pre-vote
+ * changes nothing, members that hear from the leader refuse it, and the leader's next beat brings the asker back.
+ */
+export function campaignAfterEnd(node: RawNode, peer: PeerId): void {
+  const { role, leader } = node.raft;
+  if (role === 'follower' && leader === peer) campaign(node);
 }
 
 /** What has stood still since before `tick`; the disk counts first. Undefined = nothing waits, or it got on. */

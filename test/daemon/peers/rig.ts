@@ -97,6 +97,8 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
     history,
     onUnreachable: options.onUnreachable ?? (() => undefined),
     onSuperseded: options.onSuperseded ?? (() => undefined),
+    isLeader: () => false,
+    onEnded: () => undefined,
     identity,
     wire,
     clock,

@@ -37,6 +37,7 @@ function inbox(over: Partial<Arrivals> = {}) {
     snapshotChunk: (_message, _chunk, answer) => answer(undefined),
     finishSnapshot: (_message, _total, answer) => answer(false),
     unreachable: () => undefined,
+    ended: () => undefined,
     ...over,
   };
   return { messages, arrivals: () => arrivals };

@@ -70,6 +70,7 @@ export function createNetwork({ world, random, deliver, onSend }: NetworkOptions
     return {
       receive: () => undefined,
       unreachable: () => undefined,
+      ended: () => undefined,
       beginSnapshot: (message, answer) =>
         ask<number>('snapshot-begin', (arrivals, back) => arrivals.beginSnapshot(message, back), answer),
       snapshotChunk: (message, chunk, answer) =>

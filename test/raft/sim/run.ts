@@ -216,6 +216,16 @@ function carryOut(cluster: Cluster, fault: Fault): void {
   }
 }
 
+/** Whose process was killed refuses connections; others notice that, or not, or after it is back. */
+function killAndTell({ world, members, seed }: Cluster, killed: Member): void {
+  killed.kill();
+  const random = createRandom(seed, `refusals ${killed.id} ${world.now()}`);
+  for (const other of members.values()) {
+    if (other !== killed && random.chance(0.6))
+      other.later(random.between(1, 40), '', () => other.node?.ended(killed.id));
+  }
+}
+
 /** Faults of one machine. */
 function strike(
   cluster: Cluster,
@@ -228,7 +238,7 @@ function strike(
     case 'crash':
     case 'kill':
       if (fault.kind === 'crash') member.crash();
-      else member.kill();
+      else killAndTell(cluster, member);
       world.after(fault.downFor, '', () => member.start());
       return;
     case 'crash-at-write':
