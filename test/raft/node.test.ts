@@ -286,8 +286,7 @@ t.test('a leader whose process has ended is followed by another before an electi
   const begun = group.world.now();
   leader.kill();
   // Not before its last words have come.
-  for (const [at, other] of others.entries())
-    other.later((1 + at) * tickUnits, '', () => other.node?.ended(leader.id));
+  for (const [at, other] of others.entries()) other.later((1 + at) * tickUnits, '', () => other.node?.ended(leader.id));
   group.until('another leads', () => others.some(member => member.node?.status().role === 'leader'));
   t.ok(group.world.now() - begun < election, `after ${group.world.now() - begun} of ${election}`);
   t.match(group.write(others.find(member => member.node?.status().role === 'leader')!, 'k', 2), { kind: 'committed' });
