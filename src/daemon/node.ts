@@ -236,6 +236,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     volumes,
     recovery: recoveryHandlers({ runner, membership, lifetime }),
   });
+  const bench = settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster?.store) } : {};
   lifetime.own(
     await openLocalServer({
       path: settings.socket,
@@ -245,11 +246,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
       random: host.random,
       log: machine.log.with({ part: 'socket' }),
       wire: machine.wire,
-      services: {
-        Local: local,
-        Control: gateControl(() => controlOf(findNode())),
-        ...(settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster?.store) } : {}),
-      },
+      services: { Local: local, Control: gateControl(() => controlOf(findNode())), ...bench },
     }),
   );
 }

@@ -220,10 +220,9 @@ function carryOut(cluster: Cluster, fault: Fault): void {
 function killAndTell({ world, members, seed }: Cluster, killed: Member): void {
   killed.kill();
   const random = createRandom(seed, `refusals ${killed.id} ${world.now()}`);
-  for (const other of members.values()) {
-    if (other !== killed && random.chance(0.6))
-      other.later(random.between(1, 40), '', () => other.node?.ended(killed.id));
-  }
+  const tell = (other: Member) => other.node?.ended(killed.id);
+  for (const other of members.values())
+    if (other !== killed && random.chance(0.6)) other.later(random.between(1, 40), '', () => tell(other));
 }
 
 /** Faults of one machine. */
