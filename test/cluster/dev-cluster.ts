@@ -130,7 +130,7 @@ export async function until<Answer>(
     const answer = await look();
     if (holds(answer)) return answer;
     if (performance.now() > end) throw new Error(`${what} is not so after ${withinMs} ms: ${JSON.stringify(answer)}`);
-    await new Promise(resolve => setTimeout(resolve, 50));
+    await new Promise(resolve => setTimeout(resolve, 100));
   }
 }
 

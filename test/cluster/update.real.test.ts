@@ -2,16 +2,11 @@
  * Rolling updates of real containers: nine replicas one by one, a failing one that goes back while clients are served, a daemon
  * of the manager that is killed in between.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import t from 'tap';
+import { openClient, readyCheck, server } from './client.js';
 import { cannotCluster, type DevCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
 
 const sleeper = ['sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'];
-/** After SIGTERM it takes who has come already, and ends when the last one has been answered, as a good server does. */
-const finish = 'sleep 1; kill $!; while pidof httpd; do sleep 0.05; done; exit 0';
-const server = ['sh', '-c', `trap '${finish}' TERM; httpd -f -p 80 -h /www & wait`];
-
 interface ServiceRow {
   readonly running: number;
   readonly revision: number;
@@ -28,28 +23,6 @@ function running(cluster: DevCluster, name: string): readonly TaskRow[] {
   return cluster
     .json<TaskRow>(1, 'service', 'ps', name)
     .filter(task => task.state === 'running' && task.desiredState === 'running');
-}
-
-/** Asks for a page again and again until stopped; one line for each answer. */
-function openClient(cluster: DevCluster, url: string): { readonly stop: () => Promise<readonly string[]> } {
-  const ask = `said=$(curl -sS -f -m 20 -o /dev/null ${url} 2>&1) && echo answered || echo "failed: $said"`;
-  const loop = `while :; do ${ask}; sleep 0.05; done`;
-  const child = spawn('nsenter', [`--net=/run/netns/${cluster.node(2).namespace}`, 'sh', '-c', loop], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    detached: true,
-  });
-  let text = '';
-  child.stdout.on('data', chunk => {
-    text += String(chunk);
-  });
-  const ended = once(child, 'close');
-  return {
-    stop: async () => {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-      await ended;
-      return text.trim().split('\n');
-    },
-  };
 }
 
 t.test('updates', { skip: cannotCluster, timeout: 180_000 }, async t => {
@@ -89,14 +62,13 @@ t.test('updates', { skip: cannotCluster, timeout: 180_000 }, async t => {
       '4',
       '-p',
       '8088:80',
-      '--ready-http',
-      ':80/',
+      ...readyCheck,
       ...config,
       'hello:1',
       ...server,
     );
     const before = running(cluster, 'web').map(task => task.id);
-    const client = openClient(cluster, `http://${cluster.node(1).address}:8088/`);
+    const client = openClient(cluster, { from: 2, url: `http://${cluster.node(1).address}:8088/` });
     const failed = cluster.covey(1, 'service', 'update', '--args', 'sh -c "sleep 1; exit 3"', 'web');
     const answers = await client.stop();
     t.equal(failed.status, 1);

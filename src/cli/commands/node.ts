@@ -174,6 +174,7 @@ function noteOf(node: Node, tasks: number, nowMs: number): string {
   const skewMs = node.status.clockSkewMs ?? 0;
   if (skewMs !== 0) return `its clock is ${renderAge(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead' : 'behind'}`;
   if (node.spec.availability === 'drain' && tasks > 0) return `${plural(tasks, 'task')} still here`;
+  if (node.status.silentSinceMs !== undefined) return `silent for ${renderAge(nowMs - node.status.silentSinceMs)}`;
   return '';
 }
 

@@ -50,6 +50,7 @@ interface Wanted {
 
 const writesMax = 150;
 const retryMs = 1_000;
+const lookLeastMs = 20;
 
 /** A manager that has just been elected waits for nobody less than so long. */
 const graceMs = 10_000;
@@ -62,8 +63,7 @@ export interface Silence {
   readonly waitedMs: number;
 }
 
-/** Nodes that have been silent too long, and of which that is not known yet. */
-export function planSilence(options: {
+export interface Silent {
   readonly nodes: Iterable<Node>;
   readonly heardMs: ReadonlyMap<string, number>;
   /** Those that have been heard of by this manager since it leads; of the others it knows since when it waits. */
@@ -71,28 +71,52 @@ export function planSilence(options: {
   readonly nowMs: number;
   readonly patience: (node: Node) => Pick<Patience, 'silentMs' | 'lostMs'>;
   readonly ownNodeId?: NodeId | undefined;
-}): readonly Silence[] {
+}
+
+/** Nodes that have been silent too long, and of which that is not known yet. */
+export function planSilence(options: Silent): readonly Silence[] {
   const found: Silence[] = [];
-  for (const node of options.nodes) {
-    const { state, silentSinceMs } = node.status;
-    if (state === 'lost' || state === 'left' || node.id === options.ownNodeId) continue;
-    const silentMs = options.nowMs - (options.heardMs.get(node.id) ?? options.nowMs);
-    const patience = options.patience(node);
-    const allowed = (ms: number): number => (options.met.has(node.id) ? ms : Math.max(ms * 2, graceMs));
-    const lostMs = allowed(patience.lostMs);
-    const noteMs = allowed(patience.silentMs);
+  for (const { node, silentMs, lostMs, noteMs } of watchedNodes(options)) {
     const silence = { nodeId: node.id, silentMs };
     if (silentMs > lostMs) found.push({ ...silence, kind: 'lost', waitedMs: lostMs });
-    else if (silentSinceMs === undefined && silentMs > noteMs) {
+    else if (node.status.silentSinceMs === undefined && silentMs > noteMs) {
       found.push({ ...silence, kind: 'silent', waitedMs: noteMs });
     }
   }
   return found;
 }
 
-/** How often to look: often enough that a loss is noticed within a quarter more than lost_after. */
+/** Time until the next silence will have been too long, if nobody says anything. */
+export function nextSilenceMs(options: Silent): number {
+  let next = Number.POSITIVE_INFINITY;
+  for (const { node, silentMs, lostMs, noteMs } of watchedNodes(options)) {
+    const isNoted = node.status.silentSinceMs !== undefined || silentMs > noteMs;
+    const leftMs = (isNoted ? lostMs : noteMs) - silentMs;
+    // One that is over is being written down.
+    if (leftMs >= 0) next = Math.min(next, leftMs);
+  }
+  return next;
+}
+
+function* watchedNodes(options: Silent): Generator<{
+  readonly node: Node;
+  readonly silentMs: number;
+  readonly lostMs: number;
+  readonly noteMs: number;
+}> {
+  for (const node of options.nodes) {
+    const { state } = node.status;
+    if (state === 'lost' || state === 'left' || node.id === options.ownNodeId) continue;
+    const patience = options.patience(node);
+    const allowed = (ms: number): number => (options.met.has(node.id) ? ms : Math.max(ms * 2, graceMs));
+    const silentMs = options.nowMs - (options.heardMs.get(node.id) ?? options.nowMs);
+    yield { node, silentMs, lostMs: allowed(patience.lostMs), noteMs: allowed(patience.silentMs) };
+  }
+}
+
+/** How often to look at least: for nodes that come, and patience that changes. */
 export function lookEveryMs(lostAfterMs: number): number {
-  return Math.min(1_000, Math.max(20, Math.floor(lostAfterMs / 4)));
+  return Math.min(1_000, Math.max(lookLeastMs, Math.floor(lostAfterMs / 4)));
 }
 
 export function openPresence(options: PresenceOptions): Presence {
@@ -190,24 +214,22 @@ function ready(description: NodeDescription | undefined): Omit<Wanted, 'done'> {
 
 async function lookForLost(options: PresenceOptions, state: Looking, signal: AbortSignal): Promise<void> {
   const { clock, store, log } = options;
+  const silentAt = (nowMs: number): Silent => {
+    const view = store.view();
+    return { ...options, ...state, nodes: view.list('node'), nowMs, patience: options.patience(view) };
+  };
   for (;;) {
     const shortestMs = tellPeriods(options, state);
-    const everyMs = lookEveryMs(shortestMs);
     const beforeMs = clock.monotonicMs();
+    const dueMs = Math.ceil(nextSilenceMs(silentAt(beforeMs))) + 1;
+    const everyMs = Math.max(lookLeastMs, Math.min(lookEveryMs(shortestMs), dueMs));
     await clock.sleep(everyMs, signal);
     const nowMs = clock.monotonicMs();
     if (nowMs - beforeMs > everyMs + shortestMs / 4) {
       log.warn('timers were late; every node gets a full period', { lateMs: nowMs - beforeMs - everyMs });
       for (const nodeId of state.heardMs.keys()) state.heardMs.set(nodeId, nowMs);
     }
-    const view = store.view();
-    const silences = planSilence({
-      ...options,
-      ...state,
-      nodes: view.list('node'),
-      nowMs,
-      patience: options.patience(view),
-    });
+    const silences = planSilence(silentAt(nowMs));
     for (const silence of silences) note(options, state, silence);
   }
 }

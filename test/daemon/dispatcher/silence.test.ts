@@ -2,7 +2,7 @@
 import t from 'tap';
 import { findAbsent } from '../../../src/daemon/dispatcher/absent.js';
 import { planPatience } from '../../../src/daemon/dispatcher/patience.js';
-import { lookEveryMs, planSilence } from '../../../src/daemon/dispatcher/presence.js';
+import { lookEveryMs, nextSilenceMs, planSilence } from '../../../src/daemon/dispatcher/presence.js';
 import type { Node, Task } from '../../../src/gen/types.js';
 import { asId, type NodeId } from '../../../src/ids.js';
 import type { View } from '../../../src/raft/store.js';
@@ -54,7 +54,25 @@ t.test('heartbeats: by link and by service, and no more than a manager bears', a
   }
 });
 
-t.test('how often a manager looks', async t => {
+t.test('a manager looks when the next silence would be too long, and every so often', async t => {
+  const noted = { status: { state: 'ready', sinceMs: 0, message: '', silentSinceMs: 1 } } as const;
+  const due = (over: Partial<Parameters<typeof nextSilenceMs>[0]>): number =>
+    nextSilenceMs({
+      nodes: [node('a', { id: a }), node('b', { id: b, ...as('lost') })],
+      heardMs: new Map([
+        ['a', 1_000],
+        ['b', 0],
+      ]),
+      met: new Set(['a', 'b']),
+      nowMs: 1_500,
+      patience: () => ({ silentMs: 2_000, lostMs: 10_000 }),
+      ...over,
+    });
+  t.equal(due({}), 1_500);
+  t.equal(due({ nodes: [node('a', { id: a, ...noted })] }), 9_500, 'its silence is noted: then comes the loss');
+  t.equal(due({ met: new Set() }), 9_500, 'longer after an election');
+  t.equal(due({ nowMs: 12_000 }), Number.POSITIVE_INFINITY, 'what is over is being written down');
+  t.equal(due({ ownNodeId: a }), Number.POSITIVE_INFINITY, 'nobody waits for the own node');
   t.equal(lookEveryMs(10_000), 1_000);
   t.equal(lookEveryMs(1_000), 250);
 });
