@@ -100,7 +100,8 @@ async function serve(settings: Settings): Promise<void> {
     settings,
     host: linuxHost,
     log,
-    unpackCommand: childCommand(unpackArgument),
+    // What it reads is garbage at once: with threads of its own for that it would take a core from tar.
+    unpackCommand: childCommand(unpackArgument, ['--single-threaded-gc']),
     copyCommand: childCommand(copyArgument),
     proxy: proxyVariables(),
     // Beside the bundle; compiled file by file it lies where its source does.
@@ -139,8 +140,8 @@ function proxyVariables(): Readonly<Record<string, string>> {
   );
 }
 
-function childCommand(argument: string): readonly string[] {
-  return [process.execPath, ...process.execArgv, process.argv[1] ?? '', argument];
+function childCommand(argument: string, flags: readonly string[] = []): readonly string[] {
+  return [process.execPath, ...process.execArgv, ...flags, process.argv[1] ?? '', argument];
 }
 
 /** Resolves with the first SIGTERM or SIGINT; the second ends the process. */

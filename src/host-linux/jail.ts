@@ -21,6 +21,8 @@ const lsetxattr = libcFunction<[Buffer, string, Buffer, number, number], number>
   'int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)',
 );
 const umount2 = libcFunction<[string, number], number>('int umount2(const char *target, int flags)');
+const pipe2 = libcFunction<[Buffer, number], number>('int pipe2(void *ends, int flags)');
+const fcntl = libcFunction<[number, number, number], number>('int fcntl(int fd, int command, int value)');
 const syncfs = libcFunction<[number], number>('int syncfs(int fd)');
 
 const CLONE_NEWNS = 0x2_0000;
@@ -34,6 +36,8 @@ const MOUNT_ATTR_RDONLY = 1n;
 const MOUNT_ATTR_NOSUID = 2n;
 const MOUNT_ATTR_NODEV = 4n;
 const MOUNT_ATTR_NOEXEC = 8n;
+const O_CLOEXEC = 0o2000000;
+const F_SETPIPE_SZ = 1031;
 const MNT_DETACH = 2;
 const ENOSYS = 38;
 /** Where tar and what it needs lie. */
@@ -114,5 +118,13 @@ function syncFileSystem(path: string): void {
   }
 }
 
+function makePipe(bytes: number): { readonly read: number; readonly write: number } {
+  const ends = Buffer.alloc(8);
+  if (pipe2(ends, O_CLOEXEC) !== 0) throw systemCallError({ call: 'make', object: 'a pipe', errno: lastErrno() });
+  const [read, write] = [ends.readInt32LE(0), ends.readInt32LE(4)];
+  fcntl(write, F_SETPIPE_SZ, bytes); // where that is too much it stays as it is
+  return { read, write };
+}
+
 /** What `runUnpackChild` of tasks/image wants. */
-export const linuxJail = { enterJail, setAttribute, syncFileSystem, clock: linuxClock, random: linuxRandom };
+export const linuxJail = { enterJail, setAttribute, syncFileSystem, makePipe, clock: linuxClock, random: linuxRandom };

@@ -12,7 +12,7 @@ const prisoner = `
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { linuxJail } from ${JSON.stringify(new URL('../../src/host-linux/jail.js', import.meta.url))};
-import { startTar } from ${JSON.stringify(new URL('../../src/tasks/image/unpack-io.js', import.meta.url))};
+import { startTar } from ${JSON.stringify(new URL('../../src/tasks/image/unpack-tar.js', import.meta.url))};
 const [work, outside, mounted, readable] = process.argv.slice(1);
 linuxJail.enterJail(work, [readable]);
 const attempt = action => { try { return String(action() ?? 'done'); } catch (error) { return error.code; } };
@@ -21,7 +21,7 @@ fs.mkdirSync(work + '/tree');
 spawnSync('mknod', [work + '/null', 'c', '1', '3']);
 fs.copyFileSync('/bin/true', work + '/true');
 fs.chmodSync(work + '/true', 0o4755);
-const tar = startTar(work + '/tree', { offline: false });
+const tar = startTar(work + '/tree', { offline: false, makePipe: linuxJail.makePipe });
 const pid = fs.readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8').trim().split(' ').at(-1);
 const status = () => fs.readFileSync('/proc/' + pid + '/status', 'utf8');
 for (const until = Date.now() + 5_000; Date.now() < until && !/^Name:\\s+tar$/m.test(status()); );

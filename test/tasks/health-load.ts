@@ -3,7 +3,7 @@
  * `npm run torture -- health` (20,000).
  */
 import * as fs from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Test } from 'tap';
 import type { ContainerSpec, Healthcheck, Task } from '../../src/gen/types.js';
@@ -17,6 +17,8 @@ export interface LoadResult {
   /** From the first to the last tenth of the readings, each after a collection of garbage; medians. */
   readonly rssGrowthMib: number;
   readonly heapGrowthMib: number;
+  /** Of the room that V8 holds for young objects, which is no leak but counts. */
+  readonly youngGrowthMib: number;
   readonly fdGrowth: number;
   /** In the pid namespaces of the containers and in the host's own, with their commands. */
   readonly zombies: readonly string[];
@@ -109,6 +111,7 @@ export async function runLoad(
     seconds,
     rssGrowthMib: growthMib(readings.map(({ rssBytes }) => rssBytes)),
     heapGrowthMib: growthMib(readings.map(({ heapBytes }) => heapBytes)),
+    youngGrowthMib: growthMib(readings.map(({ youngBytes }) => youngBytes)),
     fdGrowth: countFds() - fdsBefore,
     zombies,
     records: fs.globSync(`${rig.runDir}/bundles/*/*/*.pid`),
@@ -123,6 +126,7 @@ async function until(isSo: () => boolean): Promise<void> {
 interface Memory {
   readonly rssBytes: number;
   readonly heapBytes: number;
+  readonly youngBytes: number;
 }
 
 const readingsCount = 50;
@@ -131,7 +135,12 @@ const collectGarbage = runInNewContext('gc') as () => void;
 
 function readMemory(): Memory {
   collectGarbage();
-  return { rssBytes: process.memoryUsage.rss(), heapBytes: process.memoryUsage().heapUsed };
+  const young = getHeapSpaceStatistics().find(space => space.space_name === 'new_space');
+  return {
+    rssBytes: process.memoryUsage.rss(),
+    heapBytes: process.memoryUsage().heapUsed,
+    youngBytes: young?.physical_space_size ?? 0,
+  };
 }
 
 function growthMib(readings: readonly number[]): number {

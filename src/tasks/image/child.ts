@@ -32,7 +32,8 @@ export async function* runChild(options: ChildOptions): AsyncGenerator<Progress,
   options.signal.throwIfAborted();
   const child = await options.processes.spawn(options.command, {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
-    env: { PATH: childPath, LC_ALL: 'C' },
+    // Three layers at once, each with a pipe that is written to, leave the usual four threads no room to decompress.
+    env: { PATH: childPath, LC_ALL: 'C', UV_THREADPOOL_SIZE: '8' },
     detached: false,
   });
   const kill = (): void => void options.processes.kill(child.pid, SIGKILL);

@@ -5,13 +5,12 @@
  * Not here: what is done with them (unpack-child.ts, unpack-layer.ts), the system calls of the jail (host-linux/jail.ts).
  */
 import { Buffer } from 'node:buffer';
-import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
-import { CoveyError, errnoOf, messageOf } from '../../errors.js';
+import { CoveyError, errnoOf } from '../../errors.js';
 import type { ArchivePart } from './archive.js';
 
 const pieceBytes = 2 ** 20;
@@ -232,94 +231,6 @@ export function remove(path: string): void {
 
 export function exists(path: string): boolean {
   return fs.existsSync(path);
-}
-
-// ---- the unpacking tar --------------------------------------------------------------------------------------------------
-
-export interface TarProcess {
-  /** Resolves when tar can take more. Rejects when it has ended. */
-  readonly write: (pieces: readonly Uint8Array[]) => Promise<void>;
-  /** After the last bytes: resolves when tar has written everything. */
-  readonly finish: () => Promise<void>;
-  readonly kill: () => void;
-}
-
-/** Capabilities that unpacking needs; all others are taken from tar, where setpriv(1) is there to do it. */
-const tarCapabilities = '-all,+chown,+dac_override,+fowner,+fsetid,+mknod,+setfcap';
-const queueMaxBytes = 4 * 2 ** 20;
-const errorTextMaxBytes = 4_096;
-
-export function startTar(directory: string, options: { readonly offline: boolean }): TarProcess {
-  const tar = [
-    'tar',
-    '--extract',
-    '--file=-',
-    `--directory=${directory}`,
-    '--numeric-owner',
-    '--same-owner',
-    '--same-permissions',
-  ];
-  // As much as a pipe holds: with the usual 10 KiB a sixth of the time goes into calls.
-  tar.push('--blocking-factor=128');
-  // Whiteouts and late parents must not touch the times of directories; no names of this machine's users are looked up.
-  tar.push('--delay-directory-restore', '--xattrs', '--xattrs-include=user.*', '--xattrs-include=security.capability');
-  tar.push('--warning=no-timestamp');
-  const find = (name: string): string | undefined =>
-    ['/usr/bin', '/bin'].map(folder => `${folder}/${name}`).find(path => fs.existsSync(path));
-  const setpriv = find('setpriv');
-  const unshare = options.offline ? find('unshare') : undefined;
-  const jailed = [setpriv ?? '', `--bounding-set=${tarCapabilities}`, '--inh-caps=-all', '--no-new-privs', '--'];
-  const [program = '', ...args] = [
-    ...(unshare === undefined ? [] : [unshare, '--net', '--']),
-    ...(setpriv === undefined ? tar : [...jailed, ...tar]),
-  ];
-  const child = spawn(program, args, {
-    stdio: ['pipe', 'ignore', 'pipe'],
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
-  });
-  let errors = '';
-  child.stderr.on('data', (text: Buffer) => {
-    if (errors.length < errorTextMaxBytes) errors += text.toString('utf8');
-  });
-  const ended = new Promise<void>((resolve, reject) => {
-    child.once('error', cause =>
-      reject(
-        new CoveyError('internal', `Cannot start ${program}: ${messageOf(cause)}`, { hint: 'apt-get install tar' }),
-      ),
-    );
-    child.once('close', (code, signal) => {
-      if (code === 0) resolve();
-      else reject(tarError(directory, errors.trim(), code === null ? String(signal) : `exit code ${code}`));
-    });
-  });
-  ended.catch(() => undefined); // told to whoever writes or finishes
-  child.stdin.on('error', () => undefined); // tar ended early: `ended` says why
-  return {
-    write: async pieces => {
-      if (child.stdin.destroyed || child.exitCode !== null) return await ended;
-      child.stdin.cork();
-      for (const piece of pieces) child.stdin.write(piece);
-      child.stdin.uncork();
-      if (child.stdin.writableLength < queueMaxBytes) return;
-      await Promise.race([new Promise(resolve => child.stdin.once('drain', resolve)), ended]);
-    },
-    finish: async () => {
-      child.stdin.end();
-      await ended;
-    },
-    kill: () => void child.kill('SIGKILL'),
-  };
-}
-
-function tarError(directory: string, errors: string, how: string): CoveyError {
-  // tar says nothing of the reason when only a part of a block went in.
-  const isFull =
-    /No space left on device|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(errors) && !/setxattr/.test(errors);
-  if (isFull) return noSpace(directory);
-  const first = errors.split('\n').slice(0, 3).join('; ');
-  return new CoveyError('image-layer', 'Cannot unpack a layer: tar could not write what it holds', {
-    state: `${how}: ${first}`,
-  });
 }
 
 // ---- talking to the daemon ----------------------------------------------------------------------------------------------

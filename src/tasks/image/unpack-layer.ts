@@ -24,12 +24,11 @@ import {
   remove,
   rename,
   type SpaceGuard,
-  startTar,
   streamPart,
-  type TarProcess,
   writeFile,
 } from './unpack-io.js';
 import { hexOf, type LayerRecord, type UnpackKernel } from './unpack-protocol.js';
+import { startTar, type TarProcess } from './unpack-tar.js';
 
 /** Decompressed data may be this much more than the compressed, and a bit for the small ones. */
 const ratioMax = 200;
@@ -213,7 +212,7 @@ async function drain(chunks: AsyncIterable<Buffer>): Promise<undefined> {
 async function unpackTree(chunks: AsyncIterable<Buffer>, job: LayerJob, tree: string): Promise<LayerSummary> {
   const bytesMax = ratioFreeBytes + ratioMax * job.source.sizeBytes;
   const filter = openLayerFilter({ entriesMax: layerEntriesMax, bytesMax });
-  const tar = startTar(tree, { offline: job.isOnline });
+  const tar = startTar(tree, { offline: job.isOnline, makePipe: job.kernel.makePipe });
   try {
     await feed({ chunks, job, filter, tar });
     const { tail, summary } = filter.finish();

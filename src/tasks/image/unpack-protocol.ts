@@ -111,6 +111,8 @@ export interface UnpackKernel {
   readonly enterJail: (writable: string, readable: readonly string[], options?: { readonly network: boolean }) => void;
   readonly setAttribute: (path: Uint8Array, name: string, value: string) => void;
   readonly syncFileSystem: (path: string) => void;
+  /** Descriptors of a pipe that holds so many bytes where the system allows it, and is no child's unless given to it. */
+  readonly makePipe: (bytes: number) => { readonly read: number; readonly write: number };
   readonly clock: Clock;
   readonly random: Random;
 }
