@@ -54,8 +54,8 @@ export interface Console {
   readonly findFile: (path: string) => Uint8Array | undefined;
   readonly findKind: (path: string) => 'file' | 'directory' | 'other' | undefined;
   readonly openFile: (path: string) => Promise<OpenedFile>;
-  /** A file that is there, whole, once it is kept, and not at all before. */
-  readonly createFile: (path: string) => Promise<CreatedFile>;
+  /** A file that is there, whole, once it is kept, and not at all before. Mode 0644 when none is given. */
+  readonly createFile: (path: string, options?: { readonly mode?: number }) => Promise<CreatedFile>;
   /** A connection to a unix socket; rejects with the errno when nothing accepts. */
   readonly connectSocket: (path: string) => Promise<Duplex>;
   /** SIGINT, SIGTERM and SIGHUP. While somebody listens they do not end the process. */

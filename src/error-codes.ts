@@ -77,6 +77,10 @@ export const errorCodes = {
     'The managers of this node’s group were made a new group without it (covey cluster recover or restore, after a majority was lost). It becomes a worker as soon as it reaches one of the new managers; its containers run on. covey node promote makes it a manager again.',
   'quorum-alive':
     'A majority of the managers answers, so the group can be changed in the ordinary way: covey node demote and covey node rm take single managers out. covey cluster recover is for the loss of a majority.',
+  'backup-damaged':
+    'The file is no backup of a cluster, or not all of what was written: cut short, changed, or of another kind. The message says where. Nothing was changed by it.',
+  'backup-key-wrong':
+    'The backup is encrypted, and no key was given or not the one that it was written with. Give the same passphrase or --key-file; without it nobody can read it.',
   'log-foreign':
     'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
   'log-key-wrong':

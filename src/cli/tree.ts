@@ -5,6 +5,7 @@
  */
 import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
+import { clusterBackupCommands } from './commands/cluster-backup.js';
 import { clusterCaCommands } from './commands/cluster-ca.js';
 import { clusterRecoverCommands } from './commands/cluster-recover.js';
 import { copyCommands } from './commands/copy.js';
@@ -30,6 +31,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
   ...clusterCaCommands,
   ...clusterRecoverCommands,
+  ...clusterBackupCommands,
   ...execCommands,
   ...attachCommands,
   ...copyCommands,

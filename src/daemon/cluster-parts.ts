@@ -28,6 +28,7 @@ import { onBehalf } from './control-once.js';
 import { leaderOnly, routeControl } from './control-route.js';
 import type { Dispatcher } from './dispatcher/index.js';
 import { type AddressBook, makeAddressBook } from './group/address-book.js';
+import { type Backup, makeBackup } from './group/backup.js';
 import { forwardCa } from './group/ca-route.js';
 import { type Group, openGroup } from './group/group.js';
 import { type LeaderLink, openLeaderLink } from './group/leader-link.js';
@@ -79,6 +80,8 @@ export interface ClusterParts {
   readonly voting: (signal: AbortSignal) => Promise<void>;
   /** Gives leadership to another manager, if there is one that can take it. */
   readonly handOver: (signal: AbortSignal) => Promise<void>;
+  /** Everything that the store holds, as of one moment. */
+  readonly backup: (asked: { readonly stale: boolean }) => Promise<Backup>;
   /** Who of the managers answers, and whether a majority does. */
   readonly survey: () => Promise<GroupSurvey>;
 }
@@ -128,6 +131,7 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     voting: signal => untilVoting(inner, signal),
     handOver: signal => handOver(inner, signal),
     survey: () => surveyGroup(group, store.view),
+    backup: asked => makeBackup({ store, group, clock: options.host.clock }, asked),
   };
 }
 

@@ -25,7 +25,7 @@ import { imageHandlers } from './local-images.js';
 import { localTaskHandlers } from './local-tasks.js';
 import type { MemberNode } from './member-node.js';
 import type { MembershipFlows } from './membership/index.js';
-import type { RecoveryCalls } from './recovery.js';
+import { leavingOf, type RecoveryCalls } from './recovery.js';
 import { type VolumeParts, volumeHandlers } from './volumes.js';
 
 export interface LocalParts {
@@ -58,23 +58,13 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     init: (request, context) => membership.init(withSettings(request, parts.settings), context.signal),
     joinCluster: (request, context) => membership.join(withSettings(request, parts.settings), context.signal),
     leaveCluster: (request, context) => {
-      const node = parts.findNode();
-      if (node === undefined) {
+      const leaving = leavingOf(parts.findNode(), parts.dismantle);
+      if (leaving === undefined) {
         throw new CoveyError('not-in-cluster', 'Cannot leave: this daemon is not a node of any cluster', {
           hint: 'covey init or covey join',
         });
       }
-      return membership.leave(
-        {
-          identity: node.identity(),
-          otherManagers: node.otherManagers,
-          handOver: node.handOver,
-          stopTasks: node.stopTasks,
-          stop: parts.dismantle,
-        },
-        request,
-        context.signal,
-      );
+      return membership.leave(leaving, request, context.signal);
     },
     info: () => info(parts),
     doctor: async request =>

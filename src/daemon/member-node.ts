@@ -28,6 +28,7 @@ import { type ClusterParts, openClusterParts } from './cluster-parts.js';
 import type { Settings } from './config.js';
 import { heardMsOf, nodeFactsOf } from './doctor/node-facts.js';
 import { judgeNode } from './doctor/node-findings.js';
+import { countObjects } from './group/backup.js';
 import { withImageNews } from './image-news.js';
 import { type KnownAnew, type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
 import { routeRenewal } from './renewal-route.js';
@@ -325,12 +326,5 @@ function renewalOf(
 }
 
 function countsOf(cluster: ClusterParts | undefined): ObjectCounts | undefined {
-  if (cluster === undefined) return undefined;
-  const view = cluster.store.view();
-  return {
-    nodes: view.count('node'),
-    services: view.count('service'),
-    tasks: view.count('task'),
-    networks: view.count('network'),
-  };
+  return cluster === undefined ? undefined : countObjects(cluster.store.view());
 }

@@ -26,6 +26,7 @@ import { chooseAddress, defaultRouteInterface } from './addresses.js';
 import { benchHandlers } from './bench.js';
 import { defaultPort, parseHostPort, type Settings } from './config.js';
 import { gateControl } from './control-gate.js';
+import { stampDataDir } from './data-version.js';
 import { makeDoctor } from './doctor/doctor.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
@@ -84,6 +85,7 @@ export async function openDaemon(options: DaemonOptions): Promise<AsyncDisposabl
       hint: 'covey info; another --data-dir, --run-dir and --prefix make a second daemon possible',
     });
   }
+  await stampDataDir(host.files, settings.dataDir);
   const telemetry = makeTelemetry(log);
   const lifetime = openLifetime('daemon', { onFailure: (name, error) => log.error('work failed', { name, error }) });
   try {
@@ -234,7 +236,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     findNode,
     dismantle,
     volumes,
-    recovery: recoveryHandlers({ runner, membership, lifetime }),
+    recovery: recoveryHandlers({ runner, membership, dismantle, lifetime }),
   });
   const bench = settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster?.store) } : {};
   lifetime.own(

@@ -4,6 +4,8 @@
  *
  * Not here: pseudo terminals that we make ourselves (terminal.ts).
  */
+
+import { dirname } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Console, CreatedFile, Input, Output } from '../console.js';
 import { CoveyError, errnoOf } from '../errors.js';
@@ -50,7 +52,7 @@ export function openConsole(): Console {
   };
 }
 
-async function createFile(path: string): Promise<CreatedFile> {
+async function createFile(path: string, { mode = 0o644 } = {}): Promise<CreatedFile> {
   const { open, rename, rm } = process.getBuiltinModule('node:fs/promises');
   const temporary = `${path}.${process.pid}.tmp`;
   const explained = async <Value>(work: Promise<Value>): Promise<Value> => {
@@ -62,7 +64,7 @@ async function createFile(path: string): Promise<CreatedFile> {
       throw new CoveyError(code, `Cannot write "${path}": ${errno ?? 'it failed'}`, { cause });
     }
   };
-  const handle = await explained(open(temporary, 'wx', 0o644));
+  const handle = await explained(open(temporary, 'wx', mode));
   let isKept = false;
   return {
     write: async content => {
@@ -72,6 +74,9 @@ async function createFile(path: string): Promise<CreatedFile> {
       await explained(handle.sync());
       await explained(rename(temporary, path));
       isKept = true;
+      const folder = await explained(open(dirname(path), 'r'));
+      await explained(folder.sync());
+      await folder.close();
     },
     [Symbol.asyncDispose]: async () => {
       await handle.close();

@@ -10,9 +10,11 @@ const visible = commandTree.filter(one => one.hidden !== true);
 t.test('the commands are those of the design', async t => {
   t.same(visible.map(one => one.path.join(' ')).sort(), [
     'attach',
+    'cluster backup',
     'cluster ca rotate',
     'cluster ca show',
     'cluster recover',
+    'cluster restore',
     'completion',
     'cp',
     'doctor',

@@ -84,7 +84,7 @@ function lossesOf({ managers, uncommitted, alive }: PlanRecoveryResponse): reado
   ];
 }
 
-function renderStep({ step, nodes, nodesBack }: RecoverProgress): string {
+export function renderStep({ step, nodes, nodesBack }: RecoverProgress): string {
   switch (step) {
     case 'looking':
       return '';

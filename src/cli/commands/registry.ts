@@ -4,6 +4,7 @@
  * Not here: pulls (image-care.ts), the file (tasks/image, in the daemon).
  */
 import { CoveyError } from '../../errors.js';
+import { ask } from '../ask.js';
 import type { CliContext } from '../context.js';
 import type { CommandDefinition, Invocation } from '../definition.js';
 import { exitCodes } from '../output/errors.js';
@@ -47,10 +48,10 @@ export const registryCommands: readonly CommandDefinition[] = [
 async function runLogin({ args, flags }: Invocation, context: CliContext): Promise<number> {
   const [registry = 'docker.io'] = args;
   const fromInput = flags.isOn('password-stdin');
-  const username = flags.text('username') ?? (await ask(context, 'Username: ', { isSecret: false, fromInput }));
+  const username = flags.text('username') ?? (await askFor(context, 'Username: ', { isSecret: false, fromInput }));
   const password = fromInput
     ? await readAll(context)
-    : (flags.text('password') ?? (await ask(context, 'Password: ', { isSecret: true, fromInput })));
+    : (flags.text('password') ?? (await askFor(context, 'Password: ', { isSecret: true, fromInput })));
   const { local } = await context.connect();
   await local.loginRegistry({ registry, username, password }, { signal: context.signal });
   await context.print(`Logged in to ${registry} as ${username}: pulls of this node use it`);
@@ -63,43 +64,17 @@ async function readAll(context: CliContext): Promise<string> {
   return text.replace(/\r?\n$/u, '');
 }
 
-async function ask(
+async function askFor(
   context: CliContext,
   question: string,
   { isSecret, fromInput }: { readonly isSecret: boolean; readonly fromInput: boolean },
 ): Promise<string> {
-  const { stdin, stderr } = context.console;
-  if (!stdin.isTerminal || fromInput) {
+  if (!context.console.stdin.isTerminal || fromInput) {
     throw new CoveyError('bad-argument', 'Cannot log in: user and password are needed', {
       hint: 'covey login -u USER --password-stdin REGISTRY',
     });
   }
-  await stderr.write(question);
-  if (!isSecret) return await readLine(context, () => undefined);
-  stdin.setRaw(true);
-  try {
-    return await readLine(context, () => {
-      throw new CoveyError('cancelled', 'Cannot log in: cancelled');
-    });
-  } finally {
-    stdin.setRaw(false);
-    await stderr.write('\n');
-  }
-}
-
-const keys = { interrupt: '\u0003', end: '\u0004', erase: ['\u007f', '\b'] };
-
-async function readLine(context: CliContext, onInterrupt: () => void): Promise<string> {
-  let line = '';
-  for await (const chunk of context.console.stdin.read()) {
-    for (const key of new TextDecoder().decode(chunk)) {
-      if (key === '\n' || key === '\r' || key === keys.end) return line;
-      if (key === keys.interrupt) onInterrupt();
-      else if (keys.erase.includes(key)) line = line.slice(0, -1);
-      else line += key;
-    }
-  }
-  return line;
+  return await ask(context, question, { isSecret, what: 'log in' });
 }
 
 async function runLogout({ args }: Invocation, context: CliContext): Promise<number> {

@@ -15,6 +15,7 @@
 import { asCoveyError, CoveyError } from '../../errors.js';
 import type { Files } from '../../host.js';
 import { asId, isId } from '../../ids.js';
+import { version } from '../../version.js';
 import type { NodeIdentity } from '../ca/identity.js';
 import { findPems, identityOf } from '../ca/pem.js';
 import type { Member, Membership } from './types.js';
@@ -124,7 +125,8 @@ function parseMembership(text: string, path: string): Membership {
   const { clusterId, nodeId, nodeName, role, raftId, advertiseAddress, dataPathAddress, labels, joinedAtMs } = value;
   if (value['schemaVersion'] !== schemaVersion) {
     throw new CoveyError('newer-schema', `Cannot read "${path}"`, {
-      state: `its version is ${String(value['schemaVersion'])}`,
+      state: `its version is ${String(value['schemaVersion'])}, this covey (${version}) reads version ${schemaVersion}`,
+      hint: 'update this node',
     });
   }
   if (typeof clusterId !== 'string' || !isId(clusterId) || typeof nodeId !== 'string' || !isId(nodeId)) {

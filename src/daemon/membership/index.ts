@@ -24,14 +24,19 @@ import { type JoinOptions, joinCluster } from './join.js';
 import { type LeaveOptions, leaveCluster } from './leave.js';
 import { type RecoverOptions, type RecoverParts, recoverCluster } from './recover.js';
 import { type Reintroduction, reintroduce } from './reintroduce.js';
+import { type RestoreParts, restoreCluster } from './restore.js';
 import { changeRole, type RoleChange } from './role.js';
 import type { Member } from './types.js';
 
 export { saveIdentity } from './files.js';
-export { planRecovery, type RecoveredNode, type Survivor } from './recover.js';
+export type { RecoveredNode } from './new-group.js';
+export { planRecovery, type Survivor } from './recover.js';
 export type { KnownAnew } from './reintroduce.js';
+export { backupBytesMax, type RestoreParts } from './restore.js';
 export { followRole, type RoleNews } from './role.js';
 export type { Member, Membership } from './types.js';
+
+export type LeaveParts = Pick<LeaveOptions, 'identity' | 'otherManagers' | 'handOver' | 'stopTasks' | 'stop'>;
 
 export interface MembershipFlows {
   /** What this node is, as on disk. */
@@ -45,9 +50,14 @@ export interface MembershipFlows {
     parts: RecoverParts,
     request: { readonly force: boolean; readonly signal: AbortSignal },
   ) => Promise<void>;
+  /** Makes this machine the only manager of the cluster that a backup holds. */
+  readonly restore: (
+    parts: Omit<RestoreParts, 'present' | 'leave'> & { readonly findLeaving: () => LeaveParts | undefined },
+    signal: AbortSignal,
+  ) => Promise<void>;
   /** `parts` of the node as it runs now. */
   readonly leave: (
-    parts: Pick<LeaveOptions, 'identity' | 'otherManagers' | 'handOver' | 'stopTasks' | 'stop'>,
+    parts: LeaveParts,
     request: LeaveClusterRequest,
     signal: AbortSignal,
   ) => Promise<LeaveClusterResponse>;
@@ -90,6 +100,15 @@ export function openMembership(options: InitOptions & JoinOptions & Reintroducti
       }),
     changeRole: (change, signal) => alone('change role', () => changeRole(options, change, signal)),
     recover: (parts, request) => alone('recover', () => recoverCluster(options, parts, request)),
+    restore: (parts, signal) =>
+      alone('restore', async () => {
+        const present = await findMember(place);
+        const leave = async (leaving: AbortSignal): Promise<void> => {
+          const found = parts.findLeaving();
+          if (found !== undefined) await leaveCluster({ ...options, ...found }, { force: true }, leaving);
+        };
+        await restoreCluster(options, { ...parts, present, leave }, signal);
+      }),
     leave: (parts, request, signal) => alone('leave', () => leaveCluster({ ...options, ...parts }, request, signal)),
   };
 }

@@ -66,7 +66,7 @@ export async function initCluster(
   }
 }
 
-async function clearUnfinished(place: MembershipFiles): Promise<void> {
+export async function clearUnfinished(place: MembershipFiles): Promise<void> {
   if (await isInitUnfinished(place)) return removeMembership(place);
   const store = `${place.dataDir}/raft`;
   if ((await place.files.list(store)).length === 0) return;

@@ -16,13 +16,13 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { PlanRecoveryResponse, RecoverProgress } from '../../gen/types.js';
-import type { NodeId } from '../../ids.js';
 import { newPeerId } from '../../raft/membership.js';
-import { openRebuild, type View, type Write } from '../../raft/store.js';
-import { noteNewGroup } from '../group/history.js';
+import { openRebuild, type View } from '../../raft/store.js';
+import { countObjects } from '../group/backup.js';
 import { removeOtherMembers, storageOf } from '../group/storage.js';
 import type { GroupSurvey } from '../group/survey.js';
 import { saveMembership } from './files.js';
+import { planSoleManager, type RecoveredNode, sayer, untilGathered } from './new-group.js';
 import type { Member, MembershipOptions } from './types.js';
 
 export interface RecoverOptions extends MembershipOptions {
@@ -37,14 +37,6 @@ export interface Survivor {
   readonly view: () => View;
 }
 
-/** The node as it runs afterwards. */
-export interface RecoveredNode {
-  readonly isLeader: () => boolean;
-  readonly view: () => View;
-  /** Has a session with this manager. */
-  readonly hasSession: (nodeId: NodeId) => boolean;
-}
-
 export interface RecoverParts {
   readonly survivor: Survivor;
   /** Ends the node's parts; containers run on. */
@@ -52,11 +44,6 @@ export interface RecoverParts {
   readonly start: (member: Member) => Promise<RecoveredNode>;
   readonly onProgress: (progress: RecoverProgress) => void;
 }
-
-const lookMs = 100;
-/** Nodes dial again within 2 s of losing their manager; those that were away for long come when they come. */
-const gatherMs = 8_000;
-const leadMs = 30_000;
 
 export async function planRecovery(survivor: Survivor): Promise<PlanRecoveryResponse> {
   const { managers, alive, lastIndex, uncommitted } = await survivor.survey();
@@ -70,12 +57,7 @@ export async function planRecovery(survivor: Survivor): Promise<PlanRecoveryResp
     lastIndex,
     uncommitted,
     changedAtMs: lastChangeMs(view),
-    counts: {
-      nodes: view.count('node'),
-      services: view.count('service'),
-      tasks: view.count('task'),
-      networks: view.count('network'),
-    },
+    counts: countObjects(view),
   };
 }
 
@@ -84,8 +66,7 @@ export async function recoverCluster(
   { survivor, stop, start, onProgress }: RecoverParts,
   { force, signal }: { readonly force: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
-  const say = (step: RecoverProgress['step'], over: Partial<RecoverProgress> = {}): void =>
-    onProgress({ step, nodesBack: 0, nodes: 0, missing: [], formerManagers: [], ...over });
+  const say = sayer(onProgress);
   say('looking');
   const { alive, managers } = await survivor.survey();
   if (alive !== '' && !force) throw stillAlive(alive);
@@ -103,20 +84,7 @@ export async function recoverCluster(
     say('starting');
     node = await start(member);
   }
-  await untilLeading(options, node, signal);
-  say('leading');
-  const others = [...node.view().list('node')].filter(({ spec }) => !formerManagers.includes(spec.name));
-  const missing = (): readonly string[] => others.filter(({ id }) => !node.hasSession(id)).map(({ spec }) => spec.name);
-  const endMs = options.host.clock.monotonicMs() + gatherMs;
-  let told = -1;
-  while (missing().length > 0 && options.host.clock.monotonicMs() < endMs) {
-    const nodesBack = others.length - missing().length;
-    if (nodesBack !== told) say('gathering', { nodesBack, nodes: others.length });
-    told = nodesBack;
-    await options.host.clock.sleep(lookMs, signal);
-  }
-  const away = missing();
-  say('done', { nodesBack: others.length - away.length, nodes: others.length, missing: away, formerManagers });
+  await untilGathered({ clock: options.host.clock, say, signal }, node, formerManagers);
 }
 
 /** The log of the new group, then node.json. What it returns is on disk. */
@@ -144,26 +112,6 @@ async function makeNewGroup(options: RecoverOptions, { membership, identity }: M
   return { identity, membership: next };
 }
 
-/** Who manages from now on: this node alone. The others are workers as soon as they come back. */
-export function planSoleManager(
-  view: View,
-  sole: { readonly nodeId: string; readonly raftId: number },
-): readonly Write[] {
-  const managers = [...view.list('node')].filter(node => node.role === 'manager' || node.id === sole.nodeId);
-  return [
-    noteNewGroup(
-      view,
-      managers.map(({ raftId }) => raftId).filter(raftId => raftId !== 0),
-    ),
-    ...managers.map((node): Write => {
-      const isSole = node.id === sole.nodeId;
-      const role = isSole ? ('manager' as const) : ('worker' as const);
-      const object = { ...node, role, raftId: isSole ? sole.raftId : 0, demoting: false };
-      return { kind: 'put', table: 'node', object };
-    }),
-  ];
-}
-
 function stillAlive(alive: string): CoveyError {
   return new CoveyError('quorum-alive', 'Cannot make the group of managers anew', {
     state: alive,
@@ -177,17 +125,4 @@ function lastChangeMs(view: View): number {
   for (const table of ['cluster', 'node', 'service', 'task', 'network'] as const)
     for (const { meta } of view.list(table)) latest = Math.max(latest, meta.updatedAtMs);
   return latest;
-}
-
-async function untilLeading({ host }: RecoverOptions, node: RecoveredNode, signal: AbortSignal): Promise<void> {
-  const endMs = host.clock.monotonicMs() + leadMs;
-  while (!node.isLeader()) {
-    if (host.clock.monotonicMs() > endMs) {
-      throw new CoveyError('timeout', 'Cannot wait longer for the new group to choose its only member', {
-        state: `${leadMs / 1000} s are over; the new group is on disk and counts`,
-        hint: 'covey info; the log of the daemon',
-      });
-    }
-    await host.clock.sleep(lookMs, signal);
-  }
 }

@@ -36,6 +36,8 @@ export const roleTable: RoleTable = {
     leaveCluster: local,
     planRecovery: local,
     recoverCluster: local,
+    backupCluster: local,
+    restoreCluster: local,
     info: local,
     doctor: local,
     importImage: local,

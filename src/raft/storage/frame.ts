@@ -10,6 +10,7 @@
  * Not here: which frames are good in a whole file (scan.ts), what is in a body (batch.ts), keys (keyring.ts).
  */
 import { crc32 } from 'node:zlib';
+import { CoveyError } from '../../errors.js';
 
 export const FRAME_HEAD_BYTES = 40;
 /** No body is longer; a length beyond it is damage. */
@@ -71,7 +72,7 @@ export function boundHead(head: FrameHead, bodyBytes: number): Buffer {
   return bytes;
 }
 
-/** What lies at `at`: a frame that is good in itself, nothing, or something else. */
+/** What lies at `at`: a frame that is good in itself, nothing, or something else. Throws newer-schema. */
 export function readFrame(bytes: Buffer, at: number): FrameReading {
   if (at + FRAME_HEAD_BYTES > bytes.length)
     return isZero(bytes, at, bytes.length) ? { kind: 'blank' } : bad('cut short');
@@ -83,7 +84,9 @@ export function readFrame(bytes: Buffer, at: number): FrameReading {
   const crc = bytes.readUInt32LE(at + 8);
   if (crcOf(bytes, at, bodyBytes) !== crc) return bad('its checksum differs');
   const kind = frameKinds[bytes.readUInt8(at + 20) - 1];
-  if (kind === undefined || bytes.readUInt8(at + 21) !== VERSION) return bad('a newer version wrote it');
+  const version = bytes.readUInt8(at + 21);
+  // Its checksum is right: what looks like a torn write to this covey is a whole one of another.
+  if (kind === undefined || version !== VERSION) throw newerLog(`a record is of version ${version}`, VERSION);
   const bodyAt = at + FRAME_HEAD_BYTES;
   return {
     kind: 'frame',
@@ -99,6 +102,14 @@ export function readFrame(bytes: Buffer, at: number): FrameReading {
       body: bytes.subarray(bodyAt, bodyAt + bodyBytes),
     },
   };
+}
+
+/** Nothing of what a newer covey wrote is judged, and so nothing of it is taken for damage and cut off. */
+export function newerLog(what: string, known: number): CoveyError {
+  return new CoveyError('newer-schema', 'Cannot read the Raft log: a newer covey wrote it', {
+    state: `${what}, this covey reads version ${known}; nothing was changed`,
+    hint: 'update this node to the version that it had',
+  });
 }
 
 /** The first frame at or after `from` that is good in itself; frames begin at multiples of 8. */

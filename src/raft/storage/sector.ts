@@ -8,7 +8,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { SECTOR_BYTES } from './disk.js';
-import { readUint53, writeUint53 } from './frame.js';
+import { newerLog, readUint53, writeUint53 } from './frame.js';
 
 const SECTOR_VERSION = 1;
 
@@ -33,7 +33,7 @@ export function encodeSector(sector: Sector): Buffer {
   return bytes;
 }
 
-/** The sector at the start of `bytes`, or why there is none. */
+/** The sector at the start of `bytes`, or why there is none. Throws newer-schema. */
 export function decodeSector(bytes: Buffer, magic: string): Sector | { readonly why: string } {
   if (bytes.length < SECTOR_BYTES) return { why: `it has ${bytes.length} bytes, its head alone has ${SECTOR_BYTES}` };
   const copy = Buffer.from(bytes.subarray(0, SECTOR_BYTES));
@@ -42,8 +42,7 @@ export function decodeSector(bytes: Buffer, magic: string): Sector | { readonly 
   copy.writeUInt32LE(0, 12);
   if (crc32(copy) !== crc) return { why: 'the checksum of its head differs' };
   const version = copy.readUInt16LE(8);
-  if (version !== SECTOR_VERSION)
-    return { why: `its head is of version ${version}, this covey reads ${SECTOR_VERSION}` };
+  if (version !== SECTOR_VERSION) throw newerLog(`a ${magic} head is of version ${version}`, SECTOR_VERSION);
   const count = copy.readUInt16LE(10);
   const textAt = 16 + count * 8;
   return {

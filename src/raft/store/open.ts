@@ -27,6 +27,8 @@ export interface StoreParts {
 /** The store with its log; disposing closes the log, and updates that wait are refused. */
 export interface OpenStore extends Store, AsyncDisposable {
   readonly log: Pick<Log, 'term' | 'lastApplied'>;
+  /** Everything as of this moment, for a backup. */
+  readonly snapshotPieces: () => Iterable<Uint8Array>;
 }
 
 export const changesMax = 200;
@@ -80,6 +82,7 @@ export async function openStore({ wire, clock, openLog }: StoreParts): Promise<O
     view: () => machine.state.view,
     watch: watcher => machine.watch(watcher),
     log,
+    snapshotPieces: machine.snapshotPieces,
     update: (decide, options) =>
       new Promise((resolve, reject) => {
         if (closed) reject(new CoveyError('cancelled', 'Cannot change the cluster: the store is closed'));

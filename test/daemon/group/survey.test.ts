@@ -2,7 +2,7 @@
 import t from 'tap';
 import { noteNewGroup, noteRemoved } from '../../../src/daemon/group/history.js';
 import { surveyOf } from '../../../src/daemon/group/survey.js';
-import { planSoleManager } from '../../../src/daemon/membership/recover.js';
+import { planSoleManager } from '../../../src/daemon/membership/new-group.js';
 import type { NodeStatus } from '../../../src/raft/node/types.js';
 import type { View } from '../../../src/raft/store.js';
 import { openRebuild } from '../../../src/raft/store.js';
