@@ -3,7 +3,7 @@
 // The command line is one function in one script (dist/covey-cli.js), which dist/covey.cjs compiles from V8's own code of it
 // (scripts/code-cache.mjs). What it imports late is in it too, and is evaluated late.
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { writeCodeCache } from './code-cache.mjs';
 
@@ -22,17 +22,18 @@ const common = {
   logLevel: 'warning',
 };
 
-for (const name of readdirSync('dist'))
-  if (/^covey(-cli.*)?\.(js|code|cjs)(\.map)?$/.test(name)) rmSync(`dist/${name}`);
-rmSync('dist/chunks', { recursive: true, force: true });
 // Without a source map: positions would be off by the mark, and a map is read before the program that needs none.
 const script = { ...common, format: 'cjs', banner: {}, sourcemap: false, supported: { 'dynamic-import': false } };
 await build({ ...script, entryPoints: ['src/host-linux/start.ts'], outfile: 'dist/covey.cjs' });
-await build({ ...script, entryPoints: ['src/cli/main.ts'], outfile: 'dist/covey-cli.js' });
-const text = readFileSync('dist/covey-cli.js', 'utf8');
+const { outputFiles } = await build({ ...script, entryPoints: ['src/cli/main.ts'], write: false });
+const [{ text }] = outputFiles;
 const mark = createHash('sha256').update(text).digest('hex').slice(0, 16);
-writeFileSync('dist/covey-cli.js', `/*${mark}*/(function(require){${text}\n})`);
-await writeCodeCache(`dist/covey-cli.${mark}.${process.arch}.code`);
+const code = `covey-cli.${mark}.${process.arch}.code`;
+// Renamed into place: a command that starts meanwhile finds the old one or the new one.
+writeFileSync('dist/covey-cli.js.new', `/*${mark}*/(function(require){${text}\n})`);
+renameSync('dist/covey-cli.js.new', 'dist/covey-cli.js');
+await writeCodeCache(`dist/${code}`);
+for (const name of readdirSync('dist')) if (name.endsWith('.code') && name !== code) rmSync(`dist/${name}`);
 
 await build({ ...common, entryPoints: ['src/daemon/main.ts'], outfile: 'dist/coveyd.js' });
 // The thread that owns the log of a manager.
