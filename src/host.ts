@@ -50,6 +50,21 @@ export interface MachineFacts {
   readonly memoryBytes: number;
 }
 
+/** What is built in. */
+export interface HardwareFacts {
+  readonly cpuModel: string;
+  readonly cpuSockets: number;
+  readonly cpuCores: number;
+  readonly disks: readonly {
+    readonly name: string;
+    readonly sizeBytes: number;
+    readonly model: string;
+    readonly rotational: boolean;
+  }[];
+  readonly interfaces: readonly { readonly name: string; readonly mac: string; readonly speedMbps: number }[];
+  readonly gpus: readonly { readonly vendor: string; readonly model: string; readonly memoryBytes: number }[];
+}
+
 export interface InterfaceAddress {
   readonly interfaceName: string;
   readonly address: string;
@@ -58,6 +73,8 @@ export interface InterfaceAddress {
 
 export interface Machine {
   readonly facts: () => Promise<MachineFacts>;
+  /** Runs a few programs (lscpu, lsblk, lspci): once is enough. What cannot be found out is left out. */
+  readonly hardware: () => Promise<HardwareFacts>;
   /** Those that another machine could use: no loopback, no link-local ones. */
   readonly addresses: () => readonly InterfaceAddress[];
 }

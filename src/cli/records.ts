@@ -6,7 +6,7 @@
  *
  * Not here: how people see them (the views in commands/).
  */
-import type { ContainerStatus, Image, Network, Node, PortSpec, Service, Task } from '../gen/types.js';
+import type { ContainerStatus, Image, Network, Node, NodeHardware, PortSpec, Service, Task } from '../gen/types.js';
 import type { JsonRecord } from './output/format.js';
 import { renderTime } from './output/values.js';
 
@@ -131,9 +131,13 @@ export interface CountedNode {
   readonly tasks: number;
   /** The node of the daemon that answered. */
   readonly own: boolean;
+  /** As Docker has it; empty for workers. */
+  readonly reachability: '' | 'leader' | 'reachable' | 'unreachable';
+  /** 0: the manager that answered cannot say. */
+  readonly lastHeardMs: number;
 }
 
-export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecord {
+export function nodeRecord({ node, leader, tasks, own, reachability, lastHeardMs }: CountedNode): JsonRecord {
   const { description, spec, status, meta } = node;
   return {
     id: node.id,
@@ -145,6 +149,8 @@ export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecor
     link: spec.link ?? 'lan',
     address: hostOf(description.addresses[0] ?? ''),
     leader,
+    reachability,
+    lastHeardAt: lastHeardMs === 0 ? null : renderTime(lastHeardMs),
     self: own,
     tasks,
     message: status.message,
@@ -156,6 +162,7 @@ export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecor
     kernel: description.kernel,
     cpus: description.cpuNanos / 1e9,
     memoryBytes: description.memoryBytes,
+    hardware: hardwareRecord(description.hardware),
     addresses: description.addresses,
     dataAddresses: description.dataAddresses,
     dataPort: description.dataPort,
@@ -168,6 +175,13 @@ export function nodeRecord({ node, leader, tasks, own }: CountedNode): JsonRecor
     since: renderTime(status.sinceMs),
     silentSince: status.silentSinceMs === undefined ? null : renderTime(status.silentSinceMs),
   };
+}
+
+/** null until the node has found out. */
+function hardwareRecord(hardware: NodeHardware | undefined): JsonRecord | null {
+  if (hardware === undefined) return null;
+  const { cpuModel, cpuSockets, cpuCores, disks, interfaces, gpus } = hardware;
+  return { cpuModel, cpuSockets, cpuCores, disks, interfaces, gpus };
 }
 
 /** The host of "10.0.0.11:7377" and of "[fd00::1]:7377". */

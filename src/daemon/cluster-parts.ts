@@ -12,6 +12,7 @@ import type { Services } from '../gen/services.js';
 import type { ManagerAddress, RenewRequest, RenewResponse } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
+import type { NodeId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
 import { type OpenStore, openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
@@ -224,6 +225,8 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
     roots: rootHandlers({ store, clock, random }),
     bulk: relay,
     leaderId: () => group.findLeader()?.nodeId,
+    reachable: () => reachableOf(group, nodeId),
+    silentMs: id => findDispatcher()?.silentMs(id),
   });
   const caOptions: CaOptions = {
     store,
@@ -282,6 +285,11 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Se
   const managersNow = (): string => describeManagers(group);
   const routed = routeControl({ wire, clock, random, local: control, isLeading, leader, read, sight, managersNow });
   return { control: routed, renew };
+}
+
+function reachableOf(group: Group, own: NodeId): readonly NodeId[] {
+  const reached = group.reached();
+  return group.managers().flatMap(({ nodeId, raftId }) => (nodeId === own || reached.has(raftId) ? [nodeId] : []));
 }
 
 /** For whoever waits for a leader in vain. */

@@ -28,6 +28,7 @@ import { defaultPort, parseHostPort, type Settings } from './config.js';
 import { gateControl } from './control-gate.js';
 import { stampDataDir } from './data-version.js';
 import { makeDoctor } from './doctor/doctor.js';
+import { type Hardware, openHardware } from './hardware.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
 import { type MemberNode, type MemberNodeOptions, openMemberNode } from './member-node.js';
@@ -65,6 +66,7 @@ interface Machine extends DaemonOptions {
   readonly userns: UserNamespaces;
   readonly network: NetworkStack;
   readonly runtime: RuntimeOfHost;
+  readonly hardware: Hardware;
 }
 
 /** The container runtime that works here; looked for again after what made it work was undone. */
@@ -125,9 +127,10 @@ async function openMachine(
   parts.lifetime.run('room for images', signal => keepRoom(options, images, signal));
   const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
   await network.recover();
+  const hardware = openHardware({ machine: host.machine, clock: host.clock, log });
   const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
   const volumes = openVolumes({ directory: `${dataDir}/volumes`, host, log: log.with({ part: 'volumes' }) });
-  return { ...options, ...parts, wire: openWire(), images, volumes, network, runtime, userns };
+  return { ...options, ...parts, wire: openWire(), images, volumes, network, runtime, userns, hardware };
 }
 
 const roomEveryMs = 300_000;
@@ -225,6 +228,10 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     return [...(await machine.network.removeEverything()), ...(await machine.runtime.undo())];
   };
   const findNode = runner.find;
+  lifetime.run('hardware', async signal => {
+    await machine.hardware.learn(signal);
+    await findNode()?.describeAgain();
+  });
   // A daemon that is no node leaves the host as it found it; one that is a node will need it again.
   lifetime.defer('host', async () => {
     if (findNode() === undefined) await machine.runtime.undo();
@@ -325,6 +332,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     volumes: (await listNamedVolumes(host.files, `${settings.dataDir}/volumes`)).slice(0, 200),
     userns: (await machine.userns.findObstacle()) === undefined,
     privileged: settings.allowPrivileged,
+    hardware: machine.hardware.current(),
   };
 }
 

@@ -35,6 +35,8 @@ export function workerControl(memory: WorkerMemory): ControlHandlers {
       return {
         nodes: objects.length === 0 ? all : objects.map(text => getNode(all, text)),
         tasks: {},
+        reachable: [],
+        lastHeardMs: {},
         leaderId: memory.managers().find(manager => manager.leader)?.nodeId ?? asId(''),
         asOf: { atMs: memory.heardMs(), why: 'remembered by this worker' },
       };

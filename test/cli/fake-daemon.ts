@@ -212,6 +212,8 @@ export function listing(services: readonly Service[], tasks: readonly Task[]): P
       ],
       tasks: { n1: 12, n2: 0, n3: 2 },
       leaderId: asId<NodeId>('n1'),
+      reachable: [asId<NodeId>('n1')],
+      lastHeardMs: {},
     }),
   };
 }

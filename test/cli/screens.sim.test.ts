@@ -87,10 +87,10 @@ t.test('the nodes, for people and for programs', async t => {
   const daemon = await openFakeDaemon(t, { control: listing([], []) });
   t.equal(
     (await daemon.covey(['node', 'ls'])).out,
-    `NODE     ROLE              STATE  AVAILABILITY  ADDRESS    CPU    MEMORY  TASKS  AGE
-edge-a   worker            ready  draining      10.0.0.13    8  31.2 GiB      2  0s   2 tasks still here
-rack1 *  manager (leader)  ready  active        10.0.0.11    8  31.2 GiB     12  0s
-rack2    worker            lost   active        10.0.0.12    8  31.2 GiB      0  0s   for 38 s; its tasks move in 22 s
+    `NODE     ROLE              STATE  AVAILABILITY  LINK  ADDRESS    CPU    MEMORY  TASKS  AGE
+edge-a   worker            ready  draining      lan   10.0.0.13    8  31.2 GiB      2  0s   2 tasks still here
+rack1 *  manager (leader)  ready  active        lan   10.0.0.11    8  31.2 GiB     12  0s
+rack2    worker            lost   active        lan   10.0.0.12    8  31.2 GiB      0  0s   for 38 s; its tasks move in 22 s
 `,
   );
   const [first = ''] = (await daemon.covey(['node', 'ls', '--format', 'json', '-f', 'role=manager'])).out.split('\n');

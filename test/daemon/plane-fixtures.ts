@@ -139,6 +139,8 @@ export async function openPlane(
     clock,
     random,
     leaderId: () => undefined,
+    reachable: () => [],
+    silentMs: () => undefined,
     roles: { letGo: async () => undefined, takeIn: async () => undefined },
     tokens: { createJoinToken: refused, listJoinTokens: refused, removeJoinToken: refused },
     roots: { getRootStatus: refused, rotateRoot: refused },

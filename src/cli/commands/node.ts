@@ -4,7 +4,7 @@
  * Not here: joining and leaving (cluster.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { Availability, ListNodesResponse, Node, NodeLink, NodeRole } from '../../gen/types.js';
+import type { Availability, NodeLink, NodeRole } from '../../gen/types.js';
 import { bad, ok } from '../../tasks/spec/values.js';
 import { confirm } from '../confirm.js';
 import type { CliContext } from '../context.js';
@@ -18,11 +18,11 @@ import {
   yesOption,
 } from '../definition.js';
 import { waitForDrain } from '../drain.js';
-import { stateColour } from '../output/colours.js';
+import { countedNode, nodeView } from '../node-view.js';
 import { exitCodes } from '../output/errors.js';
-import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
-import { plural, renderAge, renderBytes, renderCpus } from '../output/values.js';
-import { type CountedNode, hostOf, nodeRecord } from '../records.js';
+import { compareNames, printInspection, printList } from '../output/list.js';
+import { plural } from '../output/values.js';
+import { type CountedNode, nodeRecord } from '../records.js';
 import { labelsOf } from './cluster.js';
 import { oneOf } from './service/one-of.js';
 
@@ -126,56 +126,6 @@ export async function listNodes(context: CliContext, objects: readonly string[])
   return answer.nodes
     .map(node => countedNode(node, answer, info.nodeId))
     .sort((a, b) => compareNames(a.node.spec.name, b.node.spec.name));
-}
-
-function countedNode(node: Node, answer: ListNodesResponse, own: string): CountedNode {
-  return { node, leader: node.id === answer.leaderId, tasks: answer.tasks[node.id] ?? 0, own: node.id === own };
-}
-
-function nodeView(nowMs: number): ListView<CountedNode> {
-  return {
-    columns: [
-      { header: 'NODE', cutTo: 12 },
-      { header: 'ROLE' },
-      { header: 'STATE' },
-      { header: 'AVAILABILITY' },
-      { header: 'ADDRESS' },
-      { header: 'CPU', align: 'right' },
-      { header: 'MEMORY', align: 'right' },
-      { header: 'TASKS', align: 'right' },
-      { header: 'AGE' },
-      { header: '', cutTo: 10 },
-    ],
-    row: ({ node, leader, tasks, own }) => [
-      own ? `${node.spec.name} *` : node.spec.name,
-      leader ? `${node.role} (leader)` : node.role,
-      { text: node.status.state, colour: stateColour(node.status.state) },
-      { text: availabilityWord(node.spec.availability), colour: stateColour(availabilityWord(node.spec.availability)) },
-      hostOf(node.description.addresses[0] ?? ''),
-      node.description.cpuNanos === 0 ? '-' : renderCpus(node.description.cpuNanos),
-      node.description.memoryBytes === 0 ? '-' : renderBytes(node.description.memoryBytes),
-      String(tasks),
-      node.meta.createdAtMs === 0 ? '-' : renderAge(nowMs - node.meta.createdAtMs),
-      noteOf(node, tasks, nowMs),
-    ],
-    record: nodeRecord,
-    id: ({ node }) => node.id,
-    name: ({ node }) => node.spec.name,
-  };
-}
-
-function availabilityWord(availability: Availability): string {
-  return availability === 'drain' ? 'draining' : availability === 'pause' ? 'paused' : 'active';
-}
-
-function noteOf(node: Node, tasks: number, nowMs: number): string {
-  if (node.status.message !== '') return node.status.message;
-  if (node.status.state === 'lost') return `for ${renderAge(nowMs - node.status.sinceMs)}`;
-  const skewMs = node.status.clockSkewMs ?? 0;
-  if (skewMs !== 0) return `its clock is ${renderAge(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead' : 'behind'}`;
-  if (node.spec.availability === 'drain' && tasks > 0) return `${plural(tasks, 'task')} still here`;
-  if (node.status.silentSinceMs !== undefined) return `silent for ${renderAge(nowMs - node.status.silentSinceMs)}`;
-  return '';
 }
 
 async function runList({ flags }: Invocation, context: CliContext): Promise<number> {

@@ -5,7 +5,7 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { Cluster, Node } from '../../gen/types.js';
-import type { NodeId } from '../../ids.js';
+import { asId } from '../../ids.js';
 import { planNodeRemoval } from '../ca/removal.js';
 import { principalOf } from '../rpc/roles.js';
 import { checkLabels } from './check.js';
@@ -31,7 +31,9 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
         if (task.status.state === 'running') tasks[task.nodeId] = (tasks[task.nodeId] ?? 0) + 1;
       }
       const leader = leaderId();
-      return { nodes: selectObjects(view, 'node', request), tasks, leaderId: leader ?? ('' as NodeId) };
+      const nodes = selectObjects(view, 'node', request);
+      const lastHeardMs = Object.fromEntries(nodes.flatMap(node => heardEntry(parts, node)));
+      return { nodes, tasks, leaderId: leader ?? asId(''), reachable: parts.reachable(), lastHeardMs };
     },
     updateNode: async (request, context) => {
       const { id } = getObject(store.view(), 'node', request.node);
@@ -73,6 +75,13 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
 }
 
 /** Nobody sees a key that signs. */
+/** When it was last heard: as the leader knows it, or as the store says of one that is silent. */
+function heardEntry({ silentMs, clock }: Parts, { id, status }: Node): readonly (readonly [string, number])[] {
+  const silent = silentMs(id);
+  const atMs = silent === undefined ? status.silentSinceMs : Math.round(clock.wallMs() - silent);
+  return atMs === undefined ? [] : [[id, atMs]];
+}
+
 function withoutKey(cluster: Cluster): Cluster {
   const none = new Uint8Array(0);
   const { rotation, retired = [] } = cluster.authority ?? {};

@@ -18,6 +18,10 @@ export interface Parts {
   readonly clock: Clock;
   readonly random: Random;
   readonly leaderId: () => NodeId | undefined;
+  /** Managers that answer here, this one included. */
+  readonly reachable: () => readonly NodeId[];
+  /** Since a node was last heard here; undefined: this manager cannot say. */
+  readonly silentMs: (nodeId: NodeId) => number | undefined;
   /** Managers that become workers, and the other way round. */
   readonly roles: Roles;
 }

@@ -111,6 +111,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
   return {
     session: (requests, context) => serveSession(serving, requests, context),
     isConnected: nodeId => sessions.has(nodeId),
+    silentMs: serving.presence.silentMs,
     openBulk: (nodeId, ticket) => pushUrgent(sessions.get(nodeId), { body: { kind: 'openBulk', ticket } }),
     closeBulk: (nodeId, ticket) => void pushUrgent(sessions.get(nodeId), { body: { kind: 'closeBulk', ticket } }),
     managersChanged: () => {

@@ -22,6 +22,8 @@ export interface Presence {
   readonly heard: (nodeId: NodeId) => void;
   /** The node said hello. Resolves when the store says ready. */
   readonly ready: (nodeId: NodeId, description: NodeDescription, clockSkewMs?: number) => Promise<void>;
+  /** Since it was last heard; undefined: not since this manager leads. */
+  readonly silentMs: (nodeId: NodeId) => number | undefined;
 }
 
 export interface PresenceOptions {
@@ -160,6 +162,7 @@ export function openPresence(options: PresenceOptions): Presence {
     for (const { done } of wanted.values()) for (const resolve of done) resolve();
   });
   return {
+    silentMs: nodeId => (met.has(nodeId) ? clock.monotonicMs() - (heardMs.get(nodeId) ?? 0) : undefined),
     heard: nodeId => {
       heardMs.set(nodeId, clock.monotonicMs());
       met.add(nodeId);

@@ -11,6 +11,8 @@ import type { NodeId } from '../../ids.js';
 export interface Dispatcher {
   readonly session: Handlers<Services['Dispatcher']>['session'];
   readonly isConnected: (nodeId: NodeId) => boolean;
+  /** Since the node was last heard; undefined: not since this manager leads. */
+  readonly silentMs: (nodeId: NodeId) => number | undefined;
   /** Asks the node to open a bulk stream; false when it has no session. */
   readonly openBulk: (nodeId: NodeId, ticket: string) => boolean;
   /** Tells the node that the caller of that stream has gone. */

@@ -19,7 +19,8 @@ const fixedKeys: Readonly<Record<string, (node: Node) => string>> = {
   'node.hostname': node => node.description.hostname,
   'node.name': node => node.spec.name,
   'node.role': node => node.role,
-  'node.platform.os': node => node.description.os,
+  // As Docker has it; the distribution is in description.os.
+  'node.platform.os': () => 'linux',
   'node.platform.arch': node => node.description.architecture,
 };
 const labelPrefixes: Readonly<Record<string, (node: Node) => Readonly<Record<string, string>>>> = {

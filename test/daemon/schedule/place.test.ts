@@ -204,7 +204,7 @@ t.test('constraints: what holds', async t => {
     'node.name == rack1',
     'node.hostname==rack1.example',
     'node.role==manager',
-    'node.platform.os==Linux',
+    'node.platform.os==linux',
     'node.platform.arch==x86_64',
     'node.labels.zone==eu',
     'node.labels.zone!=us',
