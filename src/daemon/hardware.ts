@@ -9,8 +9,8 @@ import type { Logger } from '../telemetry.js';
 
 export interface Hardware {
   readonly current: () => HardwareFacts | undefined;
-  /** Resolves when it is known, or cannot be. */
-  readonly learn: (signal: AbortSignal) => Promise<void>;
+  /** `learnt` is called when it is known. */
+  readonly learn: (signal: AbortSignal, learnt: () => Promise<void>) => Promise<void>;
 }
 
 /** Until then a daemon that starts has better things to do. */
@@ -24,10 +24,11 @@ export function openHardware(parts: {
   let known: HardwareFacts | undefined;
   return {
     current: () => known,
-    learn: async signal => {
+    learn: async (signal, learnt) => {
       await parts.clock.sleep(learnAfterMs, signal);
       try {
         known = await parts.machine.hardware();
+        await learnt();
       } catch (error) {
         parts.log.warn('cannot find out about the hardware', { error: messageOf(error) });
       }

@@ -228,10 +228,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     return [...(await machine.network.removeEverything()), ...(await machine.runtime.undo())];
   };
   const findNode = runner.find;
-  lifetime.run('hardware', async signal => {
-    await machine.hardware.learn(signal);
-    await findNode()?.describeAgain();
-  });
+  lifetime.run('hardware', signal => machine.hardware.learn(signal, async () => await findNode()?.describeAgain()));
   // A daemon that is no node leaves the host as it found it; one that is a node will need it again.
   lifetime.defer('host', async () => {
     if (findNode() === undefined) await machine.runtime.undo();
