@@ -19,7 +19,7 @@ const task: Task = {
   spec: {
     containers: [],
     restart: { condition: 'on-failure', delayMs: 0, attemptsMax: 0, windowMs: 0 },
-    placement: { constraints: ['node.role==worker'], perNodeMax: 0 },
+    placement: { constraints: ['node.role==worker'], perNodeMax: 0, spread: [] },
     networks: [{ network: 'n', aliases: ['a', 'b'] }],
     runtime: '',
     force: 0,

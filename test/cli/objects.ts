@@ -38,7 +38,7 @@ function serviceSpec(fields: ServiceFields): ServiceSpec {
         attemptsMax: fields.attemptsMax ?? 0,
         windowMs: 0,
       },
-      placement: { constraints: [], perNodeMax: 0 },
+      placement: { constraints: [], perNodeMax: 0, spread: [] },
       networks: [],
       runtime: '',
       force: 0,

@@ -48,7 +48,7 @@ const moves: readonly Move[] = [
     const task = taskSpec({
       networks: present.spec.task.networks,
       force: dice(1_000),
-      placement: { constraints, perNodeMax: 0 },
+      placement: { constraints, perNodeMax: 0, spread: [] },
     });
     await plane.control.updateService(
       { service: present.id, version: present.meta.version, spec: { ...present.spec, task } },

@@ -99,7 +99,7 @@ t.test('lost-after: each service waits so long with its tasks on a silent node, 
 
 t.test('a node that comes back before its replacement runs keeps its task', async t => {
   await using plane = await openPlane({ nodes: ['a', 'b'] });
-  await create(plane, { task: taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0 } }) });
+  await create(plane, { task: taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0, spread: [] } }) });
   const [original] = plane.running();
   plane.mute.add('b');
   await plane.setNode('b', node => ({ ...node, status: { ...node.status, state: 'lost' } }));
@@ -160,7 +160,9 @@ t.test('a node that does not meet the constraints any more gives the task up, wh
     await plane.settle();
   };
   await label('a', 'ssd');
-  await create(plane, { task: taskSpec({ placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 } }) });
+  await create(plane, {
+    task: taskSpec({ placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 0, spread: [] } }),
+  });
   await label('a', 'tape');
   t.same(nodes(plane), ['a'], 'it goes on meanwhile');
   await label('b', 'ssd');
@@ -223,7 +225,7 @@ t.test('a new spec that fits nowhere takes down none, says why, and goes on when
   await using plane = await openPlane({ nodes: ['a'] });
   const { id } = await create(plane, { mode: { kind: 'replicated', replicas: 2 } });
   const present = plane.store.view().find('service', id)!;
-  const placement = { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 };
+  const placement = { constraints: ['node.labels.disk==ssd'], perNodeMax: 0, spread: [] };
   await plane.control.updateService(
     {
       service: id,
@@ -254,7 +256,7 @@ t.test('a replica that waits for the place of an old one does not hold the updat
   await using plane = await openPlane({ nodes: ['a', 'b'] });
   const { id } = await create(plane, {
     mode: { kind: 'replicated', replicas: 3 },
-    task: taskSpec({ placement: { constraints: [], perNodeMax: 1 } }),
+    task: taskSpec({ placement: { constraints: [], perNodeMax: 1, spread: [] } }),
   });
   t.equal(plane.running().length, 2);
   const present = plane.store.view().find('service', id)!;
@@ -274,7 +276,7 @@ t.test(
   'a drain that has no place for its tasks leaves them until its deadline, and --force ends them at once',
   async t => {
     await using plane = await openPlane({ nodes: ['a', 'b'] });
-    const task = taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0 } });
+    const task = taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0, spread: [] } });
     const drain = (drainWithinMs?: number) =>
       plane.control.updateNode(
         { node: 'b', version: 0, availability: 'drain', labelsAdd: {}, labelsRemove: [], drainWithinMs },
@@ -336,7 +338,7 @@ t.test('global tasks leave a node that drains last, with the deadline at the lat
     await plane.settle();
   };
   await create(plane, { name: 'agent', mode: { kind: 'global' } });
-  const task = taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0 } });
+  const task = taskSpec({ placement: { constraints: ['node.name==b'], perNodeMax: 0, spread: [] } });
   await create(plane, { name: 'web', mode: { kind: 'replicated', replicas: 2 } });
   await create(plane, { name: 'bound', task });
   await drain('a');

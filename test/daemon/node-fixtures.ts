@@ -128,7 +128,7 @@ export function taskSpec(change: Partial<ContainerSpec> = {}): TaskSpec {
   return {
     containers: [{ ...container, ...change }],
     restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-    placement: { constraints: [], perNodeMax: 0 },
+    placement: { constraints: [], perNodeMax: 0, spread: [] },
     networks: [],
     runtime: '',
     force: 0,

@@ -70,7 +70,7 @@ export function taskSpec(over: Partial<TaskSpec> = {}): TaskSpec {
   return {
     containers: [container()],
     restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-    placement: { constraints: [], perNodeMax: 0 },
+    placement: { constraints: [], perNodeMax: 0, spread: [] },
     networks: [],
     runtime: '',
     force: 0,

@@ -14,7 +14,7 @@ const update = (over: Partial<NonNullable<ServiceSpec['update']>>): Pick<Service
   update: { delayMs: 0, monitorMs: 0, failureAction: 'pause', maxFailureRatio: 0, order: 'stop-first', ...over },
 });
 
-const bound = (...constraints: string[]) => taskSpec({ placement: { constraints, perNodeMax: 0 } });
+const bound = (...constraints: string[]) => taskSpec({ placement: { constraints, perNodeMax: 0, spread: [] } });
 
 /** So many tasks on node "full", then node "empty" comes. */
 async function openLopsided(over: Partial<ServiceSpec> = {}): Promise<Plane> {
@@ -89,10 +89,12 @@ t.test('what has volumes, is global, or fits nowhere else stays', async t => {
   await create(plane, { name: 'db', ...replicas(3), task: taskSpec({ containers: [container({ mounts })] }) });
   await create(plane, { name: 'bound', ...replicas(3), task: bound('node.name==full') });
   await create(plane, { name: 'all', mode: { kind: 'global' } });
+  const spread = { constraints: [], perNodeMax: 0, spread: ['node.labels.zone'] };
+  await create(plane, { name: 'zoned', ...replicas(3), task: taskSpec({ placement: spread }) });
   await plane.addNode('empty');
   await plane.settle();
   const { moves, notes } = await rebalance(plane);
-  t.same([moves, notes], [[], ['db has volumes on its nodes']]);
+  t.same([moves, notes], [[], ['db has volumes on its nodes', 'zoned is spread by its own preference']]);
   checkHistory(t, plane);
 });
 
@@ -226,7 +228,7 @@ t.test(
 
 function randomSpec(name: string, below: (most: number) => number): Partial<ServiceSpec> {
   const constraints = below(4) === 0 ? ['node.labels.disk!=ssd'] : [];
-  const placement = { constraints, perNodeMax: below(4) === 0 ? 2 : 0 };
+  const placement = { constraints, perNodeMax: below(4) === 0 ? 2 : 0, spread: [] };
   const reservations = { cpuNanos: below(3) * 5e8, memoryBytes: below(3) * 2 ** 30, pids: 0 };
   const task = taskSpec({ placement, reservations });
   return { name, ...replicas(1 + below(6)), ...update({ parallelism: below(3) }), task };

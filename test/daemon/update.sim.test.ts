@@ -222,7 +222,7 @@ t.test('an update in which nothing goes on ends by its deadline, with the reason
     await create(plane, { mode: replicated(2), update: updateConfig({ failureAction, deadlineMs: 60_000 }) });
     await changeWeb(plane, spec => ({
       ...spec,
-      task: { ...spec.task, placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 0 } },
+      task: { ...spec.task, placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 0, spread: [] } },
     }));
     await pass(plane, 60_000, 10_000);
     t.match(rolloutOf(plane), { state: 'updating' });

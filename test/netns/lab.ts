@@ -350,7 +350,7 @@ export function taskOf(options: EndpointOptions & { readonly stack?: string }): 
     spec: {
       containers: [],
       restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-      placement: { constraints: [], perNodeMax: 0 },
+      placement: { constraints: [], perNodeMax: 0, spread: [] },
       networks: [{ network: networkId, aliases: [] }],
       runtime: '',
       force: 0,

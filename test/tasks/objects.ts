@@ -61,7 +61,7 @@ export const plainContainer: ContainerSpec = {
 const taskSpec: TaskSpec = {
   containers: [plainContainer],
   restart: { condition: 'none', attemptsMax: 0, windowMs: 0 },
-  placement: { constraints: [], perNodeMax: 0 },
+  placement: { constraints: [], perNodeMax: 0, spread: [] },
   networks: [],
   runtime: '',
   force: 0,

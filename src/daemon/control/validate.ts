@@ -15,7 +15,7 @@ import type {
 } from '../../gen/types.js';
 import { portKey } from '../allocate/ports.js';
 import { parsePrefix } from '../allocate/prefix.js';
-import { parseConstraint } from '../schedule/constraints.js';
+import { findKeyProblem, parseConstraint } from '../schedule/constraints.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
 import { checkContainers } from './containers.js';
 import { checkResources } from './resources.js';
@@ -70,6 +70,10 @@ function checkTask(task: TaskSpec, path: string): void {
   for (const text of task.placement.constraints) {
     const constraint = parseConstraint(text);
     if ('problem' in constraint) refuseAt(`${path}.placement.constraints`)(`"${text}": ${constraint.problem}`);
+  }
+  for (const key of task.placement.spread) {
+    const wrong = findKeyProblem(key);
+    if (wrong !== undefined) refuseAt(`${path}.placement.spread`)(`"${key}": ${wrong}`);
   }
   const twice = findDuplicate(task.networks.map(({ network }) => network));
   if (twice !== undefined) refuseAt(`${path}.networks`)(`network "${twice}" is named twice`);

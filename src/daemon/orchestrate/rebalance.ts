@@ -96,6 +96,10 @@ function groupOf(
     notes.push(`${name} has volumes on its nodes`);
     return [];
   }
+  if (service.spec.task.placement.spread.length > 0) {
+    notes.push(`${name} is spread by its own preference`);
+    return [];
+  }
   const inSlot = Map.groupBy(live, task => task.slot);
   const tasks = live.filter(task => mayMove(view, task, service) && inSlot.get(task.slot)?.length === 1);
   const failures = failuresByNode(all, service.specVersion, nowMs);

@@ -58,6 +58,17 @@ export function findUnmet(constraints: readonly string[], node: Node): string | 
   return undefined;
 }
 
+/** What a node has under the key of a preference, for comparing; undefined: there is no such key. */
+export function findValue(key: string, node: Node): string | undefined {
+  const actual = findReader(key)?.(node);
+  return actual === undefined ? undefined : plain(key, actual);
+}
+
+/** What is wrong with the key of a preference; undefined: nothing. */
+export function findKeyProblem(key: string): string | undefined {
+  return findReader(key) === undefined ? `there is no key "${key}"; there are ${constraintKeys.join(', ')}` : undefined;
+}
+
 function findReader(key: string): ((node: Node) => string) | undefined {
   if (Object.hasOwn(fixedKeys, key)) return fixedKeys[key];
   for (const [prefix, labels] of Object.entries(labelPrefixes)) {

@@ -27,6 +27,8 @@ export interface Demand {
   readonly serviceId: string;
   readonly constraints: readonly string[];
   readonly perNodeMax: number;
+  /** Keys over whose values its tasks are spread (place.ts). */
+  readonly spread: readonly string[];
   readonly reservations: Resources | undefined;
   readonly hostPorts: readonly PortSpec[];
   /** Rights that a container asks for and that only some nodes give. */
@@ -72,6 +74,7 @@ export function demandOfSpec(serviceId: string, spec: TaskSpec): Omit<Demand, 'h
     serviceId,
     constraints: placement.constraints,
     perNodeMax: placement.perNodeMax,
+    spread: placement.spread,
     reservations,
     rights: rightsOf(spec.containers),
   };

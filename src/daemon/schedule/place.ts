@@ -1,6 +1,6 @@
 /**
- * Chooses the node of a task: of those that can take it, the one where its slot has its volumes, then the one with the fewest
- * tasks of its service, then one that has the volumes, then one that has the image, then the one with the fewest tasks at all. Nodes on which this very spec failed lately come last.
+ * Chooses the node of a task: of those that can take it, the one where its slot has its volumes, then one in the part of the
+ * cluster (spread.ts) with the fewest tasks of its service, then the one with the fewest of them itself, then one that has the volumes, then one that has the image, then the one with the fewest tasks at all. Nodes on which this very spec failed lately come last.
  *
  * When none fits it says why, with numbers, the most common reason first. Called by orchestrate/pass.ts. Not here: what makes
  * a node fit (filters.ts).
@@ -8,6 +8,7 @@
 import type { Node, Task } from '../../gen/types.js';
 import { byAge, isLive } from '../orchestrate/slot.js';
 import { type Demand, findRefusal, type NodeUsage, type Refusal } from './filters.js';
+import { spreadOf } from './spread.js';
 
 export type Placement =
   | { readonly kind: 'node'; readonly node: Node }
@@ -31,27 +32,34 @@ export const failuresMax = 3;
 
 export function planPlacement(usages: Iterable<NodeUsage>, demand: Demand, preferences: Preferences): Placement {
   const refusals: { readonly node: Node; readonly refusal: Refusal }[] = [];
+  const all = [...usages];
+  const spread = spreadOf(all, demand, preferences);
   let best: { readonly usage: NodeUsage; readonly rank: readonly number[] } | undefined;
-  for (const usage of usages) {
+  for (const usage of all) {
     const refusal = findRefusal(usage, demand);
     if (refusal !== undefined) {
       refusals.push({ node: usage.node, refusal });
       continue;
     }
-    const rank = rankOf(usage, demand, preferences);
+    const rank = rankOf(usage, demand, { ...preferences, parts: spread(usage.node) });
     if (best === undefined || compare(rank, best.rank, [usage.node, best.usage.node]) < 0) best = { usage, rank };
   }
   if (best !== undefined) return { kind: 'node', node: best.usage.node };
   return { kind: 'none', message: renderRefusals(refusals, demand) };
 }
 
-function rankOf(usage: NodeUsage, demand: Demand, preferences: Preferences): readonly number[] {
-  const { failures, images, home, volumes = [], leaving } = preferences;
+function rankOf(
+  usage: NodeUsage,
+  demand: Demand,
+  preferences: Preferences & { readonly parts: readonly number[] },
+): readonly number[] {
+  const { parts, failures, images, home, volumes = [], leaving } = preferences;
   const failed = failures.get(usage.node.id) ?? 0;
   const going = leaving?.get(usage.node.id) ?? 0;
   return [
     failed >= failuresMax ? failed : 0,
     home === undefined || usage.node.id === home ? 0 : 1,
+    ...parts,
     (usage.services.get(demand.serviceId) ?? 0) - going,
     volumes.filter(volume => !usage.node.description.volumes.includes(volume)).length,
     usage.node.description.images.some(image => images.includes(image)) ? 0 : 1,

@@ -185,7 +185,7 @@ const noMeta: Meta = { version: 0, createdAtMs: 0, updatedAtMs: 0, owner: '' };
 const sameSpec: TaskSpec = {
   containers: [],
   restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-  placement: { constraints: [], perNodeMax: 0 },
+  placement: { constraints: [], perNodeMax: 0, spread: [] },
   networks: [],
   runtime: '',
   force: 0,

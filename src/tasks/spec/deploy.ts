@@ -10,6 +10,7 @@ import {
   problem,
   readChoice,
   readInteger,
+  readItems,
   readKeys,
   readPairs,
   readParsed,
@@ -43,8 +44,8 @@ export function readDeploy(field: Field | undefined): DeployModel {
   });
   const resources = keysOf(find('resources'), 'resources', { known: ['limits', 'reservations'], notHonoured: [] });
   const placement = keysOf(find('placement'), 'placement', {
-    known: ['constraints', 'max_replicas_per_node'],
-    notHonoured: ['preferences'],
+    known: ['constraints', 'max_replicas_per_node', 'preferences'],
+    notHonoured: [],
   });
   const replicasField = find('replicas');
   const replicas = readInteger(replicasField, { min: 0, max: countMax });
@@ -61,6 +62,7 @@ export function readDeploy(field: Field | undefined): DeployModel {
     restart: readRestart(find('restart_policy')),
     constraints: readTexts(placement('constraints')) ?? [],
     perNodeMax: readInteger(placement('max_replicas_per_node'), { min: 0, max: countMax }),
+    spread: readItems(placement('preferences')).flatMap(readPreference),
     update: readUpdate(find('update_config'), 'update_config'),
     rollback: readUpdate(find('rollback_config'), 'rollback_config'),
     loss: {
@@ -69,6 +71,13 @@ export function readDeploy(field: Field | undefined): DeployModel {
       stopAfterDisconnectMs: readParsed(find('x-stop-after-disconnect'), parseDurationMs),
     },
   };
+}
+
+/** "spread" is the only kind that there is. */
+function readPreference(field: Field): readonly string[] {
+  const find = readKeys(field, { what: 'a preference', known: ['spread'], notHonoured: [] });
+  const spread = readText(find('spread'));
+  return spread === undefined ? (problem(field, 'stack-type', 'has no spread') ?? []) : [spread];
 }
 
 function keysOf(

@@ -81,6 +81,7 @@ function mergeDeploy(base: DeployModel, later: DeployModel): DeployModel {
     update: override(base.update, later.update),
     rollback: override(base.rollback, later.rollback),
     constraints: [...base.constraints, ...later.constraints],
+    spread: [...base.spread, ...later.spread],
   };
 }
 

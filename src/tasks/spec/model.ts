@@ -82,6 +82,8 @@ export interface DeployModel {
   readonly restart: RestartModel;
   readonly constraints: readonly string[];
   readonly perNodeMax: number | undefined;
+  /** Keys of nodes over whose values its tasks are spread. */
+  readonly spread: readonly string[];
   readonly update: UpdateModel;
   readonly rollback: UpdateModel;
   readonly loss: LossModel;

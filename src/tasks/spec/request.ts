@@ -108,7 +108,7 @@ function taskSpec(naming: Naming, name: string, service: ServiceModel): TaskSpec
     limits: resourcesOf(deploy.limits, service.plainLimits),
     reservations: resourcesOf(deploy.reservations, service.plainReservations),
     restart: restartOf(deploy.restart, service.plainRestart),
-    placement: { constraints: deploy.constraints, perNodeMax: deploy.perNodeMax ?? 0 },
+    placement: { constraints: deploy.constraints, perNodeMax: deploy.perNodeMax ?? 0, spread: deploy.spread },
     networks: attachmentsOf(naming, name, service),
     runtime: service.runtime ?? '',
     force: 0,

@@ -121,7 +121,7 @@ t.test('bad specs are refused with the field and what would be valid', async t =
       /can't be combined/,
     ],
     [
-      inTask({ placement: { constraints: ['zone==eu'], perNodeMax: 0 } }),
+      inTask({ placement: { constraints: ['zone==eu'], perNodeMax: 0, spread: [] } }),
       /placement\.constraints: "zone==eu": there is no key "zone"/,
     ],
     [inTask({ limits: { ...amounts, memoryBytes: 1_000 } }), /limits: memory of 1000 B is less than 4\.0 MiB/],

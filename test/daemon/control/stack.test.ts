@@ -265,7 +265,7 @@ t.test('changes in words', async t => {
     [{ ports: [{ published: 80, target: 8_080, protocol: 'tcp', mode: 'ingress' }] }, ['port 80:8080/tcp new']],
     [{ labels: { a: '' } }, ['labels changed']],
     [
-      { task: taskSpec({ placement: { constraints: ['node.id==a'], perNodeMax: 0 } }) },
+      { task: taskSpec({ placement: { constraints: ['node.id==a'], perNodeMax: 0, spread: [] } }) },
       ['placement changed', 'update 1 at a time, stop first'],
     ],
     [

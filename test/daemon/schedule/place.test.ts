@@ -14,6 +14,7 @@ const demand = (over: Partial<Demand> = {}): Demand => ({
   serviceId: 'service-web',
   constraints: [],
   perNodeMax: 0,
+  spread: [],
   reservations: undefined,
   hostPorts: [],
   rights: [],
@@ -61,6 +62,28 @@ t.test('a task that does not find its volume says where it lies', async t => {
   t.equal(noteElsewhere(spec(), a, [a]), undefined, 'it is nowhere: it is new');
   t.equal(noteElsewhere(spec({ volumeOptions: { device: ':/srv' } }), a, [a, b]), undefined, 'the same everywhere');
   t.equal(noteElsewhere(spec({ source: '' }), a, [a, b]), undefined, 'nobody comes back to one without a name');
+});
+
+t.test('tasks are spread over the values of labels first, level by level, then over nodes', async t => {
+  const at = (name: string, zone: string, rack = ''): Node =>
+    node(name, { spec: { name, labels: { ...(zone && { zone }), ...(rack && { rack }) }, availability: 'active' } });
+  const count = (
+    nodes: readonly Node[],
+    spread: readonly string[],
+    wanted: number,
+  ): Readonly<Record<string, number>> => {
+    const tasks: Task[] = [];
+    for (let slot = 1; slot <= wanted; slot += 1) tasks.push(on(place(nodes, tasks, { spread }), { slot }));
+    return Object.fromEntries(nodes.map(({ id }) => [id, tasks.filter(({ nodeId }) => nodeId === id).length]));
+  };
+  const zones = [at('a', 'east'), at('b', 'east'), at('c', 'east'), at('d', 'west')];
+  t.strictSame(count(zones, [], 4), { a: 1, b: 1, c: 1, d: 1 });
+  t.strictSame(count(zones, ['node.labels.zone'], 6), { a: 1, b: 1, c: 1, d: 3 });
+  const racks = [at('a', 'east', '1'), at('b', 'east', '1'), at('c', 'east', '2'), at('d', 'west', '1')];
+  t.strictSame(count(racks, ['node.labels.zone', 'node.labels.rack'], 8), { a: 1, b: 1, c: 2, d: 4 });
+  t.strictSame(count([at('a', 'east'), at('b', ''), at('c', '')], ['node.labels.zone'], 4), { a: 2, b: 1, c: 1 });
+  const full = node('d', { spec: { name: 'd', labels: { zone: 'west' }, availability: 'drain' } });
+  t.strictSame(count([at('a', 'east'), full], ['node.labels.zone'], 2), { a: 2, d: 0 }, 'a wish, not a condition');
 });
 
 t.test('a task goes back to the node where its slot has its volumes, and is never held back by one', async t => {

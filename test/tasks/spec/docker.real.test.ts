@@ -174,7 +174,7 @@ volumes: {data: , other: {name: theirs, external: true}}
       endpoint_mode: dnsrr
       resources: {limits: {cpus: "0.001", memory: 50M, pids: 100}, reservations: {cpus: "0.0001", memory: 20M}}
       restart_policy: {condition: on-failure, delay: 5s, max_attempts: 3, window: 120s}
-      placement: {constraints: [node.labels.a==b], max_replicas_per_node: 5}
+      placement: {constraints: [node.labels.a==b], max_replicas_per_node: 5, preferences: [{spread: node.labels.zone}]}
   all: {image: y, deploy: {mode: global}}
 networks:
   front: {driver: overlay, attachable: true, ipam: {config: [{subnet: 172.16.238.0/24}]}, labels: {a: b}}

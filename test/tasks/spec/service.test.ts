@@ -87,7 +87,7 @@ t.test('a service of one line has the defaults of the cluster', async t => {
       limits: undefined,
       reservations: undefined,
       restart: { condition: 'any', delayMs: undefined, delayMaxMs: undefined, attemptsMax: 0, windowMs: 0 },
-      placement: { constraints: [], perNodeMax: 0 },
+      placement: { constraints: [], perNodeMax: 0, spread: [] },
       networks: [{ network: 'shop_default', aliases: ['web'] }],
       runtime: '',
       force: 0,
@@ -319,7 +319,7 @@ t.test('deploy says how many, where, how much and how often', async t => {
     limits: {cpus: "0.5", memory: 50M, pids: 100}
     reservations: {cpus: 0.25, memory: 20M}
   restart_policy: {condition: on-failure, delay: 5s, max_attempts: 3, window: 2m}
-  placement: {constraints: [node.labels.disk==ssd], max_replicas_per_node: 2}`);
+  placement: {constraints: [node.labels.disk==ssd], max_replicas_per_node: 2, preferences: [{spread: node.labels.zone}]}`);
   t.match(found, {
     labels: { tier: 'front' },
     mode: { kind: 'replicated', replicas: 3 },
@@ -328,7 +328,7 @@ t.test('deploy says how many, where, how much and how often', async t => {
       limits: { cpuNanos: 500_000_000, memoryBytes: 52_428_800, pids: 100 },
       reservations: { cpuNanos: 250_000_000, memoryBytes: 20_971_520, pids: 0 },
       restart: { condition: 'on-failure', delayMs: 5_000, attemptsMax: 3, windowMs: 120_000 },
-      placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 2 },
+      placement: { constraints: ['node.labels.disk==ssd'], perNodeMax: 2, spread: ['node.labels.zone'] },
     },
   });
   t.same(service('deploy: {mode: global}').mode, { kind: 'global' });

@@ -55,7 +55,7 @@ export function changedLists(spec: ServiceSpec, flags: Flags, world: ListWorld):
   };
   const placed = withTask(withLists, task => ({
     ...task,
-    placement: { ...task.placement, constraints },
+    placement: { ...task.placement, constraints, spread: changeSpread(task.placement.spread, flags, adds) },
     networks: changeNetworks(task.networks, flags, world),
   }));
   return withContainer(placed, container => changeContainer(container, flags, world));
@@ -100,6 +100,19 @@ function removed(flags: Flags, list: ListName): readonly string[] {
 function changeTexts(texts: readonly string[], flags: Flags, list: ListName): readonly string[] {
   const gone = removed(flags, list);
   return [...new Set([...texts.filter(text => !gone.includes(text)), ...flags.list(`${list.name}${list.adds}`)])];
+}
+
+/** "spread=KEY", Docker's form. */
+function changeSpread(keys: readonly string[], flags: Flags, adds: ListWorld['adds']): readonly string[] {
+  const list = { name: 'placement-pref', adds };
+  const add = flags.parsedList(`${list.name}${adds}`, parseSpread);
+  const gone = removed(flags, list).map(text => text.replace(/^spread=/u, ''));
+  return [...new Set([...keys.filter(key => !gone.includes(key)), ...add])];
+}
+
+function parseSpread(text: string): Parsed<string> {
+  const [, key] = /^spread=(.+)$/u.exec(text) ?? [];
+  return key === undefined ? bad('spread=KEY, such as spread=node.labels.zone') : ok(key);
 }
 
 /** Items by key: removed by key, then added, in place where the key is there already. */

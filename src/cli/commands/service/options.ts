@@ -113,6 +113,12 @@ const lists: readonly ListOption[] = [
     removeValue: 'constraint',
   },
   {
+    name: 'placement-pref',
+    value: 'preference',
+    says: 'Spread over the values of a label, such as spread=node.labels.zone',
+    removeValue: 'preference',
+  },
+  {
     name: 'secret',
     value: 'secret',
     says: 'Secret as a file: NAME or source=…,target=…,mode=0400',

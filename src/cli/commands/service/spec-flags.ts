@@ -43,7 +43,7 @@ export function createdSpec(flags: Flags, args: CreateArguments, world: FlagWorl
       limits: undefined,
       reservations: undefined,
       restart: { condition: 'any', delayMs: undefined, delayMaxMs: undefined, attemptsMax: 0, windowMs: 0 },
-      placement: { constraints: [], perNodeMax: 0 },
+      placement: { constraints: [], perNodeMax: 0, spread: [] },
       networks: [],
       runtime: '',
       force: 0,

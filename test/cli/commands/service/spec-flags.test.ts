@@ -86,7 +86,7 @@ t.test('flags of create become fields of the spec', async t => {
     ],
     [
       '--constraint node.role==worker --replicas-max-per-node 2 x',
-      { task: { placement: { constraints: ['node.role==worker'], perNodeMax: 2 } } },
+      { task: { placement: { constraints: ['node.role==worker'], perNodeMax: 2, spread: [] } } },
     ],
     [
       '--limit-cpu 0.5 --limit-memory 64M --limit-pids 10 --reserve-cpu 1 --reserve-memory 1g x',
