@@ -79,12 +79,12 @@ export function openAttachments({
   };
 }
 
-function isPinned(kernel: Kernel, path: string): boolean {
+/** A process that was killed between making the file and pinning the namespace leaves a plain file; a boot leaves one too. */
+export function isPinned(kernel: Pick<Kernel, 'openNamespace' | 'closeNamespace'>, path: string): boolean {
   try {
     kernel.closeNamespace(kernel.openNamespace(path));
     return true;
   } catch {
-    // Nothing there, or a plain file: the boot took the namespace away.
-    return false;
+    return false; // nothing, or a plain file
   }
 }

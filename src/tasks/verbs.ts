@@ -132,12 +132,13 @@ const words: Readonly<Record<TaskVerbName, string>> = {
   top: 'list the processes of',
 };
 
-const hints: Partial<Record<ErrorCode, string>> = {
-  'task-paused': 'covey task unpause',
-  'task-stopping': 'covey service ps',
-  'task-ended': 'covey service ps',
-  'task-not-running': 'covey service ps',
-};
+/** What to type next. A task of which only the id is known does not say its service. */
+function hintOf(answer: ErrorCode, name: string): string | undefined {
+  if (answer === 'task-paused') return `covey task unpause ${name}`;
+  if (answer !== 'task-stopping' && answer !== 'task-ended' && answer !== 'task-not-running') return undefined;
+  const dot = name.lastIndexOf('.');
+  return dot < 0 ? 'covey task ls' : `covey service ps ${name.slice(0, dot)}`;
+}
 
 /** Throws what forbids the verb; false when there is nothing to do. */
 export function checkVerb(
@@ -151,5 +152,5 @@ export function checkVerb(
   const because = task.error === undefined || task.error === '' ? '' : `: ${task.error}`;
   const state =
     phase === 'paused' ? 'it is paused' : `it is ${task.state}${phase === 'stopping' ? ', told to end' : ''}${because}`;
-  throw new CoveyError(answer, `Cannot ${words[verb]} task "${task.name}"`, { state, hint: hints[answer] });
+  throw new CoveyError(answer, `Cannot ${words[verb]} task "${task.name}"`, { state, hint: hintOf(answer, task.name) });
 }

@@ -23,6 +23,7 @@ import { type Lifetime, openLifetime } from '../../src/lifetime.js';
 import { type OpenStore, openStore, type Store, type Write } from '../../src/raft/store.js';
 import type { Logger } from '../../src/telemetry.js';
 import { openWire, type Wire } from '../../src/wire.js';
+import { containerDefaults, taskDefaults } from '../defaults.js';
 import { status } from './object-fixtures.js';
 
 export const wire: Wire = openWire();
@@ -84,55 +85,8 @@ export function description(hostname: string, addresses: readonly string[] = [])
   };
 }
 
-const container: ContainerSpec = {
-  name: '',
-  image: 'hello:1',
-  entrypoint: [],
-  command: [],
-  env: [],
-  workingDir: '',
-  user: '',
-  groups: [],
-  hostname: '',
-  pullPolicy: '',
-  labels: {},
-  mounts: [],
-  stopSignal: '',
-  init: false,
-  tty: false,
-  stdin: false,
-  capAdd: [],
-  capDrop: [],
-  readOnly: false,
-  ulimits: [],
-  sysctls: {},
-  secrets: [],
-  configs: [],
-  shmBytes: 0,
-  extraHosts: [],
-  dns: [],
-  dnsSearch: [],
-  dnsOptions: [],
-  role: 'main',
-  restart: 'always',
-  postStart: [],
-  preStop: [],
-  privileged: false,
-  userns: '',
-  securityOpt: [],
-  devices: [],
-  deviceCgroupRules: [],
-};
-
 export function taskSpec(change: Partial<ContainerSpec> = {}): TaskSpec {
-  return {
-    containers: [{ ...container, ...change }],
-    restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-    placement: { constraints: [], perNodeMax: 0, spread: [] },
-    networks: [],
-    runtime: '',
-    force: 0,
-  };
+  return { ...taskDefaults(), containers: [{ ...containerDefaults(), image: 'hello:1', ...change }] };
 }
 
 const makeId = <Id extends string>(): Id => newId<Id>(linuxHost.random.bytes);

@@ -17,6 +17,7 @@ import type {
   TaskStatus,
 } from '../../src/gen/types.js';
 import { asId, type ClusterId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
+import { containerDefaults, taskDefaults } from '../defaults.js';
 
 /** Of a service whose tasks were never changed. */
 export const noUpdate = { rollout: undefined, update: undefined, rollback: undefined };
@@ -24,58 +25,11 @@ export const noUpdate = { rollout: undefined, update: undefined, rollback: undef
 export const meta = { version: 1, createdAtMs: 1_000, updatedAtMs: 1_000, owner: 'uid:0' };
 
 export function container(over: Partial<ContainerSpec> = {}): ContainerSpec {
-  return {
-    name: '',
-    image: 'hello:1',
-    entrypoint: [],
-    command: [],
-    env: [],
-    workingDir: '',
-    user: '',
-    groups: [],
-    hostname: '',
-    pullPolicy: '',
-    labels: {},
-    mounts: [],
-    stopSignal: '',
-    init: false,
-    tty: false,
-    stdin: false,
-    capAdd: [],
-    capDrop: [],
-    readOnly: false,
-    ulimits: [],
-    sysctls: {},
-    secrets: [],
-    configs: [],
-    shmBytes: 0,
-    extraHosts: [],
-    dns: [],
-    dnsSearch: [],
-    dnsOptions: [],
-    role: 'main',
-    restart: 'always',
-    postStart: [],
-    preStop: [],
-    privileged: false,
-    userns: '',
-    securityOpt: [],
-    devices: [],
-    deviceCgroupRules: [],
-    ...over,
-  };
+  return { ...containerDefaults(), image: 'hello:1', ...over };
 }
 
 export function taskSpec(over: Partial<TaskSpec> = {}): TaskSpec {
-  return {
-    containers: [container()],
-    restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
-    placement: { constraints: [], perNodeMax: 0, spread: [] },
-    networks: [],
-    runtime: '',
-    force: 0,
-    ...over,
-  };
+  return { ...taskDefaults(), containers: [container()], ...over };
 }
 
 export function serviceSpec(over: Partial<ServiceSpec> = {}): ServiceSpec {

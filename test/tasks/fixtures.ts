@@ -11,6 +11,7 @@ import type { BulkFrame, Task, TaskStatus } from '../../src/gen/types.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type TaskId } from '../../src/ids.js';
 import { type Lifetime, openLifetime } from '../../src/lifetime.js';
+import { isPinned } from '../../src/netns/attachments.js';
 import type { AgentOptions } from '../../src/tasks/agent-types.js';
 import type { ImageRunConfig } from '../../src/tasks/images.js';
 import type { Agent } from '../../src/tasks/index.js';
@@ -281,7 +282,7 @@ function fakeNetwork(directory: string): TaskNetwork {
   return {
     attach: async task => {
       const path = join(folder, task.id);
-      if (!isPinned(path)) {
+      if (!isPinned(linuxHost.kernel, path)) {
         linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
         execFileSync('nsenter', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up']);
       }
@@ -292,14 +293,4 @@ function fakeNetwork(directory: string): TaskNetwork {
     },
     attached: () => fs.readdirSync(folder).map(name => asId<TaskId>(name)),
   };
-}
-
-/** A process that was killed between making the file and pinning the namespace leaves a plain file. */
-function isPinned(path: string): boolean {
-  try {
-    linuxHost.kernel.closeNamespace(linuxHost.kernel.openNamespace(path));
-    return true;
-  } catch {
-    return false; // nothing, or a plain file: pinning goes over it
-  }
 }

@@ -6,6 +6,7 @@ import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type NodeId, newId, type ServiceId, type TaskId } from '../../src/ids.js';
 import type { ImageRunConfig } from '../../src/tasks/images.js';
 import { plainMount } from '../../src/tasks/spec/mounts.js';
+import { containerDefaults, taskDefaults } from '../defaults.js';
 
 export const emptyImage: ImageRunConfig = {
   entrypoint: [],
@@ -19,52 +20,16 @@ export const emptyImage: ImageRunConfig = {
 };
 
 export const plainContainer: ContainerSpec = {
-  name: '',
+  ...containerDefaults(),
   image: 'test:1',
-  entrypoint: [],
   command: ['/bin/sleep', '1000'],
-  env: [],
-  workingDir: '',
-  user: '',
-  groups: [],
-  hostname: '',
-  pullPolicy: '',
-  labels: {},
-  mounts: [],
-  stopSignal: '',
-  init: false,
-  tty: false,
-  stdin: false,
-  capAdd: [],
-  capDrop: [],
-  readOnly: false,
-  ulimits: [],
-  sysctls: {},
-  secrets: [],
-  configs: [],
-  shmBytes: 0,
-  extraHosts: [],
-  dns: [],
-  dnsSearch: [],
-  dnsOptions: [],
-  role: 'main',
-  restart: 'always',
-  postStart: [],
-  preStop: [],
-  privileged: false,
-  userns: '',
-  securityOpt: [],
-  devices: [],
-  deviceCgroupRules: [],
 };
 
+const plainTask = taskDefaults();
 const taskSpec: TaskSpec = {
+  ...plainTask,
   containers: [plainContainer],
-  restart: { condition: 'none', attemptsMax: 0, windowMs: 0 },
-  placement: { constraints: [], perNodeMax: 0, spread: [] },
-  networks: [],
-  runtime: '',
-  force: 0,
+  restart: { ...plainTask.restart, condition: 'none' },
 };
 
 export const assignedStatus: TaskStatus = {

@@ -134,12 +134,16 @@ async function showLive(context: CliContext, flags: Flags, answers: AsyncIterabl
   const { stdout, clock } = context.console;
   const live = openLive(stdout, clock);
   const byNode = new Map<string, readonly Row[]>();
-  for await (const answer of answers) {
-    byNode.set(answer.nodeName, rowsOf(answer));
-    await noteProblem(context, answer);
+  const draw = (): void => {
     const width = flags.isOn('no-trunc') ? undefined : stdout.size().columns;
     const rows = sorted([...byNode.values()].flat());
     live.show(renderTable(view.columns, rows.map(view.row), { width, colours: context.colours }));
+  };
+  draw(); // the columns, while nothing runs
+  for await (const answer of answers) {
+    byNode.set(answer.nodeName, rowsOf(answer));
+    await noteProblem(context, answer);
+    draw();
   }
   await live.end();
   return exitCodes.done;
