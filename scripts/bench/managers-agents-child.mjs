@@ -18,6 +18,8 @@ const { openLifetime } = await load('lifetime.js');
 const { newId } = await load('ids.js');
 const { openWire } = await load('wire.js');
 
+// Neither timers nor sockets of the daemon's code keep a process alive.
+setInterval(() => undefined, 60_000);
 const [address, text, number] = process.argv.slice(2);
 const count = Number(number);
 const token = parseToken(text);
@@ -57,7 +59,6 @@ await Promise.all(
 await joining[Symbol.asyncDispose]();
 while (sessions.some(session => session.state().kind !== 'connected')) await sleep(100);
 process.stdout.write('connected\n');
-setInterval(() => undefined, 60_000);
 
 async function openAgent(index) {
   const description = {
