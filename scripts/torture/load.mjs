@@ -9,7 +9,7 @@ import { openDevCluster } from '../../dist/test/cluster/dev-cluster.js';
 
 const roundMs = 60_000;
 const lookMs = 2_000;
-const signs = / leads | is lost|gave leadership away|session lost/;
+const signs = /\b(leads|node lost|gave leadership away|session lost)\b/;
 
 export async function run({ rounds, say }) {
   const ends = [];

@@ -44,7 +44,14 @@ export function openFaults(cluster: string, nodes: readonly DevNode[]): Faults {
     const pid = findDaemon(index);
     if (pid !== undefined) process.kill(pid, name);
   };
-  const start = async (index: number): Promise<void> => void (await script('start', String(index)));
+  const start = async (index: number): Promise<void> => {
+    try {
+      await script('start', String(index));
+    } catch (error) {
+      // One that runs and does not answer yet is waited for when the cluster settles.
+      if (findDaemon(index) === undefined) throw error;
+    }
+  };
   const begin = async (fault: Fault): Promise<() => Promise<void>> => {
     switch (fault.kind) {
       case 'kill':
