@@ -4,7 +4,7 @@
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { cannotCluster, openDevCluster, until } from './dev-cluster.js';
+import { cannotCluster, openDevCluster, run, until } from './dev-cluster.js';
 
 const cannotMount = fs.existsSync('/dev/loop-control') ? false : 'no loop devices here';
 
@@ -17,8 +17,11 @@ t.test('the disk of the leader is lost', { skip: cannotCluster || cannotMount, t
   const broken = cluster.nodes.find(({ name }) => name === leader?.name) ?? cluster.node(1);
   const other = (broken.index % 3) + 1;
 
-  // What the file of a loop device does not have any more cannot be read or written: EIO.
-  fs.truncateSync(join(dirname(broken.dataDir), 'disk'), 0);
+  // What lies behind the end of a device cannot be written: EIO.
+  const disk = join(dirname(broken.dataDir), 'disk');
+  fs.truncateSync(disk, 2 ** 20);
+  const [device = ''] = run(['losetup', '--associated', disk]).stdout.split(':');
+  t.equal(run(['losetup', '--set-capacity', device]).status, 0, device);
   const acknowledged: string[] = [];
   await until(
     'another leader that takes changes, and the end of the daemon',
