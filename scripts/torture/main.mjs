@@ -33,6 +33,11 @@ const tortures = {
     rounds: 1_000,
     says: 'tasks that cannot be made, for all reasons, and what they leave',
   },
+  elections: {
+    file: './elections.mjs',
+    rounds: 500,
+    says: 'leaders of a real Raft group change while services come and go',
+  },
   partition: {
     file: './partition.mjs',
     rounds: 12,

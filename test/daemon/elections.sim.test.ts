@@ -3,28 +3,11 @@
  * by an election, each slot has one task, each address and port one holder.
  */
 import t from 'tap';
-import { isEnded } from '../../src/raft/store.js';
 import { serviceSpec } from './object-fixtures.js';
-import { create } from './plane-checks.js';
-import { callerOf, openPlane, type Plane, seededRandom } from './plane-fixtures.js';
+import { create, findShared } from './plane-checks.js';
+import { callerOf, openPlane, seededRandom } from './plane-fixtures.js';
 
 const elections = 500;
-
-/** Addresses, ports and slots with more than one holder among what may be alive. */
-function findShared(plane: Plane): readonly string[] {
-  const holders = new Map<string, Set<string>>();
-  const hold = (what: string, who: string): void => void holders.set(what, (holders.get(what) ?? new Set()).add(who));
-  for (const task of plane.tasks()) {
-    if (isEnded(task.status.state)) continue;
-    for (const { addresses } of task.endpoints) for (const address of addresses) hold(address, task.id);
-    if (task.desired === 'running' && !task.superseded) hold(`${task.serviceName}.${task.slot}`, task.id);
-  }
-  for (const { id, vips, ports } of plane.store.view().list('service')) {
-    for (const { addresses } of vips) for (const address of addresses) hold(address, id);
-    for (const { published, protocol } of ports) hold(`${published}/${protocol}`, id);
-  }
-  return [...holders].filter(([, who]) => who.size > 1).map(([what, who]) => `${what}: ${[...who].join(' ')}`);
-}
 
 t.test(`${elections} elections under churn restart no task, and nothing has two holders`, async t => {
   await using plane = await openPlane();
@@ -49,7 +32,7 @@ t.test(`${elections} elections under churn restart no task, and nothing has two 
     await plane.reelect();
     if (election % 5 === 0) {
       await plane.settle();
-      wrong.push(...findShared(plane));
+      wrong.push(...findShared(plane.store.view()));
     }
     const now = plane.running('steady').filter(task => steady.has(task.id) && task.desired === 'running');
     if (now.length !== 4 || plane.tasks('steady').length !== 4)

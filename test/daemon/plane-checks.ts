@@ -4,7 +4,7 @@
  * Not here: tests.
  */
 import type { Test } from 'tap';
-import { hasPath, refuseTaskDeletion, refuseTaskWrite } from '../../src/raft/store.js';
+import { hasPath, isEnded, refuseTaskDeletion, refuseTaskWrite, type View } from '../../src/raft/store.js';
 import { serviceSpec } from './object-fixtures.js';
 import { callerOf, type Plane } from './plane-fixtures.js';
 
@@ -46,3 +46,19 @@ export const nodes = (plane: Plane, name?: string): readonly string[] =>
     .running(name)
     .map(task => task.nodeId)
     .sort();
+
+/** Addresses, ports and slots with more than one holder among what may be alive. */
+export function findShared(view: View): readonly string[] {
+  const holders = new Map<string, Set<string>>();
+  const hold = (what: string, who: string): void => void holders.set(what, (holders.get(what) ?? new Set()).add(who));
+  for (const task of view.list('task')) {
+    if (isEnded(task.status.state)) continue;
+    for (const { addresses } of task.endpoints) for (const address of addresses) hold(address, task.id);
+    if (task.desired === 'running' && !task.superseded) hold(`${task.serviceName}.${task.slot}`, task.id);
+  }
+  for (const { id, vips, ports } of view.list('service')) {
+    for (const { addresses } of vips) for (const address of addresses) hold(address, id);
+    for (const { published, protocol } of ports) hold(`${published}/${protocol}`, id);
+  }
+  return [...holders].filter(([, who]) => who.size > 1).map(([what, who]) => `${what}: ${[...who].join(' ')}`);
+}

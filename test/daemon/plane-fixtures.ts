@@ -115,29 +115,13 @@ export const obedient: Behaviour = task => {
   return task.status.state === 'running' ? undefined : { state: 'running' };
 };
 
-export async function openPlane(
-  options: { readonly nodes?: readonly string[]; readonly behave?: Behaviour } = {},
-): Promise<Plane> {
-  const clock = makeFakeClock();
-  const log = memoryLog();
-  const failures: unknown[] = [];
-  const history: StoreEvent[] = [];
-  const mute = new Set<string>();
-  let behave = options.behave ?? obedient;
-  const store = await openStore({ wire, clock, openLog: log.openLog });
-  const lifetime: Lifetime = openLifetime('plane', { onFailure: (_name, error) => failures.push(error) });
-  store.watch(events => history.push(...events));
-  const random = seededRandom();
-  const warn: Logger = { ...silent, warn: (message, fields) => failures.push({ message, fields }), with: () => warn };
-  const open = (): Manager => openManager({ store, clock, random, log: warn, lifetime });
-  let manager = open();
+/** Control with nothing behind it but the store. */
+export function stubParts(real: Pick<ControlParts, 'store' | 'clock' | 'random'>): ControlParts {
   const refused = async (): Promise<never> => {
     throw new CoveyError('bug', 'Cannot call that here');
   };
-  const parts: ControlParts = {
-    store,
-    clock,
-    random,
+  return {
+    ...real,
     leaderId: () => undefined,
     reachable: () => [],
     silentMs: () => undefined,
@@ -154,6 +138,25 @@ export async function openPlane(
       askVolumes: () => emptyStream(),
     },
   };
+}
+
+export async function openPlane(
+  options: { readonly nodes?: readonly string[]; readonly behave?: Behaviour } = {},
+): Promise<Plane> {
+  const clock = makeFakeClock();
+  const log = memoryLog();
+  const failures: unknown[] = [];
+  const history: StoreEvent[] = [];
+  const mute = new Set<string>();
+  let behave = options.behave ?? obedient;
+  const store = await openStore({ wire, clock, openLog: log.openLog });
+  const lifetime: Lifetime = openLifetime('plane', { onFailure: (_name, error) => failures.push(error) });
+  store.watch(events => history.push(...events));
+  const random = seededRandom();
+  const warn: Logger = { ...silent, warn: (message, fields) => failures.push({ message, fields }), with: () => warn };
+  const open = (): Manager => openManager({ store, clock, random, log: warn, lifetime });
+  let manager = open();
+  const parts = stubParts({ store, clock, random });
   const report = async (taskId: string, change: Partial<TaskStatus>): Promise<void> => {
     await store.update(
       view => {

@@ -113,20 +113,18 @@ export function findStopping(event: StoreEvent): Task | undefined {
 }
 
 /** Nodes that may still send to the task: their tables have it, or had it when they were last heard of. */
-function findSending(
+function* findSending(
   hold: Hold,
   { view, sessions }: { readonly view: View; readonly sessions: Sessions },
-): readonly NodeId[] {
+): Generator<NodeId> {
   const key = `endpoint/${hold.taskId}`;
-  const sending: NodeId[] = [];
   for (const [nodeId, session] of sessions) {
-    if (session.ended === undefined && !shows(session, hold.epoch, key)) sending.push(nodeId);
+    if (session.ended === undefined && !shows(session, hold.epoch, key)) yield nodeId;
   }
   for (const { id, status } of view.list('node')) {
     const session = status.state === 'ready' ? sessions.get(id) : undefined;
-    if (status.state === 'ready' && (session === undefined || session.ended !== undefined)) sending.push(id);
+    if (status.state === 'ready' && (session === undefined || session.ended !== undefined)) yield id;
   }
-  return sending;
 }
 
 export interface EndedHold {
@@ -142,7 +140,8 @@ export function endedHolds(
 ): readonly EndedHold[] {
   return [...holds.values()].flatMap((hold): readonly EndedHold[] => {
     if (now.view.find('task', hold.taskId)?.status.state !== 'running') return [{ hold, sending: [] }];
-    const sending = findSending(hold, now);
-    return sending.length === 0 || hold.untilMs <= now.nowMs ? [{ hold, sending }] : [];
+    // Asked after each acknowledgement of each node: who the others are matters only in the end.
+    if (hold.untilMs <= now.nowMs) return [{ hold, sending: [...findSending(hold, now)] }];
+    return findSending(hold, now).next().done === true ? [{ hold, sending: [] }] : [];
   });
 }
