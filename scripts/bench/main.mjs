@@ -15,6 +15,7 @@ const groups = {
   stats: './stats-cost.mjs',
   image: './image.mjs',
   exec: './exec.mjs',
+  idle: './idle.mjs',
   loss: './loss.mjs',
 };
 /** Parts of `managers`. */

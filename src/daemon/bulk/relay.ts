@@ -18,7 +18,7 @@ import { abortable } from '../../abortable.js';
 import { type Channel, openChannel } from '../../channel.js';
 import { CoveyError } from '../../errors.js';
 import type { BulkFrame, Node, Task } from '../../gen/types.js';
-import type { Clock } from '../../host.js';
+import type { Clock, Timer } from '../../host.js';
 import type { NodeId } from '../../ids.js';
 import { deadline } from '../../lifetime.js';
 import type { Store, View } from '../../raft/store.js';
@@ -63,6 +63,8 @@ export type OpenTaskStream = (
 const ticketMs = 5_000;
 const ticketWaitMs = 5_000;
 const streamsMax = 512;
+/** So long after the loss of a node its streams are waited for. */
+const lostMs = 30_000;
 
 export function openBulkRelay(options: RelayOptions): BulkRelay {
   const tickets = new Map<string, Ticket>();
@@ -98,12 +100,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
         ticket.down.close();
       };
       context.signal.addEventListener('abort', gone, { once: true });
-      // What a node may do ends with its membership, also on streams that are open.
-      using _watch = options.store.watch(events => {
-        for (const event of events) {
-          if (event.table === 'node' && event.kind === 'delete' && event.old.id === ticket.nodeId) gone();
-        }
-      });
+      using _watch = endWithNode(options, ticket.nodeId, gone);
       yield* ticket.down;
       await abortable(ticket.finished, context.signal);
     },
@@ -199,6 +196,28 @@ async function* framesUp(up: AsyncIterator<BulkFrame>, signal: AbortSignal): Asy
     yield next.value;
     if (next.value.body.kind === 'end') return;
   }
+}
+
+/**
+ * What a node may do ends with its membership, also on streams that are open. One that is lost, and stays so, has left its
+ * streams without a word; those of one that comes back go on.
+ */
+function endWithNode({ store, clock }: RelayOptions, nodeId: NodeId, gone: () => void): Disposable {
+  let timer: Timer | undefined;
+  const watch = store.watch(events => {
+    for (const event of events) {
+      if (event.table !== 'node' || event.old?.id !== nodeId) continue;
+      timer?.cancel();
+      if (event.kind === 'delete') gone();
+      else if (event.object.status.state === 'lost') timer = clock.after(lostMs, gone);
+    }
+  });
+  return {
+    [Symbol.dispose]: () => {
+      timer?.cancel();
+      watch[Symbol.dispose]();
+    },
+  };
 }
 
 async function takeTicket(
