@@ -14,7 +14,6 @@ import type {
 } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import { asId, type NodeId, type ServiceId } from '../../../src/ids.js';
-import { makeFakeClock } from '../../fake-clock.js';
 import {
   adminContext,
   changeTask,
@@ -28,7 +27,7 @@ import {
   standsStill,
 } from '../node-fixtures.js';
 import { startManager, startWorker, type TestManager } from '../node-rig.js';
-import { node, status } from '../object-fixtures.js';
+import { status } from '../object-fixtures.js';
 
 const own = asId<NodeId>('own');
 
@@ -291,49 +290,6 @@ t.test('when the node goes away, or is removed, the caller is told', async t => 
     else await worker.stop();
     t.match(await end, { code: 'node-unreachable' }, how);
   }
-});
-
-t.test('the streams of a node end when it is lost and stays so; when it comes back they go on', async t => {
-  const store = await memoryStore();
-  const tickets: string[] = [];
-  const clock = makeFakeClock();
-  const relay = openBulkRelay({
-    store,
-    clock,
-    dispatcher: () => ({ openBulk: (_nodeId, ticket) => tickets.push(ticket) > 0, closeBulk: () => undefined }),
-    term: () => 1,
-    own: { nodeId: own, agent: fakeAgent().agent },
-  });
-  const setState = (state: 'ready' | 'lost') => {
-    const object = node('a', { status: { state, sinceMs: 0, message: '' } });
-    return put(store, [{ kind: 'put', table: 'node', object }]);
-  };
-  await setState('ready');
-  const task = await putTask(store, { nodeId: asId('a') });
-  await changeTask(store, task.id, old => ({ ...old, status: { ...old.status, state: 'running' } }));
-  const answer = relay.exec(say(start(task.id)), adminContext())[Symbol.asyncIterator]();
-  const first = answer.next();
-  const ticket = await eventually('the ticket', () => tickets[0]);
-  const silent = async function* (): AsyncGenerator<BulkFrame> {
-    yield { body: { kind: 'ticket', ticket } };
-    yield data(Buffer.from('x'), 'stdout');
-    await new Promise(() => undefined);
-  };
-  void relay.bulk(silent(), context('a'))[Symbol.asyncIterator]().next();
-  await first;
-  let ended: unknown;
-  const end = answer.next().catch((error: unknown) => {
-    ended = error;
-  });
-  await setState('lost');
-  await clock.advance(29_000);
-  await setState('ready');
-  await clock.advance(60_000);
-  t.equal(ended, undefined, 'it was away for less than its streams are waited for');
-  await setState('lost');
-  await clock.advance(30_000);
-  await end;
-  t.match(ended, { code: 'node-unreachable' });
 });
 
 async function putWeb(manager: TestManager): Promise<ServiceId> {
