@@ -12,7 +12,6 @@ import type { Services } from '../gen/services.js';
 import type { ManagerAddress, RenewRequest, RenewResponse } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
-import type { NodeId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
 import { type OpenStore, openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
@@ -35,6 +34,7 @@ import { type Group, openGroup } from './group/group.js';
 import { type LeaderLink, openLeaderLink } from './group/leader-link.js';
 import { type Leadership, openLeadership } from './group/leadership.js';
 import { findHeir } from './group/members.js';
+import { reachableManagers } from './group/reachable.js';
 import { makeRoles } from './group/roles.js';
 import { redirectSession } from './group/session-route.js';
 import { type GroupSurvey, surveyGroup } from './group/survey.js';
@@ -225,7 +225,7 @@ function makeHandlers({ options, store, group, leadership }: Inner) {
     roots: rootHandlers({ store, clock, random }),
     bulk: relay,
     leaderId: () => group.findLeader()?.nodeId,
-    reachable: () => reachableOf(group, nodeId),
+    reachable: () => reachableManagers({ own: nodeId, group, view: store.view() }),
     silentMs: id => findDispatcher()?.silentMs(id),
   });
   const caOptions: CaOptions = {
@@ -285,11 +285,6 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Se
   const managersNow = (): string => describeManagers(group);
   const routed = routeControl({ wire, clock, random, local: control, isLeading, leader, read, sight, managersNow });
   return { control: routed, renew };
-}
-
-function reachableOf(group: Group, own: NodeId): readonly NodeId[] {
-  const reached = group.reached();
-  return group.managers().flatMap(({ nodeId, raftId }) => (nodeId === own || reached.has(raftId) ? [nodeId] : []));
 }
 
 /** For whoever waits for a leader in vain. */

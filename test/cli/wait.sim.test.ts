@@ -65,6 +65,28 @@ t.test('create waits until all runs, telling each step once in a pipe', async t 
   t.match(detached, { code: 0, out: 'service-web\n' });
 });
 
+t.test('a wait says when nobody leads, and when it goes on', async t => {
+  const wanted = service({ replicas: 1 });
+  const why = 'no leader: 1 of 3 managers answer here, 2 are needed';
+  const daemon = await openFakeDaemon(t, {
+    control: {
+      ...listing([wanted], []),
+      createService: async () => wanted,
+      watch: async function* () {
+        yield { event: { kind: 'service', ...wanted } };
+        yield { event: { kind: 'synced' } };
+        yield { event: { kind: 'asOf', atMs: 5, why } };
+        yield { event: { kind: 'asOf', atMs: 0, why: '' } };
+        yield { event: { kind: 'task', ...task({ id: 'one', slot: 1 }) } };
+      },
+    },
+  });
+  t.match(await daemon.covey(['service', 'create', '--name', 'web', 'hello:1']), {
+    code: 0,
+    err: `It goes on when a manager leads again (${why}).\nA manager leads again; it goes on.\n`,
+  });
+});
+
 t.test('what the watch shows of before the change does not count', async t => {
   const before = service({ replicas: 1, version: 5 });
   const after = service({ replicas: 2, version: 6 });
