@@ -53,6 +53,11 @@ const tortures = {
     rounds: 20_000,
     says: 'health and ready checks of all kinds at 50 a second, and what they leave',
   },
+  renewals: {
+    file: './renewals.mjs',
+    rounds: 1_000,
+    says: 'certificates renewed while streams carry messages',
+  },
   steps: {
     file: './steps.mjs',
     rounds: 100,

@@ -9,7 +9,7 @@
  */
 import { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import type { ManagerAddress, RenewRequest, RenewResponse } from '../gen/types.js';
+import type { ManagerAddress, Node, RenewRequest, RenewResponse } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
@@ -38,6 +38,7 @@ import { reachableManagers } from './group/reachable.js';
 import { makeRoles } from './group/roles.js';
 import { redirectSession } from './group/session-route.js';
 import { type GroupSurvey, surveyGroup } from './group/survey.js';
+import type { Whereabouts } from './group/whereabouts.js';
 import { type LeaderParts, openLeaderParts } from './leader-parts.js';
 import { openClusterServer } from './rpc/index.js';
 import type { BulkAgent } from './session/types.js';
@@ -58,6 +59,7 @@ export interface ClusterPartsOptions {
   readonly bootstrap: readonly Write[];
   /** Managers as this node last heard of them. */
   readonly remembered: () => readonly ManagerAddress[];
+  readonly whereabouts: Whereabouts;
   /** The worker half of this very node. */
   readonly agent: BulkAgent;
   readonly onStoreFailed: (error: Error) => void;
@@ -147,6 +149,7 @@ async function openInner(options: ClusterPartsOptions, onChange: () => void): Pr
       return inner.store.view();
     },
     remembered: options.remembered,
+    whereabouts: options.whereabouts,
   });
   const early: AddressBook = {
     ...book,
@@ -171,6 +174,7 @@ async function openInner(options: ClusterPartsOptions, onChange: () => void): Pr
           workerFile: options.workerFile,
           identity,
           book: early,
+          whereabouts: options.whereabouts,
           machine,
           bootstrap: options.bootstrap,
           onLeading: term => {
@@ -277,6 +281,9 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Se
   const watch = store.watch(events => {
     for (const event of events) {
       if (event.table === 'cluster') server.showRoots();
+      if (event.table === 'node' && event.kind === 'put' && hasMoved(event.object, event.old)) {
+        options.whereabouts.stored(event.object.id);
+      }
       if (event.table === 'removedNode' && event.kind === 'put') server.endCallsOf(event.object.id);
     }
   });
@@ -285,6 +292,10 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Se
   const managersNow = (): string => describeManagers(group);
   const routed = routeControl({ wire, clock, random, local: control, isLeading, leader, read, sight, managersNow });
   return { control: routed, renew };
+}
+
+function hasMoved({ description }: Node, old: Node | undefined): boolean {
+  return description.addresses.join(' ') !== old?.description.addresses.join(' ');
 }
 
 /** For whoever waits for a leader in vain. */

@@ -19,7 +19,7 @@ import { asId } from '../ids.js';
 import type { ImageStore } from '../tasks/image/index.js';
 import { version } from '../version.js';
 import { joinHostPort } from './addresses.js';
-import { type LogLevel, logLevels, type Settings } from './config.js';
+import { defaultPort, type LogLevel, logLevels, type Settings } from './config.js';
 import type { Doctor } from './doctor/doctor.js';
 import { imageHandlers } from './local-images.js';
 import { localTaskHandlers } from './local-tasks.js';
@@ -83,6 +83,12 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     ...volumeHandlers(parts.volumes),
     ...localTaskHandlers({ clock: parts.volumes.clock, findNode: parts.findNode }),
     ...parts.recovery,
+    setNodeAddress: async request => {
+      const node = parts.findNode();
+      if (node === undefined) throw new CoveyError('not-in-cluster', 'Cannot look for a manager: this is no node');
+      const { nodeId, address } = node.setAddress({ ...request, portDefault: defaultPort });
+      return { nodeId: asId(nodeId), address };
+    },
     setLogLevel: async ({ level }) => {
       const known = logLevels.find(name => name === level);
       if (known === undefined)

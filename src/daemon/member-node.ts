@@ -20,6 +20,7 @@ import { type Agent, openAgent, type RuntimeChoice, type TaskImages, type TaskVo
 import type { UserNamespaces } from '../tasks/userns.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
+import { type AddressHint, firstAddresses, followAddresses, takeHint } from './address-news.js';
 import { certificateFactsOf } from './ca/authority.js';
 import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } from './ca/index.js';
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
@@ -29,6 +30,7 @@ import type { Settings } from './config.js';
 import { heardMsOf, nodeFactsOf } from './doctor/node-facts.js';
 import { judgeNode } from './doctor/node-findings.js';
 import { countObjects } from './group/backup.js';
+import { openWhereabouts, type Whereabouts } from './group/whereabouts.js';
 import { withImageNews } from './image-news.js';
 import { type KnownAnew, type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
 import { routeRenewal } from './renewal-route.js';
@@ -96,6 +98,8 @@ export interface MemberNode {
   readonly ready: (signal: AbortSignal) => Promise<void>;
   /** Goes on with an identity that was got otherwise; resolves when a manager has accepted it, or after a while. */
   readonly adopt: (known: KnownAnew, signal: AbortSignal) => Promise<void>;
+  /** People say where a manager is. */
+  readonly setAddress: (hint: AddressHint) => { readonly nodeId: string; readonly address: string };
   /** Tells the managers the facts of this node anew. */
   readonly describeAgain: () => Promise<void>;
 }
@@ -104,32 +108,27 @@ const adoptedWithinMs = 10_000;
 const adoptedLookMs = 50;
 
 export async function openMemberNode(options: MemberNodeOptions): Promise<MemberNode> {
-  const { host, telemetry, lifetime, member, settings } = options;
+  const { host, telemetry, lifetime, member } = options;
   const { membership } = member;
   const identity = holdIdentity(member.identity);
   // The session comes after the tasks are adopted; until it is there, its first words say what images there are.
   let describeAgain = async (): Promise<void> => undefined;
   const agent = { ...openNodeAgent(options, () => describeAgain()), volumes: options.askVolumes };
   await agent.recover(options.signal);
-  const memory = await openSessionMemory({
-    files: host.files,
-    clock: host.clock,
-    log: telemetry.log.with({ part: 'session' }),
-    wire: options.wire,
-    dataDir: settings.dataDir,
-    lifetime: lifetime.child('memory'),
-  });
-  const cluster = await openCluster(options, { identity, agent, memory });
+  const memory = await openMemory(options);
+  const whereabouts = openWhereabouts();
+  const describe = describing(options, { identity, whereabouts });
+  await firstAddresses(describe, telemetry.log);
+  const cluster = await openCluster(options, { identity, agent, memory, whereabouts });
   const reach = openReach(host.clock);
   const managers = cluster?.managers ?? memory.managers;
-  const describe = async (): Promise<NodeDescription> =>
-    withCertificate(await options.describe(membership), identity.current());
   const clock = await watchClock(options, identity);
   const renewal = renewalOf(options, { identity, cluster, managers, clock });
   const { follow } = openRenewal(renewal);
-  const session = connect(options, { identity, agent, cluster, memory, describe, reach, clock, follow });
+  const session = connect(options, { identity, agent, cluster, memory, describe, reach, clock, follow, whereabouts });
   const parts = { host, membership, identity, agent, cluster, session, memory, reach };
   describeAgain = async () => session.describe(await describe());
+  followAddresses({ ...host, log: telemetry.log, lifetime: lifetime.child('addresses'), onChange: describeAgain });
   const news = identity.onChange(() => void describeAgain());
   lifetime.defer('identity news', () => news[Symbol.dispose]());
   return {
@@ -158,6 +157,14 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
       await cluster?.voting(signal);
     },
     describeAgain,
+    setAddress: hint => {
+      const known = {
+        view: cluster?.store.view(),
+        tables: session.tables(),
+        managers: managers().map(one => one.nodeId),
+      };
+      return takeHint(whereabouts, known, hint);
+    },
     adopt: async (known, signal) => {
       memory.rememberManagers(known.managers);
       identity.replace(known.identity);
@@ -197,8 +204,31 @@ function watchClock({ host, telemetry, lifetime, settings }: MemberNodeOptions, 
   });
 }
 
-function withCertificate(description: NodeDescription, identity: NodeIdentity): NodeDescription {
-  return { ...description, certificate: certificateFactsOf(identity) };
+function openMemory({ host, telemetry, wire, settings, lifetime }: MemberNodeOptions): Promise<SessionMemory> {
+  return openSessionMemory({
+    files: host.files,
+    clock: host.clock,
+    log: telemetry.log.with({ part: 'session' }),
+    wire,
+    dataDir: settings.dataDir,
+    lifetime: lifetime.child('memory'),
+  });
+}
+
+/** What this node is now. Where the daemon was started with an address, that is where it is, whatever init or join said. */
+function describing(
+  { describe, member, settings }: MemberNodeOptions,
+  { identity, whereabouts }: { readonly identity: IdentityHolder; readonly whereabouts: Whereabouts },
+): () => Promise<NodeDescription> {
+  const { membership } = member;
+  return async () => {
+    const description = await describe({
+      advertiseAddress: settings.advertiseAddress ?? membership.advertiseAddress,
+      dataPathAddress: settings.dataPathAddress ?? membership.dataPathAddress,
+    });
+    whereabouts.setOwn(description.addresses);
+    return { ...description, certificate: certificateFactsOf(identity.current()) };
+  };
 }
 
 async function untilConnected({ clock }: Host, session: Session, signal: AbortSignal): Promise<void> {
@@ -209,7 +239,12 @@ async function untilConnected({ clock }: Host, session: Session, signal: AbortSi
 /** A manager's parts; a worker keeps nothing of a time as a manager. */
 async function openCluster(
   options: MemberNodeOptions,
-  parts: { readonly identity: IdentityHolder; readonly agent: Agent & BulkAgent; readonly memory: SessionMemory },
+  parts: {
+    readonly identity: IdentityHolder;
+    readonly agent: Agent & BulkAgent;
+    readonly memory: SessionMemory;
+    readonly whereabouts: Whereabouts;
+  },
 ): Promise<ClusterParts | undefined> {
   const { settings, host } = options;
   const { role, raftId } = options.member.membership;
@@ -225,6 +260,7 @@ async function openCluster(
     raftId,
     identity: parts.identity,
     remembered: parts.memory.managers,
+    whereabouts: parts.whereabouts,
     agent: parts.agent,
   });
 }
@@ -240,22 +276,24 @@ function connect(
     readonly follow: (trust: Trust) => void;
     readonly clock: ClockSanity;
     readonly reach: Reach;
+    readonly whereabouts: Whereabouts;
   },
 ): Session {
   const { host, wire, telemetry, member } = options;
+  const dial = makeDial({
+    identity: parts.identity,
+    wire,
+    clock: host.clock,
+    random: host.random,
+    reach: parts.reach,
+    findLocal: () => parts.cluster?.findDispatcher(),
+  });
   return openSession({
     clock: host.clock,
     random: host.random,
     log: telemetry.log.with({ part: 'session' }),
     lifetime: options.lifetime.child('session'),
-    dial: makeDial({
-      identity: parts.identity,
-      wire,
-      clock: host.clock,
-      random: host.random,
-      reach: parts.reach,
-      findLocal: () => parts.cluster?.findDispatcher(),
-    }),
+    dial: (managers, signal) => dial(parts.whereabouts.withAll(managers), signal),
     agent: parts.agent,
     tables: { applyTables: (items, signal) => showTables(options, items, signal) },
     memory: parts.memory,

@@ -36,6 +36,8 @@ export interface DevCluster {
   /** Any program as on that node. */
   readonly inside: (index: number, ...argv: readonly string[]) => Outcome;
   readonly script: (...args: readonly string[]) => Outcome;
+  /** The same with more in the environment, for this one command. */
+  readonly scriptWith: (env: Readonly<Record<string, string>>, ...args: readonly string[]) => Outcome;
 }
 
 /** Why real clusters can't be made here, or false. For tap's `skip`. */
@@ -45,7 +47,7 @@ export const cannotCluster: string | false =
 export function run(
   argv: readonly string[],
   options: {
-    readonly env?: Record<string, string>;
+    readonly env?: Readonly<Record<string, string>>;
     readonly timeoutMs?: number;
     readonly input?: string | Uint8Array;
   } = {},
@@ -74,10 +76,13 @@ export function openDevCluster(
     readonly workers: number;
     /** Each data directory is a file system of its own. */
     readonly diskMib?: number;
+    /** Of the daemons that it begins with. */
+    readonly env?: Readonly<Record<string, string>>;
   },
 ): DevCluster {
-  const script = (...args: readonly string[]): Outcome =>
-    run(['scripts/dev-cluster', ...args, '--name', options.name, '--json'], { timeoutMs: 120_000 });
+  const scriptWith: DevCluster['scriptWith'] = (env, ...args) =>
+    run(['scripts/dev-cluster', ...args, '--name', options.name, '--json'], { env, timeoutMs: 120_000 });
+  const script = (...args: readonly string[]): Outcome => scriptWith({}, ...args);
   script('down');
   t.teardown(() => {
     const down = script('down');
@@ -85,7 +90,7 @@ export function openDevCluster(
   });
   const counts = ['--managers', String(options.managers ?? 1), '--workers', String(options.workers)];
   const disk = options.diskMib === undefined ? [] : ['--disk', String(options.diskMib)];
-  const up = script('up', ...counts, ...disk);
+  const up = scriptWith(options.env ?? {}, 'up', ...counts, ...disk);
   if (up.status !== 0) throw new Error(`dev-cluster up: ${up.stderr}`);
   const { nodes } = JSON.parse(up.stdout) as { nodes: readonly DevNode[] };
   const node = (index: number): DevNode => {
@@ -115,6 +120,7 @@ export function openDevCluster(
         .filter(line => line !== '')
         .map(line => JSON.parse(line)),
     script,
+    scriptWith,
   };
 }
 

@@ -68,12 +68,20 @@ export const nodeCommands: readonly CommandDefinition[] = [
       },
       { flags: '--label-add <label>', says: 'Add or change a label, KEY=VALUE', many: true },
       { flags: '--label-rm <key>', says: 'Remove a label', many: true },
+      {
+        flags: '--addr <address>',
+        says: 'Tell this daemon where a manager is now (HOST or HOST:PORT), when all managers have moved',
+      },
       { flags: '--link <link>', says: 'How it is connected: lan, wan or metered', completes: [...links] },
       ...waitOptions,
     ],
     examples: [
       { says: 'empty a machine before its repair', line: 'covey node update --availability drain rack2' },
       { says: 'a machine behind a mobile modem', line: 'covey node update --link metered edge-a' },
+      {
+        says: 'all managers have moved: on one of them, where another is',
+        line: 'covey node update --addr 10.1.0.12 rack2',
+      },
       { says: 'label two machines', line: 'covey node update --label-add disk=ssd rack1 rack2' },
     ],
     run: runUpdate,
@@ -147,6 +155,8 @@ async function runInspect({ args, flags }: Invocation, context: CliContext): Pro
 }
 
 async function runUpdate({ args, flags }: Invocation, context: CliContext): Promise<number> {
+  const address = flags.text('addr');
+  if (address !== undefined) return await runAddress(args, address, context);
   const { control } = await context.connect();
   const startedMs = context.console.clock.monotonicMs();
   const availability = flags.parsed<Availability>('availability', text =>
@@ -184,6 +194,20 @@ async function runUpdate({ args, flags }: Invocation, context: CliContext): Prom
     }
     await context.print(name);
   }
+  return exitCodes.done;
+}
+
+/** Of this daemon only, and without any manager: it is for the day on which none can be found. */
+async function runAddress(nodes: readonly string[], address: string, context: CliContext): Promise<number> {
+  const [node = '', ...others] = nodes;
+  if (others.length > 0) {
+    throw new CoveyError('bad-argument', `Cannot look for ${nodes.length} nodes at one address`, {
+      hint: 'covey node update --addr ADDRESS NODE, for each',
+    });
+  }
+  const { local } = await context.connect();
+  const answer = await local.setNodeAddress({ node, address }, { signal: context.signal });
+  await context.print(`${node} is looked for at ${answer.address}.`);
   return exitCodes.done;
 }
 

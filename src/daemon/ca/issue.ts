@@ -59,28 +59,31 @@ const settleMs = 1_000;
 
 export function caHandlers(options: CaOptions): Handlers<Services['Ca']> {
   let joining = 0;
+  /** Calls that anybody may make. */
+  const bounded = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+    if (joining >= joinsAtOnceMax) {
+      throw new CoveyError('too-many', 'Cannot join now', { state: `${joining} machines join at this moment` });
+    }
+    joining += 1;
+    try {
+      return await work();
+    } finally {
+      joining -= 1;
+    }
+  };
   return {
-    join: async (request, context) => {
-      if (joining >= joinsAtOnceMax) {
-        throw new CoveyError('too-many', 'Cannot join now', { state: `${joining} machines join at this moment` });
-      }
-      joining += 1;
-      try {
-        return await join(options, request, context);
-      } finally {
-        joining -= 1;
-      }
-    },
+    join: (request, context) => bounded(() => join(options, request, context)),
     renew: async ({ certificateRequest }, context) => {
       const nodeId = callingNode(context);
       return await renewNode(options, { nodeId, certificateRequest }, context.signal);
     },
-    recover: async ({ certificate, certificateRequest }, context) => {
-      const shown = { certificate, requestedKey: await requestedKey(certificateRequest) };
-      const node = judgeRecovery(options.store.view(), { ...shown, nowMs: options.clock.wallMs() });
-      options.log.info('certificate that had expired is renewed', { node: node.spec.name });
-      return await renewFor(options, { node, request: certificateRequest }, context.signal);
-    },
+    recover: ({ certificate, certificateRequest }, context) =>
+      bounded(async () => {
+        const shown = { certificate, requestedKey: await requestedKey(certificateRequest) };
+        const node = judgeRecovery(options.store.view(), { ...shown, nowMs: options.clock.wallMs() });
+        options.log.info('certificate that had expired is renewed', { node: node.spec.name });
+        return await renewFor(options, { node, request: certificateRequest }, context.signal);
+      }),
     leave: async (_request, context) => {
       const nodeId = callingNode(context);
       await options.roles.letGo(nodeId, { principal: `node:${nodeId}`, signal: context.signal });

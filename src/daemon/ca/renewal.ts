@@ -99,9 +99,9 @@ async function keepRenewed(options: RenewalOptions, keeping: Keeping, signal: Ab
       if (step === 'trust other roots') await trustOthers(options, keeping, signal);
       else if (step === 'renew') {
         await clock.sleep(Math.round(options.random.fraction() * followWithinMs), signal);
-        await renewWithRetries(options, signal);
+        await renewWithRetries(options, keeping, signal);
       } else if (options.isClockSane?.() === false) await rest(options, keeping, clockLookMs, signal);
-      else if (dueMs <= clock.wallMs()) await renewWithRetries(options, signal);
+      else if (dueMs <= clock.wallMs()) await renewWithRetries(options, keeping, signal);
       else await rest(options, keeping, Math.min(dueMs - clock.wallMs(), hourMs), signal);
     }
   }
@@ -130,7 +130,8 @@ async function trustOthers(options: RenewalOptions, { trust }: Keeping, signal: 
   options.log.info('trusts other roots', { roots: trust.roots.length });
 }
 
-async function renewWithRetries(options: RenewalOptions, signal: AbortSignal): Promise<void> {
+/** Tried again after a while, and at once when a manager speaks. */
+async function renewWithRetries(options: RenewalOptions, keeping: Keeping, signal: AbortSignal): Promise<void> {
   for (let waitMs = retryFirstMs; ; ) {
     try {
       await renewOnce(options, signal);
@@ -143,7 +144,7 @@ async function renewWithRetries(options: RenewalOptions, signal: AbortSignal): P
       options.log.warn('certificate not renewed', { error, retryInMs: waitMs, validForMs });
       if (error instanceof CoveyError) options.onProblem?.(error);
     }
-    await options.clock.sleep(waitMs, signal);
+    await rest(options, keeping, waitMs, signal);
     waitMs *= 2;
   }
 }

@@ -8,6 +8,7 @@ import type { GroupHistory, ManagerAddress, Node } from '../../gen/types.js';
 import type { PeerId } from '../../raft/core/types.js';
 import type { View } from '../../raft/store.js';
 import { historyOf } from './history.js';
+import type { Whereabouts } from './whereabouts.js';
 
 export interface AddressBook {
   readonly findPeer: (peer: PeerId) => { readonly nodeId: string; readonly addresses: readonly string[] } | undefined;
@@ -19,17 +20,26 @@ export interface AddressBook {
   readonly history: () => GroupHistory;
 }
 
+const nothingNew: Pick<Whereabouts, 'of' | 'withAll'> = {
+  of: (_nodeId, stored) => stored,
+  withAll: managers => managers,
+};
+
 export function makeAddressBook(parts: {
   readonly view: () => View;
   readonly remembered: () => readonly ManagerAddress[];
+  readonly whereabouts?: Pick<Whereabouts, 'of' | 'withAll'> | undefined;
 }): AddressBook {
+  const { whereabouts = nothingNew } = parts;
   const nodes = (): readonly Node[] => [...parts.view().list('node')].filter(node => node.raftId !== 0);
   const managers = (leader: PeerId): readonly ManagerAddress[] => {
     const known = nodes();
-    if (known.length === 0) return parts.remembered().map(one => ({ ...one, leader: one.raftId === leader }));
+    if (known.length === 0) {
+      return whereabouts.withAll(parts.remembered()).map(one => ({ ...one, leader: one.raftId === leader }));
+    }
     return known.map(({ id, raftId, description }) => ({
       nodeId: id,
-      addresses: description.addresses,
+      addresses: whereabouts.of(id, description.addresses),
       leader: leader !== 0 && raftId === leader,
       raftId,
     }));

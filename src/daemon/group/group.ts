@@ -23,6 +23,7 @@ import { peerHandlers } from '../peers/serve.js';
 import { openPeerTransport } from '../peers/transport.js';
 import type { AddressBook } from './address-book.js';
 import { removeOtherMembers, storageOf } from './storage.js';
+import type { Whereabouts } from './whereabouts.js';
 
 export interface GroupOptions {
   readonly host: Host;
@@ -36,6 +37,7 @@ export interface GroupOptions {
   readonly workerFile: URL;
   readonly identity: IdentityHolder;
   readonly book: AddressBook;
+  readonly whereabouts: Whereabouts;
   readonly machine: StoreMachine;
   /** What the store of a new cluster starts with; empty: this member has a log, or joins those that have. */
   readonly bootstrap: readonly Write[];
@@ -79,6 +81,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
     onSuperseded: options.onSuperseded,
     isLeader: peer => group?.status().leader === peer,
     onEnded: peer => group?.arrivals.ended(peer),
+    whereabouts: options.whereabouts,
     identity: options.identity,
     wire,
     clock: host.clock,
@@ -111,6 +114,8 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
       arrivals: () => opened.arrivals,
       findNode: peer => book.findPeer(peer)?.nodeId,
       history: book.history,
+      whereabouts: options.whereabouts,
+      managers,
     }),
     managers,
     findLeader: () => managers().find(manager => manager.leader),

@@ -12,6 +12,7 @@ import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import type {
   GroupHistory,
+  ManagerAddress,
   RaftFrame,
   RaftHello,
   RaftMessage,
@@ -26,6 +27,7 @@ import type { Arrivals } from '../../raft/transport.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import { removedError } from '../ca/removal.js';
+import type { Whereabouts } from '../group/whereabouts.js';
 import { chooseProtocol } from '../session/protocol.js';
 import { fromWire, snapshotRequestFrom } from './codec.js';
 import { peerProtocols } from './protocol.js';
@@ -38,6 +40,9 @@ export interface PeerServiceOptions {
   readonly arrivals: () => Arrivals;
   /** The node that a member is known to live on; undefined: nobody knows (yet). */
   readonly findNode: (peer: PeerId) => string | undefined;
+  /** Callers say where they are, and are told where the others are. */
+  readonly whereabouts?: Pick<Whereabouts, 'said'>;
+  readonly managers?: () => readonly ManagerAddress[];
   /** As the store here knows it. */
   readonly history: () => GroupHistory;
 }
@@ -88,7 +93,7 @@ async function hearAll(
   let hello: RaftHello | undefined;
   try {
     for await (const frame of link.frames) {
-      hello ??= checkHello(options, frame.hello, link.context);
+      hello ??= greet(options, checkHello(options, frame.hello, link.context), link);
       for (const bytes of frame.messages) hear(options, hello, bytes);
       heard(frame.sequence);
     }
@@ -96,6 +101,19 @@ async function hearAll(
   } catch (error) {
     link.receipts.fail(error);
   }
+}
+
+/** Addresses of managers, both ways: those that have moved find each other by whoever has not. */
+function greet(
+  options: PeerServiceOptions,
+  hello: RaftHello,
+  { context, receipts }: { readonly context: CallContext; readonly receipts: Channel<RaftReceipt> },
+): RaftHello {
+  const { addresses = [] } = hello.caller ?? {};
+  if (context.caller.kind === 'node' && addresses.length > 0)
+    options.whereabouts?.said(context.caller.nodeId, addresses);
+  if (options.managers !== undefined) receipts.push({ sequence: 0, neighbours: { managers: options.managers() } });
+  return hello;
 }
 
 function hear(options: PeerServiceOptions, hello: RaftHello, bytes: Uint8Array): void {

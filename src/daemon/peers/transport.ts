@@ -9,7 +9,7 @@
  * snapshots (snapshots.ts), the words (codec.ts).
  */
 import { asCoveyError, CoveyError, codeOf } from '../../errors.js';
-import type { GroupHistory, RaftHello } from '../../gen/types.js';
+import type { GroupHistory, RaftHello, RaftReceipt } from '../../gen/types.js';
 import type { Clock, Random } from '../../host.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Message, PeerId } from '../../raft/core/types.js';
@@ -18,6 +18,7 @@ import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import type { IdentityHolder } from '../ca/index.js';
 import { defaultPort, parseHostPort } from '../config.js';
+import type { Whereabouts } from '../group/whereabouts.js';
 import { connectToManager, isRefused, type ManagerClient } from '../rpc/index.js';
 import { toWire } from './codec.js';
 import { watchEnds } from './ended.js';
@@ -42,6 +43,7 @@ export interface PeerTransportOptions {
   readonly isLeader: (peer: PeerId) => boolean;
   /** The process of the leader has ended, as its machine says. */
   readonly onEnded: (peer: PeerId) => void;
+  readonly whereabouts?: Pick<Whereabouts, 'own' | 'believed'>;
   readonly identity: IdentityHolder;
   readonly wire: Wire;
   readonly clock: Clock;
@@ -193,6 +195,7 @@ async function openStream(
     from: options.own,
     to: id,
     generation: options.history().generation,
+    caller: ownAddress(options),
   };
   const stream: LinkStream = {
     send: async frame => {
@@ -204,6 +207,7 @@ async function openStream(
       [Symbol.asyncIterator]: async function* receipts() {
         for await (const receipt of call) {
           peer.connected.add(stream);
+          believe(options, receipt);
           if (peer.told !== '') options.log.info('member reached again', { member: id, lane });
           peer.told = '';
           yield receipt;
@@ -217,6 +221,16 @@ async function openStream(
     },
   };
   return stream;
+}
+
+function ownAddress({ own, whereabouts, identity }: PeerTransportOptions): RaftHello['caller'] {
+  const addresses = whereabouts?.own() ?? [];
+  if (addresses.length === 0) return undefined;
+  return { nodeId: identity.current().nodeId, addresses, leader: false, raftId: own };
+}
+
+function believe({ whereabouts }: PeerTransportOptions, { neighbours }: RaftReceipt): void {
+  for (const { nodeId, addresses } of neighbours?.managers ?? []) whereabouts?.believed(nodeId, addresses);
 }
 
 /** One line for each new reason, not one for each attempt. */

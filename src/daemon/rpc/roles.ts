@@ -58,6 +58,7 @@ export const roleTable: RoleTable = {
     exec: local,
     logs: local,
     runTaskVerb: local,
+    setNodeAddress: local,
     setLogLevel: local,
   },
   Bench: { put: local },
