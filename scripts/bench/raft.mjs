@@ -122,8 +122,9 @@ function countingMachine() {
       count += 1;
     },
     snapshotPieces: () => [Buffer.from(String(count))],
-    restore: bytes => {
+    restoreSteps: bytes => {
       count = Number(bytes.toString());
+      return [].values();
     },
   };
 }

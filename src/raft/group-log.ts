@@ -159,7 +159,7 @@ function machineOf(machine: StoreMachine): Machine {
   return {
     apply: entry => machine.apply(entry.index, entry.data),
     snapshot: () => machine.snapshotPieces()[Symbol.iterator]() as Iterator<Uint8Array, undefined>,
-    restore: pieces => machine.restore(Buffer.concat(pieces)),
+    restore: pieces => machine.restoreSteps(Buffer.concat(pieces)),
   };
 }
 

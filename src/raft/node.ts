@@ -28,7 +28,7 @@ import { coreConfig } from './node/core-config.js';
 import { proposeChange, proposeTogether, refusalOf, type WaitingProposal } from './node/proposals.js';
 import { createReadQueue, type ReadQueue } from './node/read-queue.js';
 import { createSender, type Sender } from './node/sender.js';
-import { createSnapshotInstaller, type SnapshotInstaller } from './node/snapshot-installer.js';
+import { createSnapshotInstaller, restoreInSlices, type SnapshotInstaller } from './node/snapshot-installer.js';
 import { createSnapshotKeeper, type SnapshotKeeper, snapshotOf } from './node/snapshot-keeper.js';
 import { createSnapshotPolicy, type SnapshotPolicy } from './node/snapshot-policy.js';
 import { campaignAfterEnd, findStuck, handOver, isOnlyVoter, mayFollow, statusOf } from './node/status.js';
@@ -95,11 +95,12 @@ export class RaftNode implements Arrivals {
     });
     const { state, snapshot } = opened;
     this.#policy = createSnapshotPolicy({ limits, nowTick: () => this.#ticks, index: snapshot?.index ?? 0 });
+    const guarded = (work: () => void) => this.#guarded(() => !this.#halted && work());
+    const restoring = { ...options, sliceMs: limits.applySliceMs, guarded };
     this.#installer = createSnapshotInstaller({
       storage: this.#storage,
       keeper: this.#snapshots,
-      machine: options.machine,
-      guarded: work => this.#guarded(() => !this.#halted && work()),
+      restoring,
       onInstalled: installed => this.#installed(installed),
     });
     this.#log = createMemoryLog({
@@ -108,13 +109,7 @@ export class RaftNode implements Arrivals {
       snapshot: snapshot && snapshotOf(snapshot),
     });
     if (!snapshot) this.#start(undefined);
-    else
-      this.#snapshots.load(snapshot, pieces =>
-        this.#guarded(() => {
-          options.machine.restore(pieces);
-          this.#start(snapshot);
-        }),
-      );
+    else this.#snapshots.load(snapshot, pieces => restoreInSlices(restoring, pieces, () => this.#start(snapshot)));
   }
 
   /** One tick of time. Called at most once per timer, however late that was; `late` says that it was very late. */

@@ -31,16 +31,21 @@ const clock: Clock = {
 function listMachine() {
   let entries: string[] = [];
   const encode = () => Buffer.from(JSON.stringify(entries));
+  const restore = (bytes: Uint8Array) => {
+    entries = JSON.parse(Buffer.from(bytes).toString());
+  };
   return {
     entries: () => entries,
+    restore,
+    restoreSteps: function* (bytes: Uint8Array): Generator<undefined, undefined> {
+      yield;
+      restore(bytes);
+    },
     apply: (_: number, entry: Uint8Array) => {
       entries.push(Buffer.from(entry).toString());
     },
     snapshot: encode,
     snapshotPieces: () => [encode()],
-    restore: (bytes: Uint8Array) => {
-      entries = JSON.parse(Buffer.from(bytes).toString());
-    },
   };
 }
 

@@ -9,7 +9,7 @@
 import type { Snapshot } from '../core/types.js';
 import type { SnapshotKeeper } from './snapshot-keeper.js';
 import type { StorageQueue } from './storage-queue.js';
-import type { Machine } from './types.js';
+import type { Machine, Scheduler } from './types.js';
 
 export interface SnapshotInstaller {
   /** The core has taken a snapshot: its batch is on the way to disk. */
@@ -23,17 +23,42 @@ export interface SnapshotInstaller {
 export interface SnapshotInstallerOptions {
   readonly storage: StorageQueue;
   readonly keeper: SnapshotKeeper;
+  readonly restoring: Restoring;
+  readonly onInstalled: (snapshot: Snapshot) => void;
+}
+
+export interface Restoring {
   readonly machine: Machine;
+  readonly scheduler: Scheduler;
+  readonly sliceMs: number;
   /** Runs the work unless the member has ended; a failure ends it. */
   readonly guarded: (work: () => void) => void;
-  readonly onInstalled: (snapshot: Snapshot) => void;
+}
+
+/** Restores the application for a slice of time each turn; `done` in the turn in which all is there. */
+export function restoreInSlices(
+  { machine, scheduler, sliceMs, guarded }: Restoring,
+  pieces: readonly Uint8Array[],
+  done: () => void,
+): void {
+  guarded(() => {
+    const steps = machine.restore(pieces);
+    const slice = (): void =>
+      guarded(() => {
+        const until = scheduler.nowMs() + sliceMs;
+        do {
+          if (steps.next().done) return done();
+        } while (scheduler.nowMs() < until);
+        scheduler.defer(slice);
+      });
+    slice();
+  });
 }
 
 export function createSnapshotInstaller({
   storage,
   keeper,
-  machine,
-  guarded,
+  restoring,
   onInstalled,
 }: SnapshotInstallerOptions): SnapshotInstaller {
   let expected = 0;
@@ -42,8 +67,7 @@ export function createSnapshotInstaller({
     const installing = { index: snapshot.index, done: false };
     current = installing;
     keeper.load(snapshot, pieces =>
-      guarded(() => {
-        machine.restore(pieces);
+      restoreInSlices(restoring, pieces, () => {
         installing.done = true;
         storage.ask({ kind: 'compact', index: snapshot.index, term: snapshot.term }, () => undefined);
         onInstalled(snapshot);

@@ -17,8 +17,8 @@ export interface Machine {
   readonly apply: (entry: Entry & { readonly kind: 'normal' }) => unknown;
   /** A picture of this very moment, in pieces that are pulled later, each within the time of a slice. */
   readonly snapshot: () => Iterator<Uint8Array, undefined>;
-  /** Replaces everything. */
-  readonly restore: (pieces: readonly Uint8Array[]) => void;
+  /** Replaces everything, a piece of the work each time that it is asked for. */
+  readonly restore: (pieces: readonly Uint8Array[]) => Iterator<undefined, undefined>;
   /** The configuration changed with the entry at this index. */
   readonly configured?: ((confState: ConfState, index: number, context: Uint8Array) => void) | undefined;
 }

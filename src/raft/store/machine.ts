@@ -8,13 +8,13 @@
  * Called by the Raft driver; opened by open.ts. Not here: proposals (open.ts), rules (transaction.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { Change, StoreSnapshot } from '../../gen/types.js';
 import type { Wire } from '../../wire.js';
 import type { StateMachine } from '../log.js';
-import type { StoreEvent, TableName, View } from '../store.js';
+import type { StoreEvent, View } from '../store.js';
 import { type Once, openClients } from './clients.js';
-import { openState, type State, tableNames } from './tables.js';
-import { applyTransaction, newerSchema, schemaVersion, type Verdict } from './transaction.js';
+import { differences, encodeSnapshot, objectsOf, readSnapshot } from './snapshot.js';
+import { openState, type State } from './tables.js';
+import { applyTransaction, decodeKnown, type Verdict } from './transaction.js';
 
 type Watcher = (events: readonly StoreEvent[], view: View) => void;
 
@@ -22,6 +22,8 @@ type Watcher = (events: readonly StoreEvent[], view: View) => void;
 export interface StoreMachine extends StateMachine {
   /** The snapshot of this very moment, whatever is applied while it is read. Its pieces joined are the snapshot. */
   readonly snapshotPieces: () => Iterable<Uint8Array>;
+  /** Restores a snapshot, a piece of the work each time that it is asked for; what it held before is seen until all is there. */
+  readonly restoreSteps: (snapshot: Uint8Array) => Iterator<undefined, undefined>;
 }
 
 export interface Machine extends StoreMachine {
@@ -35,8 +37,6 @@ export interface Machine extends StoreMachine {
 
 /** Void transactions remembered; their proposers ask at once. */
 const voidsMax = 1_024;
-/** Objects encoded at a stretch: about 2 ms. */
-const pieceObjects = 32;
 /** A change that was done before is done again by doing nothing. */
 const nothingDone: Verdict = { kind: 'applied', events: [] };
 
@@ -51,6 +51,19 @@ export function openMachine(wire: Wire): Machine {
 
   const publish = (events: readonly StoreEvent[]): void => {
     if (events.length > 0) for (const watcher of [...watchers]) watcher(events, state.view);
+  };
+  const restoreSteps = function* (bytes: Uint8Array): Generator<undefined, undefined> {
+    const reading = readSnapshot(bytes, snapshots);
+    let next = reading.next();
+    for (; next.done !== true; next = reading.next()) yield;
+    const old = watchers.size === 0 ? undefined : objectsOf(state);
+    state.replaceBy(next.value.state);
+    clients.restore(next.value.clients);
+    if (old === undefined) return;
+    for (const events of differences(old, state)) {
+      publish(events);
+      yield;
+    }
   };
   const snapshotPieces = (): Iterable<Uint8Array> => encodeSnapshot(state, snapshots, clients.list());
   return {
@@ -78,13 +91,8 @@ export function openMachine(wire: Wire): Machine {
         throw halted;
       }
     },
-    restore: bytes => {
-      const old = watchers.size === 0 ? undefined : objectsOf(state);
-      const snapshot = decodeKnown(snapshots, bytes);
-      restoreState(state, snapshot);
-      clients.restore(snapshot.clients);
-      if (old !== undefined) publish(differences(old, state));
-    },
+    restore: bytes => drain(restoreSteps(bytes)),
+    restoreSteps,
     watch: watcher => {
       watchers.add(watcher);
       return { [Symbol.dispose]: () => void watchers.delete(watcher) };
@@ -92,21 +100,6 @@ export function openMachine(wire: Wire): Machine {
     findVoid: index => voids.get(index),
     findDone: once => clients.find(once),
   };
-}
-
-/** The message, if its schema is one that this version knows. */
-function decodeKnown<Message extends { readonly schemaVersion: number }>(
-  type: { readonly decode: (bytes: Uint8Array) => Message },
-  bytes: Uint8Array,
-): Message {
-  let message: Message;
-  try {
-    message = type.decode(bytes);
-  } catch (error) {
-    throw newerSchema(`${bytes.length} bytes of the log`, error);
-  }
-  if (message.schemaVersion !== schemaVersion) throw newerSchema(`schema version ${message.schemaVersion}`);
-  return message;
 }
 
 function remember<Value>(map: Map<number, Value>, index: number, value: Value): void {
@@ -117,60 +110,6 @@ function remember<Value>(map: Map<number, Value>, index: number, value: Value): 
   }
 }
 
-interface Stored {
-  readonly table: TableName;
-  readonly object: Extract<StoreEvent, { kind: 'put' }>['object'];
-}
-
-function objectsOf(state: State): readonly Stored[] {
-  return tableNames.flatMap(table => [...state.view.list(table)].map(object => ({ table, object })));
-}
-
-/** Repeated fields of messages that follow one another add up, so a snapshot is its own pieces one after the other. */
-function encodeSnapshot(
-  state: State,
-  type: { readonly encode: (snapshot: StoreSnapshot) => Uint8Array },
-  clients: StoreSnapshot['clients'],
-): Iterable<Uint8Array> {
-  const stored = objectsOf(state);
-  const { version } = state.view;
-  return (function* pieces() {
-    yield type.encode({ schemaVersion, version, objects: [], clients });
-    for (let at = 0; at < stored.length; at += pieceObjects) {
-      const objects = stored
-        .slice(at, at + pieceObjects)
-        .map(
-          ({ table, object }): Change => ({ baseVersion: 0, action: { ...object, kind: table } as Change['action'] }),
-        );
-      yield type.encode({ schemaVersion: 0, version: 0, objects, clients: [] });
-    }
-  })();
-}
-
-function restoreState(state: State, snapshot: StoreSnapshot): void {
-  state.forget();
-  state.clear();
-  for (const { action } of snapshot.objects) {
-    if (action.kind === 'deletion') throw newerSchema('a deletion in a snapshot');
-    const { kind, ...object } = action;
-    state.put(kind, object as never);
-  }
-  state.setVersion(snapshot.version);
-}
-
-/** What watchers are told when a whole state takes the place of another. */
-function differences(old: readonly Stored[], state: State): readonly StoreEvent[] {
-  const events: StoreEvent[] = [];
-  const before = new Map(old.map(({ object }) => [object.id as string, object]));
-  for (const { table, object } of objectsOf(state)) {
-    const previous = before.get(object.id);
-    if (previous?.meta.version !== object.meta.version) {
-      events.push({ kind: 'put', table, object, old: previous } as StoreEvent);
-    }
-  }
-  for (const { table, object } of old) {
-    if (state.view.find(table, object.id) === undefined)
-      events.push({ kind: 'delete', table, old: object } as StoreEvent);
-  }
-  return events;
+function drain(steps: Iterator<undefined, undefined>): void {
+  while (steps.next().done !== true);
 }

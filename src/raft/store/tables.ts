@@ -37,7 +37,10 @@ export interface State {
   readonly rollBack: (mark: number) => void;
   /** Keeps what was changed since; marks from before are void. */
   readonly forget: () => void;
-  readonly clear: () => void;
+  /** What it holds, for a state that takes its place. */
+  readonly content: () => Content;
+  /** In one step, whatever it took to build the other; nothing may be tried out meanwhile. */
+  readonly replaceBy: (other: State) => void;
 }
 
 type Maps = { readonly [Name in TableName]: Map<string, Tables[Name]> };
@@ -48,17 +51,23 @@ type Groups = Map<string, Map<string, Task>>;
 
 const none: ReadonlyMap<string, Task> = new Map();
 
+/** Tables and their indexes. */
+interface Content {
+  readonly maps: Maps;
+  readonly names: Names;
+  readonly byService: Groups;
+  readonly byNode: Groups;
+  readonly indexers: Indexers;
+}
+
 export function openState(): State {
-  const maps = emptyMaps();
-  const names = emptyNames();
-  const byService: Groups = new Map();
-  const byNode: Groups = new Map();
-  const indexers = indexersOf(names, { byService, byNode });
+  let content = emptyContent();
   let version = 0;
   let marks = 0;
   let undo: (() => void)[] = [];
 
   const set = <Name extends TableName>(table: Name, id: string, object: Tables[Name] | undefined): void => {
+    const { maps, indexers } = content;
     const map = maps[table];
     const old = map.get(id);
     if (object === undefined) map.delete(id);
@@ -67,6 +76,7 @@ export function openState(): State {
     if (marks > 0) undo.push(() => setBack(table, id, old));
   };
   const setBack = <Name extends TableName>(table: Name, id: string, old: Tables[Name] | undefined): void => {
+    const { maps, indexers } = content;
     const map = maps[table];
     const present = map.get(id);
     if (old === undefined) map.delete(id);
@@ -77,15 +87,15 @@ export function openState(): State {
     get version() {
       return version;
     },
-    find: (table, id) => maps[table].get(id),
-    list: table => maps[table].values(),
-    count: table => maps[table].size,
+    find: (table, id) => content.maps[table].get(id),
+    list: table => content.maps[table].values(),
+    count: table => content.maps[table].size,
     findByName: (table, name) => {
-      const id = names[table].get(name);
-      return id === undefined ? undefined : maps[table].get(id);
+      const id = content.names[table].get(name);
+      return id === undefined ? undefined : content.maps[table].get(id);
     },
-    tasksOfService: serviceId => (byService.get(serviceId) ?? none).values(),
-    tasksOfNode: nodeId => (byNode.get(nodeId) ?? none).values(),
+    tasksOfService: serviceId => (content.byService.get(serviceId) ?? none).values(),
+    tasksOfNode: nodeId => (content.byNode.get(nodeId) ?? none).values(),
   };
   return {
     view,
@@ -105,14 +115,21 @@ export function openState(): State {
       marks = 0;
       undo = [];
     },
-    clear: () => {
-      for (const table of tableNames) maps[table].clear();
-      for (const table of namedTables) names[table].clear();
-      byService.clear();
-      byNode.clear();
-      version = 0;
+    content: () => content,
+    replaceBy: other => {
+      content = other.content();
+      version = other.view.version;
+      marks = 0;
+      undo = [];
     },
   };
+}
+
+function emptyContent(): Content {
+  const names = emptyNames();
+  const byService: Groups = new Map();
+  const byNode: Groups = new Map();
+  return { maps: emptyMaps(), names, byService, byNode, indexers: indexersOf(names, { byService, byNode }) };
 }
 
 function emptyMaps(): Maps {

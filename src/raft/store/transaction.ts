@@ -224,3 +224,18 @@ function changeOf(state: State, write: Write): Change {
 export function newerSchema(what: string, cause?: unknown): CoveyError {
   return new CoveyError('newer-schema', `Cannot apply ${what}: this version of covey does not know it`, { cause });
 }
+
+/** The message, if its schema is one that this version knows. */
+export function decodeKnown<Message extends { readonly schemaVersion: number }>(
+  type: { readonly decode: (bytes: Uint8Array) => Message },
+  bytes: Uint8Array,
+): Message {
+  let message: Message;
+  try {
+    message = type.decode(bytes);
+  } catch (error) {
+    throw newerSchema(`${bytes.length} bytes of the log`, error);
+  }
+  if (message.schemaVersion !== schemaVersion) throw newerSchema(`schema version ${message.schemaVersion}`);
+  return message;
+}

@@ -51,9 +51,12 @@ export function createRegisterMachine(watch: MachineWatch, pieceBytes: number): 
       return true;
     },
     snapshot: () => piecesOf(encodeState(state), pieceBytes),
-    restore(pieces) {
+    *restore(pieces) {
+      // In steps: what comes between two of them must find the old state, and do no harm.
+      for (const _ of pieces) yield;
       state = JSON.parse(Buffer.concat(pieces).toString());
       watch.onRestored(state.applied, state.chain);
+      return undefined;
     },
   };
 }
