@@ -67,7 +67,23 @@ function addWithParts(root: protobuf.Root, name: string): void {
   const descriptor = Object.hasOwn(descriptors, name) ? descriptors[name] : undefined;
   if (descriptor === undefined || root.get(name) !== null) return;
   root.addJSON({ [name]: descriptor });
+  compileWhenUsed(root.get(name));
   for (const field of Object.values(descriptor.fields ?? {})) addWithParts(root, field.type);
+}
+
+/** Left to itself protobufjs compiles five functions for a message at its first use: of these we call one at a time, or two. */
+function compileWhenUsed(type: protobuf.ReflectionObject | null): void {
+  if (!(type instanceof protobuf.Type)) return;
+  const { Reader, Writer, util } = protobuf;
+  const types = (): unknown[] => type.fieldsArray.map(field => field.resolve().resolvedType);
+  type.encode = (...args) => {
+    type.encode = protobuf.encoder(type)({ Writer, types: types(), util }) as protobuf.Type['encode'];
+    return type.encode(...args);
+  };
+  type.decode = (...args) => {
+    type.decode = protobuf.decoder(type)({ Reader, types: types(), util }) as protobuf.Type['decode'];
+    return type.decode(...args);
+  };
 }
 
 function wireType(type: protobuf.Type, codecs: Map<protobuf.Type, TypeCodec>): WireType<unknown> {
@@ -217,10 +233,14 @@ function oneofCodec(type: protobuf.Type, one: protobuf.OneOf, codecs: Map<protob
 function scalarOf(field: protobuf.Field, codecs: Map<protobuf.Type, TypeCodec>): Scalar {
   const resolved = field.resolvedType;
   if (resolved instanceof protobuf.Type) {
-    const codec = codecOf(resolved, codecs);
+    let codec: TypeCodec | undefined;
+    const known = (): TypeCodec => {
+      codec ??= codecOf(resolved, codecs);
+      return codec;
+    };
     return {
-      toPlain: value => codec.toPlain(value as Plain),
-      toDomain: value => codec.toDomain(value as Plain),
+      toPlain: value => known().toPlain(value as Plain),
+      toDomain: value => known().toDomain(value as Plain),
       zero: undefined,
     };
   }

@@ -14,6 +14,7 @@ import type { Services } from '../gen/services.js';
 import type { AsOf } from '../gen/types.js';
 import type { Calls } from '../grpc.js';
 import { mapCalls } from '../grpc-calls.js';
+import type { Clock } from '../host.js';
 import { openWire } from '../wire.js';
 import { connectTimeoutMs } from './defaults.js';
 import { makeCalls } from './rpc/calls.js';
@@ -37,12 +38,14 @@ export interface OpenClientOptions {
   readonly onAsOf: (asOf: AsOf) => Promise<void>;
 }
 
+/** Does not wait for the greeting: a call may be on its way before it, and tells of it when it does not come. */
 export async function openClient(options: OpenClientOptions): Promise<Client> {
   const { socket, console } = options;
-  const connection = await connect(console, socket);
-  const session = openSession(connection);
-  await greeted(session, { socket, console });
-  const parts = { session, wire: openWire(), clock: console.clock, gone: () => lostError(socket) };
+  const session = openSession(await connect(console, socket));
+  const greeting = watchGreeting(session, console.clock);
+  const gone = (error?: Error): CoveyError =>
+    error === undefined || greeting.isHeard() ? lostError(socket) : unheardError(socket, error);
+  const parts = { session, wire: openWire(), clock: console.clock, gone };
   return {
     control: withSight(makeCalls(parts, 'Control'), options),
     local: makeCalls(parts, 'Local'),
@@ -51,33 +54,35 @@ export async function openClient(options: OpenClientOptions): Promise<Client> {
   };
 }
 
+/** A connection that is not greeted in time is closed. */
+function watchGreeting(session: Session, clock: Clock): { readonly isHeard: () => boolean } {
+  let isHeard = false;
+  const silent = (): void => session.close(new Error(`nothing greets within ${connectTimeoutMs / 1000} s`));
+  const timer = clock.after(connectTimeoutMs, silent);
+  const end = (heard: boolean): void => {
+    timer.cancel();
+    isHeard = heard;
+  };
+  session.greeted.then(
+    () => end(true),
+    () => end(false),
+  );
+  return { isHeard: () => isHeard };
+}
+
+function unheardError(socket: string, cause: Error): CoveyError {
+  return new CoveyError('no-daemon', 'Cannot reach coveyd', {
+    state: `${socket} accepts, but ${cause.message}`,
+    hint: 'systemctl status covey',
+    cause,
+  });
+}
+
 async function connect(console: Pick<Console, 'connectSocket'>, socket: string): Promise<Duplex> {
   try {
     return await console.connectSocket(socket);
   } catch (error) {
     throw socketError(socket, errnoOf(error) ?? 'EIO');
-  }
-}
-
-async function greeted(
-  session: Session,
-  { socket, console }: Pick<OpenClientOptions, 'socket' | 'console'>,
-): Promise<void> {
-  const silent = Promise.withResolvers<never>();
-  const timer = console.clock.after(connectTimeoutMs, () =>
-    silent.reject(new Error(`nothing greets within ${connectTimeoutMs / 1000} s`)),
-  );
-  try {
-    await Promise.race([session.greeted, silent.promise]);
-  } catch (cause) {
-    session.close();
-    throw new CoveyError('no-daemon', 'Cannot reach coveyd', {
-      state: `${socket} accepts, but ${cause instanceof Error ? cause.message : String(cause)}`,
-      hint: 'systemctl status covey',
-      cause,
-    });
-  } finally {
-    timer.cancel();
   }
 }
 

@@ -24,8 +24,8 @@ export interface CallParts {
   readonly session: Session;
   readonly wire: Wire;
   readonly clock: Clock;
-  /** The error of a call whose connection ended. */
-  readonly gone: () => CoveyError;
+  /** The error of a call that was given up, or whose connection ended with an error. */
+  readonly gone: (error?: Error) => CoveyError;
 }
 
 interface Method {
@@ -216,7 +216,7 @@ function errorOfEnd(
   headers: ReadonlyMap<string, string>,
   { wire, gone }: CallParts,
 ): CoveyError | undefined {
-  if (reason?.kind === 'gone') return gone();
+  if (reason?.kind === 'gone') return gone(reason.error);
   if (reason?.kind === 'reset') {
     if (goneCodes.includes(reason.code)) return gone();
     return new CoveyError('internal', `Cannot go on: the other side gave the call up (HTTP/2 code ${reason.code})`);

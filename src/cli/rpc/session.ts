@@ -53,7 +53,8 @@ export interface Session {
   /** The other side speaks HTTP/2; rejects when the connection ends before. */
   readonly greeted: Promise<void>;
   readonly open: (headers: readonly Header[], events: StreamEvents) => Stream;
-  readonly close: () => void;
+  /** What is under way ends with that error. */
+  readonly close: (error?: Error) => void;
 }
 
 interface Outgoing {
@@ -129,8 +130,8 @@ export function openSession(socket: Duplex): Session {
   return {
     greeted: greeting.promise,
     open: (headers, events) => openStream(state, headers, events),
-    close: () => {
-      end(state, new Error('the connection was closed'));
+    close: error => {
+      end(state, error ?? new Error('the connection was closed'));
       socket.destroy();
     },
   };
