@@ -18,7 +18,7 @@ export const nodeDrainCommands: readonly CommandDefinition[] = [
     path: ['node', 'drain'],
     says: 'Move the tasks of nodes elsewhere',
     about:
-      'Each task stops when another one runs in its place, and what finds no place elsewhere stays, with the reason told. With --deadline or --force it is stopped all the same. The node gets no tasks until "covey node activate".',
+      'Each task stops when another one runs in its place, and what finds no place elsewhere stays, with the reason told. Tasks of global services stop last. With --deadline or --force all are stopped all the same. The node gets no tasks until "covey node activate".',
     args: [...nodeArgs],
     options: [
       { flags: '--deadline <duration>', says: 'Stop what is still there after so long, whether or not others run' },

@@ -54,6 +54,7 @@ async function runRebalance({ flags }: Invocation, context: CliContext): Promise
     return exitCodes.done;
   }
   if (more) await context.note('There is more to move than that; the next covey rebalance goes on.');
+  if (dryRun) await context.note(`${plural(moves.length, 'task')} would move; nothing was moved.`);
   if (dryRun || flags.isOn('detach')) return exitCodes.done;
   const live = context.isInteractive ? openLive(context.console.stdout, context.console.clock) : undefined;
   const result = await watchUntil(

@@ -9,8 +9,11 @@
  */
 import { codeOf } from '../../errors.js';
 
-/** Milliseconds until the next attempt; `fraction` is random in [0, 1). */
-export function planRedial(error: unknown, fraction: number): number {
+/**
+ * Milliseconds until the next attempt after one that waited so long in vain; `fraction` is random in [0, 1). The end of a session
+ * is no such attempt: all nodes see it at the same time.
+ */
+export function planRedial(error: unknown, fraction: number, waitedMs = 0): number {
   switch (codeOf(error)) {
     // Two machines with one identity must not throw each other out all day.
     case 'session-replaced':
@@ -24,7 +27,7 @@ export function planRedial(error: unknown, fraction: number): number {
       return Math.round(30 + 220 * fraction);
     case 'no-connection':
     case 'timeout':
-      return Math.round(100 + 400 * fraction);
+      return Math.round(Math.max(20 + 80 * fraction, 100 + 400 * fraction - waitedMs));
     default:
       return Math.round(100 + 1_900 * fraction);
   }

@@ -100,7 +100,6 @@ const bulkStreamsMax = 64;
 
 export function openSession(options: SessionOptions): Session {
   const { lifetime, log } = options;
-  const waiting = new Set<() => void>();
   const inside: Inside = {
     ...options,
     keeper: openTableKeeper(options),
@@ -109,7 +108,7 @@ export function openSession(options: SessionOptions): Session {
       tables: { term: options.memory.term(), sequence: 0 },
     },
     progress: { assigned: false, shown: false },
-    waiting,
+    waiting: new Set(),
     state: { kind: 'connecting', problem: undefined, sinceMs: options.clock.wallMs(), isLost: false },
     outbox: undefined,
     bulkStreams: new Map(),
@@ -118,6 +117,7 @@ export function openSession(options: SessionOptions): Session {
   lifetime.defer('reports', () => reports[Symbol.dispose]());
   lifetime.run('session', async signal => {
     for (;;) {
+      const beganMs = options.clock.monotonicMs();
       let problem: unknown;
       try {
         await connectOnce(inside, signal);
@@ -126,8 +126,9 @@ export function openSession(options: SessionOptions): Session {
         signal.throwIfAborted();
         problem = error;
       }
+      const waitedMs = inside.state.kind === 'connected' ? 0 : options.clock.monotonicMs() - beganMs;
       note(inside, asCoveyError(problem));
-      const retryInMs = planRedial(problem, options.random.fraction());
+      const retryInMs = planRedial(problem, options.random.fraction(), waitedMs);
       log.debug('session not open', { error: problem, retryInMs });
       await options.clock.sleep(retryInMs, signal);
     }

@@ -348,6 +348,9 @@ t.test('how long to wait before the next call', async t => {
     t.equal(planRedial(error, 0), leastMs, code);
     t.equal(planRedial(error, 1), mostMs, code);
   }
+  const silent = new CoveyError('no-connection', 'x');
+  t.same([planRedial(silent, 0, 1_000), planRedial(silent, 1, 1_000)], [20, 100], 'the attempt itself was a wait');
+  t.same([planRedial(silent, 0, 10), planRedial(silent, 1, 10)], [90, 490], 'one that was refused at once is not');
 });
 
 t.test('when a manager is dead', async t => {
