@@ -249,3 +249,37 @@ t.test('a port that is taken is said so', async t => {
   });
   await t.rejects(second, { code: 'port-in-use' });
 });
+
+t.test('a manager whose certificate is out of its time by the clock here is told apart, with both times', async t => {
+  const hourMs = 3_600_000;
+  const early = await identity('manager1', { role: 'manager', madeMs: nowMs + 5 * hourMs });
+  const late = await identity('manager1', { role: 'manager', madeMs: nowMs - 50 * hourMs });
+  for (const [own, code] of [
+    [early, 'clock-skew'],
+    [late, 'certificate-expired'],
+  ] as const) {
+    const { server } = await serve(t, own);
+    const refused = await connectToManager(options(server.port)).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    t.ok(refused instanceof CoveyError && refused.code === code, `${code}: ${String(refused)}`);
+    const state = refused instanceof CoveyError ? (refused.state ?? '') : '';
+    t.match(state, /^the clock here says \d{4}-/);
+    t.ok(state.includes(new Date(own.validFromMs).toISOString()), `when the certificate begins: ${state}`);
+  }
+});
+
+t.test('what a node has open ends when it is removed, and says why', async t => {
+  const { server } = await serve(t);
+  await using connection = await connectToManager(options(server.port, { client: await identity('worker1') }));
+  const stream = connection.calls('Dispatcher').session({ signal: anySignal() });
+  await stream.send({ body: { kind: 'heartbeat', sequence: 1 } });
+  const messages = stream[Symbol.asyncIterator]();
+  t.match(await messages.next(), { value: { body: { kind: 'heartbeat', sequence: 1 } } });
+  server.endCallsOf('manager1');
+  await stream.send({ body: { kind: 'heartbeat', sequence: 2 } });
+  t.match(await messages.next(), { value: { body: { sequence: 2 } } }, 'that of another goes on');
+  server.endCallsOf('worker1');
+  await t.rejects(messages.next(), { code: 'node-removed' });
+});
