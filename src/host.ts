@@ -343,6 +343,11 @@ export interface Kernel {
     readonly slavePath: string;
   };
   readonly resizeTerminal: (masterFd: number, size: { readonly rows: number; readonly columns: number }) => void;
+  /**
+   * Lets a process run before all ordinary ones, its children not, or lets it be an ordinary one again. False when it is gone or
+   * that may not be.
+   */
+  readonly setUrgent: (pid: number, isUrgent: boolean) => boolean;
   /** Sets the size of a terminal by the path of its other end, as seen from here: /proc/PID/fd/0. */
   readonly resizeTerminalAt: (slavePath: string, size: { readonly rows: number; readonly columns: number }) => void;
   /** Bytes of our end. Ends when the last holder of the other end is gone; takes over the descriptor. */

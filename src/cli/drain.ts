@@ -42,7 +42,7 @@ export async function waitForDrain(context: CliContext, options: WaitForDrain): 
   let last: DrainSeen = { left: [], obstacles: [] };
   const said = new Set<string>();
   try {
-    const result = await watchUntil(context, options, async seen => {
+    const result = await watchUntil(context, { ...options, live }, async seen => {
       last = describeDrain(seen.tasks.values(), options.nodeId);
       atFirst = Math.max(atFirst, last.left.length);
       const line = `${options.what}: ${last.left.length} of ${plural(atFirst, 'task')} still here`;

@@ -13,7 +13,7 @@ import type { CliContext } from './context.js';
 import { applyEvent, emptySeen, progressOf, type Seen, type ServiceProgress } from './converge.js';
 import type { Flags } from './flags.js';
 import { exitCodes } from './output/errors.js';
-import { openLive } from './output/live.js';
+import { type Live, openLive } from './output/live.js';
 import { plainProgress, renderDone, renderProgress, taskText } from './output/progress.js';
 import { plural, renderDuration } from './output/values.js';
 import { hostOf, isLive, portsOf } from './records.js';
@@ -29,6 +29,8 @@ export interface WaitOptions {
   readonly look: string;
   readonly flags: Flags;
   readonly startedMs: number;
+  /** What is drawn meanwhile: it stays as it is when the waiting is ended, above the word about that. */
+  readonly live?: Live | undefined;
 }
 
 /** Calls `check` after every change that the watch tells, until it answers with something. */
@@ -75,6 +77,7 @@ export async function watchUntil<Result>(
     }
   } catch (error) {
     if (context.signal.aborted) {
+      await options.live?.end();
       await context.note(`Stopped waiting; the change goes on. ${options.look} shows it.`);
       return 'interrupted';
     }
@@ -131,7 +134,7 @@ export async function waitForServices(context: CliContext, options: WaitForServi
   let latest: readonly ServiceProgress[] = [];
   let notes: readonly string[] = [];
   try {
-    const result = await watchUntil(context, options, async seen => {
+    const result = await watchUntil(context, { ...options, live }, async seen => {
       latest = await progressOfAll(context, options.services, seen);
       notes = placeNotes(seen, options.services);
       const { rows, columns } = stdout.size();
@@ -249,7 +252,7 @@ export async function waitForRemoval(context: CliContext, options: WaitForRemova
   const live = context.isInteractive ? openLive(context.console.stdout, context.console.clock) : undefined;
   let left = 0;
   try {
-    const result = await watchUntil(context, options, async seen => {
+    const result = await watchUntil(context, { ...options, live }, async seen => {
       const tasks = [...seen.tasks.values()].filter(
         task => options.serviceIds.includes(task.serviceId) && isLive(task),
       );

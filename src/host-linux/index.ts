@@ -17,6 +17,7 @@ import { linuxNamespaces } from './namespaces.js';
 import { linuxNetlink } from './netlink.js';
 import { linuxNftables } from './nftables.js';
 import { linuxProcesses } from './processes.js';
+import { linuxScheduling } from './scheduling.js';
 import { linuxSeccomp } from './seccomp.js';
 import { linuxTerminal } from './terminal.js';
 import { linuxUnixSockets } from './unix-sockets.js';
@@ -35,6 +36,7 @@ export const linuxHost: Host = {
     ...linuxNamespaces,
     ...linuxNetlink,
     ...linuxNftables,
+    ...linuxScheduling,
     ...linuxSeccomp,
     ...linuxTerminal,
     ...linuxUnixSockets,

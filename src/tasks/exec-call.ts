@@ -21,6 +21,7 @@ import { lastOutputIn, lastWords } from './runtime/crun.js';
 import { renderConfig } from './runtime/oci.js';
 import { terminalSize } from './runtime/process.js';
 import { findStartFailure } from './runtime/start-failure.js';
+import { rush } from './rush.js';
 import { watchKills } from './usage/kills.js';
 
 const framesMax = 64;
@@ -58,6 +59,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
     const input = { ...opened, pidFile, onDetach };
     void pumpInput(engine, call.frames, input).catch(() => onAbort()); // the asker is gone: so is the need
     const finished = finish(engine, opened, { program: call.start.args[0] ?? '', output, pidFile, logFile, findKill });
+    if (opened.tty && engine.placeOf(place.containerId).runtime.name === 'crun') rush(engine, opened);
     const destroy = (): void => {
       for (const pipe of opened.streams) pipe.stream.destroy();
     };

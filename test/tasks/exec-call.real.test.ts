@@ -80,7 +80,7 @@ t.test('programs that are left running', { skip }, async t => {
   });
 
   await t.test('a terminal has the size of the caller from the start, and never stays without one', async t => {
-    const script = 'until s=$(stty size 2>/dev/null) && [ "$s" != "0 0" ]; do :; done; echo "=$s="';
+    const script = 'until s=$(stty size 2>/dev/null); [ -n "$s" ] && [ "$s" != "0 0" ]; do :; done; echo "=$s="';
     const sized = async (more: Partial<ExecStart>): Promise<string> =>
       textOf(
         await collect(

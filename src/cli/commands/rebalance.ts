@@ -65,6 +65,7 @@ async function runRebalance({ flags }: Invocation, context: CliContext): Promise
       look: 'covey node ls',
       flags,
       startedMs,
+      live,
     },
     async seen => {
       const progress = describeMoves(moves, seen.tasks.values());

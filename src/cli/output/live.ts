@@ -12,7 +12,7 @@ const frameMs = 100;
 export interface Live {
   /** The picture from now on. */
   readonly show: (lines: readonly string[]) => void;
-  /** Draws the last picture, or what it should end as, and leaves it on the screen. */
+  /** Draws the last picture, or what it should end as, and leaves it on the screen. Nothing is drawn after that. */
   readonly end: (lines?: readonly string[]) => Promise<void>;
 }
 
@@ -20,6 +20,7 @@ export function openLive(output: Output, clock: Clock): Live {
   let drawn = 0;
   let wanted: readonly string[] = [];
   let last = Number.NEGATIVE_INFINITY;
+  let hasEnded = false;
   let timer: { cancel(): void } | undefined;
   const draw = (): Promise<void> => {
     timer?.cancel();
@@ -31,15 +32,18 @@ export function openLive(output: Output, clock: Clock): Live {
   };
   return {
     show: lines => {
+      if (hasEnded) return;
       if (lines.length === wanted.length && lines.every((line, at) => line === wanted[at])) return;
       wanted = lines;
       const wait = last + frameMs - clock.monotonicMs();
       if (wait <= 0) void draw();
       else timer ??= clock.after(wait, () => void draw());
     },
-    end: lines => {
+    end: async lines => {
+      if (hasEnded) return;
+      hasEnded = true;
       wanted = lines ?? wanted;
-      return draw();
+      await draw();
     },
   };
 }

@@ -35,3 +35,17 @@ t.test('the same picture is not drawn again', async t => {
   live.show(['a']);
   t.equal(out().split('a').length - 1, 1);
 });
+
+t.test('what has ended is not drawn over any more', async t => {
+  const clock = makeFakeClock();
+  const { stdout, out } = fakeConsole({ terminal: { rows: 10, columns: 40 } });
+  const live = openLive(stdout, clock);
+  live.show(['a', 'b']);
+  await live.end();
+  const drawn = out();
+  await stdout.write('Stopped waiting\n');
+  await live.end([]);
+  live.show(['c']);
+  await clock.advance(1_000);
+  t.equal(out(), `${drawn}Stopped waiting\n`);
+});
