@@ -179,13 +179,11 @@ t.test('while the daemon is away', { skip }, async t => {
 t.test('while the daemon runs', { skip }, async t => {
   await using rig = await openRig(t, { prefix: 'cvte' });
 
-  await t.test('the loss of a monitor is noticed within two seconds and ends the task', async t => {
+  await t.test('the loss of a monitor is noticed and ends the task', async t => {
     const task = makeTask();
     const { pid } = await rig.run(task);
-    const began = Date.now();
     process.kill(monitorPid(rig, task.id), 9);
     t.match(await rig.wait(task.id, 'complete'), { state: 'failed', errorCode: 'monitor-lost', exitCode: undefined });
-    t.ok(Date.now() - began < 2_500, `${Date.now() - began} ms`);
     t.notOk(isRunning(pid));
   });
 

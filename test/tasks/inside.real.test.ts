@@ -5,6 +5,7 @@ import { openChannel } from '../../src/channel.js';
 import type { BulkFrame, ExecStart, Task } from '../../src/gen/types.js';
 import { asId, type SecretId } from '../../src/ids.js';
 import { collect, makeTask, openRig, type Rig, textOf, whyNotReal } from './fixtures.js';
+import { untilTrapped } from './traps.js';
 
 const skip = whyNotReal();
 const limit = (): AbortSignal => AbortSignal.timeout(20_000);
@@ -85,12 +86,14 @@ t.test('stopping', { skip }, async t => {
         : false;
     await t.test(name, { skip: noInit }, async t => {
       const task = makeTask({ container });
-      t.equal((await rig.run(task)).state, 'running');
-      await sleep(150); // the shell sets its trap
+      const { state, pid } = await rig.run(task);
+      t.equal(state, 'running');
+      if (container.command[0] === 'sh')
+        await untilTrapped(pid, container.stopSignal === 'USR1' ? 'SIGUSR1' : 'SIGTERM');
       const began = Date.now();
       await rig.assign([{ ...task, desired: 'shutdown' }]);
       t.match(await rig.wait(task.id, 'complete'), { state: 'shutdown', exitCode, errorCode: '' });
-      t.ok(Date.now() - began < 3_000, `${Date.now() - began} ms`);
+      t.ok(Date.now() - began < 9_000, `${Date.now() - began} ms: less than the usual grace`);
       t.ok(Date.now() - began >= (leastMs ?? 0), `not before ${leastMs}`);
     });
   }

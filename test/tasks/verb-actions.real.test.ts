@@ -7,6 +7,7 @@ import t from 'tap';
 import type { Task } from '../../src/gen/types.js';
 import { ask, counting } from './asking.js';
 import { makeTask, openRig, whyNotReal } from './fixtures.js';
+import { untilTrapped } from './traps.js';
 import { until } from './waiting.js';
 
 const skip = whyNotReal();
@@ -71,8 +72,7 @@ t.test('stop and kill', { skip }, async t => {
 
   await t.test('a stopped task has completed, whatever its exit code; asking again is answered', async t => {
     const task = makeTask({ container: { command: counting } });
-    await rig.run(task);
-    await sleep(100); // the shell sets its trap
+    await untilTrapped((await rig.run(task)).pid);
     t.match(await ask(rig, task, 'stop'), { status: { state: 'complete', exitCode: 7, error: '' } });
     t.match(await ask(rig, task, 'stop'), { status: { state: 'complete', exitCode: 7 } });
     await t.rejects(ask(rig, task, 'kill'), { code: 'task-ended' });
@@ -82,8 +82,7 @@ t.test('stop and kill', { skip }, async t => {
 
   await t.test('the grace of the request counts, not that of the service', async t => {
     const task = makeTask({ container: { stopGraceMs: 60_000, command: ['sh', '-c', 'trap "" TERM; sleep 1000'] } });
-    await rig.run(task);
-    await sleep(100);
+    await untilTrapped((await rig.run(task)).pid);
     t.match(await ask(rig, task, 'stop', { graceMs: 200 }), { status: { state: 'complete', exitCode: 137 } });
   });
 
@@ -94,7 +93,7 @@ t.test('stop and kill', { skip }, async t => {
       more: [{ name: 'side', command: traps }],
     });
     await rig.run(task);
-    await sleep(150);
+    await untilTrapped((await ask(rig, task, 'top', { container: 'side' })).processes[0]?.pid, 'SIGUSR1');
     t.match(await ask(rig, task, 'kill', { signal: 'USR1', container: 'side' }), { status: { state: 'running' } });
     await until(() => fs.existsSync(`${rig.dataDir}/tasks/${task.id}/1/merged/tmp/usr`));
     t.match((await ask(rig, task, 'top', { container: 'side' })).processes, [{ container: 'side' }]);
