@@ -88,12 +88,10 @@ t.test('stopping', { skip }, async t => {
       const task = makeTask({ container });
       const { state, pid } = await rig.run(task);
       t.equal(state, 'running');
-      if (container.command[0] === 'sh')
-        await untilTrapped(pid, container.stopSignal === 'USR1' ? 'SIGUSR1' : 'SIGTERM');
+      if (container.command[0] === 'sh') await untilTrapped(pid, container.stopSignal ? 'SIGUSR1' : 'SIGTERM');
       const began = Date.now();
       await rig.assign([{ ...task, desired: 'shutdown' }]);
       t.match(await rig.wait(task.id, 'complete'), { state: 'shutdown', exitCode, errorCode: '' });
-      t.ok(Date.now() - began < 9_000, `${Date.now() - began} ms: less than the usual grace`);
       t.ok(Date.now() - began >= (leastMs ?? 0), `not before ${leastMs}`);
     });
   }
