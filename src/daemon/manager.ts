@@ -37,6 +37,10 @@ export interface Manager extends AsyncDisposable {
 /** Services looked at side by side: their writes are stored together. */
 const concurrency = 64;
 
+/** The wait before a service is looked at again is this many times what the look took: large services must not fill the day. */
+const pauseFactor = 4;
+const pauseMaxMs = 200;
+
 interface Loops {
   readonly services: Loop<string>;
   readonly tidy: Loop<'defaults' | 'removed'>;
@@ -61,11 +65,13 @@ export function openManager(parts: ManagerParts): Manager {
     lifetime,
     concurrency,
     onFailure,
-    reconcile: async serviceId => {
+    reconcile: async (serviceId, signal) => {
       const pass = await passes.pass(serviceId);
       if (pass.isWaiting) waiting.add(serviceId);
       else waiting.delete(serviceId);
       wakeAt({ services, wakes, clock }, serviceId, pass.wakeAtMs);
+      const pauseMs = Math.min(pauseMaxMs, pass.tookMs * pauseFactor);
+      if (pauseMs > pauseFactor) await clock.sleep(pauseMs, signal);
     },
   });
   const tidy = openLoop<'defaults' | 'removed'>({

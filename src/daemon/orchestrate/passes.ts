@@ -12,17 +12,28 @@ import { openShared, type PassContext, type PassNotes, passPrincipal, takePass, 
 
 /** Services of one draft. */
 const servicesMax = 64;
+/**
+ * The wait before the next group is this many times what the last one took to be stored: people who change one service after the
+ * other would find the log busy with the one before each time.
+ */
+const pauseFactor = 2;
+const pauseMaxMs = 20;
 /** A draft that is so large takes no more of them: each look at a service walks what the draft has changed. */
 const changesEnough = 128;
 
 export interface Passes {
   /** What a pass over the service leaves to be done; all that there was to do now is stored. */
-  readonly pass: (serviceId: string) => Promise<PassNotes>;
+  readonly pass: (serviceId: string) => Promise<Passed>;
+}
+
+export interface Passed extends PassNotes {
+  /** Time that its last look took. */
+  readonly tookMs: number;
 }
 
 interface Asked {
   readonly serviceId: string;
-  readonly resolve: (notes: PassNotes) => void;
+  readonly resolve: (passed: Passed) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -34,15 +45,22 @@ export interface PassesOptions {
 }
 
 export function openPasses(options: PassesOptions): Passes {
+  const { clock } = options;
   let asked: Asked[] = [];
   let isWorking = false;
+  let quietUntilMs = Number.NEGATIVE_INFINITY;
   const work = async (): Promise<void> => {
     await Promise.resolve(); // who asks in the same turn comes along
     while (asked.length > 0) {
+      await untilQuiet(options, quietUntilMs);
       const group = asked.slice(0, servicesMax);
       asked = asked.slice(servicesMax);
+      const startedAtMs = clock.monotonicMs();
       const left = await storeGroup(options, group);
       asked = [...left, ...asked];
+      const endedAtMs = clock.monotonicMs();
+      const pauseMs = Math.min(pauseMaxMs, (endedAtMs - startedAtMs) * pauseFactor);
+      quietUntilMs = left.length > 0 ? endedAtMs : endedAtMs + pauseMs;
     }
     isWorking = false;
   };
@@ -57,14 +75,21 @@ export function openPasses(options: PassesOptions): Passes {
   };
 }
 
+async function untilQuiet({ clock, signal }: PassesOptions, atMs: number): Promise<void> {
+  const waitMs = atMs - clock.monotonicMs();
+  if (waitMs <= 0) return;
+  // When the leadership ends meanwhile, the store refuses what follows.
+  await clock.sleep(waitMs, signal).catch(() => undefined);
+}
+
 /** Gives back those that there is more to do for. */
 async function storeGroup(options: PassesOptions, group: readonly Asked[]): Promise<readonly Asked[]> {
   try {
-    const notes = await store(options, group);
+    const { notes, tookMs } = await store(options, group);
     const left = group.filter(({ serviceId }) => notes.get(serviceId)?.isMore !== false);
     for (const { serviceId, resolve } of group) {
       const own = notes.get(serviceId);
-      if (own !== undefined && !own.isMore) resolve(own);
+      if (own !== undefined && !own.isMore) resolve({ ...own, tookMs: tookMs / notes.size });
     }
     return left;
   } catch (error) {
@@ -81,16 +106,19 @@ async function storeGroup(options: PassesOptions, group: readonly Asked[]): Prom
 async function store(
   { store, clock, random, signal }: PassesOptions,
   group: readonly Asked[],
-): Promise<ReadonlyMap<string, PassNotes>> {
+): Promise<{ readonly notes: ReadonlyMap<string, PassNotes>; readonly tookMs: number }> {
   let notes: ReadonlyMap<string, PassNotes> = new Map();
+  let tookMs = 0;
   const ids = group.map(({ serviceId }) => serviceId);
   const decide = (view: View): readonly (readonly Write[])[] => {
+    const startedAtMs = clock.monotonicMs();
     const planned = planPasses(view, ids, { nowMs: clock.wallMs(), random });
     notes = planned.notes;
+    tookMs = clock.monotonicMs() - startedAtMs;
     return planned.writes.map(write => [write]);
   };
   await updateInPieces(store, decide, { principal: passPrincipal, signal });
-  return notes;
+  return { notes, tookMs };
 }
 
 /** Services without notes did not fit. */

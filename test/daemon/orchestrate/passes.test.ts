@@ -105,3 +105,33 @@ t.test('whoever is refused is refused alone; the others are stored, all of them,
   }
   t.ok(updates < 30, `${updates} transactions`);
 });
+
+t.test(
+  'services that change one after the other share a group while the log is slow; after a quiet time none waits',
+  async t => {
+    const names = Array.from({ length: 6 }, (_, at) => `s${at}`);
+    const state = stateOf(names.map(name => named(name)));
+    const clock = makeFakeClock();
+    const { signal } = new AbortController();
+    const storedAtMs: number[] = [];
+    const store: Pick<Store, 'update'> = {
+      update: async decide => {
+        const writes = decide(state.view);
+        await clock.sleep(4, signal);
+        take(state, writes);
+        storedAtMs.push(clock.monotonicMs());
+        return storedAtMs.length;
+      },
+    };
+    const passes = openPasses({ store, clock, random, signal });
+    for (const name of names.slice(0, 5)) {
+      void passes.pass(name);
+      await clock.advance(2);
+    }
+    await clock.advance(100);
+    t.same(storedAtMs, [4, 16]);
+    void passes.pass('s5');
+    await clock.advance(5);
+    t.same(storedAtMs, [4, 16, 114]);
+  },
+);
