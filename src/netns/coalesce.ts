@@ -22,7 +22,7 @@ export interface CoalescerOptions {
 }
 
 /** The wait after a run is this many times what the run took (but at most `pauseMaxMs`): large tables must not fill the day. */
-const pauseFactor = 2;
+const pauseFactor = 4;
 const pauseMaxMs = 250;
 
 interface Waiter {

@@ -52,10 +52,18 @@ export interface Wanted {
   readonly serving: ReadonlySet<string>;
 }
 
-/** What each endpoint and each service adds, kept from one plan to the next. */
+/** What each endpoint, service and attachment adds, kept from one plan to the next. */
 export interface Parts {
   readonly endpoints: Memo<TableEndpoint, EndpointPart>;
   readonly services: Memo<TableService, ServicePart>;
+  readonly attachments: Memo<Attachment, AttachmentPart>;
+}
+
+interface AttachmentPart {
+  readonly addresses: readonly string[];
+  readonly objects: readonly Keyed[];
+  /** Keys of the set of its own addresses. */
+  readonly hairpin: readonly string[];
 }
 
 interface EndpointPart {
@@ -73,7 +81,7 @@ interface ServicePart {
 }
 
 export function openParts(): Parts {
-  return { endpoints: openMemo(), services: openMemo() };
+  return { endpoints: openMemo(), services: openMemo(), attachments: openMemo() };
 }
 
 /** The tables by kind, with what each service has. */
@@ -124,13 +132,14 @@ export function planWanted(input: WantedInput, parts = openParts()): Wanted {
   const fill: Fill = { input, index, parts, objects, sets, endpoints, serving };
   add(ownObjects(input));
   for (const node of others) add(nodeObjects(node, input.identity));
-  fillEndpoints(fill, new Map(others.map(node => [node.nodeId, node])));
-  for (const attachment of input.attachments) add(attachmentObjects(attachment));
+  const attached = input.attachments.map(one => parts.attachments(one, noInputs, () => attachmentPart(one)));
+  fillEndpoints(fill, new Map(others.map(node => [node.nodeId, node])), attached);
+  for (const part of attached) for (const [key, object] of part.objects) objects.set(key, object);
   for (const destination of subnetsV4(index.networks)) {
     add([{ kind: 'route', table: mainTable, destination, device: '' }]);
   }
   fillNodes(sets, others, input.hostAddresses);
-  fillNetworks(sets, index.networks, input.attachments);
+  fillNetworks(sets, index.networks, attached);
   const published = fillServices(fill);
   return { objects, fabricRules: { sets }, published, endpoints, serving };
 }
@@ -192,10 +201,11 @@ function nodeObjects(node: TableNode, identity: NetworkIdentity): FabricObject[]
 
 /** Routes to addresses of other nodes; what is attached here has its own. */
 function fillEndpoints(
-  { input, index, parts, objects, endpoints, serving }: Fill,
+  { index, parts, objects, endpoints, serving }: Fill,
   nodes: ReadonlyMap<string, TableNode>,
+  attached: readonly AttachmentPart[],
 ): void {
-  const local = new Set(input.attachments.flatMap(addressesOf));
+  const local = new Set(attached.flatMap(part => part.addresses));
   const published = new Set(
     index.services.filter(service => service.ports.some(port => port.mode === 'ingress')).map(one => one.serviceId),
   );
@@ -229,6 +239,18 @@ function endpointPart(endpoint: TableEndpoint, node: TableNode | undefined, isPu
   };
 }
 
+const noInputs: readonly unknown[] = [];
+
+/** It never changes. */
+function attachmentPart(attachment: Attachment): AttachmentPart {
+  const addresses = addressesOf(attachment);
+  return {
+    addresses,
+    objects: attachmentObjects(attachment).map((object): Keyed => [keyOf(object), object]),
+    hairpin: addresses.flatMap(from => addresses.map(to => `${from} . ${to}`)),
+  };
+}
+
 /** The way to a task that is attached here. */
 export function attachmentObjects(attachment: Attachment): FabricObject[] {
   return addressesOf(attachment).flatMap((address): FabricObject[] => [
@@ -248,7 +270,7 @@ function fillNodes(sets: RuleSets, others: readonly TableNode[], hostAddresses: 
   for (const address of hostAddresses) sets['node-addresses'].set(address, '');
 }
 
-function fillNetworks(sets: RuleSets, networks: readonly TableNetwork[], attachments: readonly Attachment[]): void {
+function fillNetworks(sets: RuleSets, networks: readonly TableNetwork[], attached: readonly AttachmentPart[]): void {
   for (const network of networks) {
     const subnets = network.subnets.filter(isSubnetV4);
     for (const from of subnets) {
@@ -256,10 +278,7 @@ function fillNetworks(sets: RuleSets, networks: readonly TableNetwork[], attachm
       if (network.internal) sets.internal.set(from, '');
     }
   }
-  for (const attachment of attachments) {
-    const own = addressesOf(attachment);
-    for (const from of own) for (const to of own) sets.hairpin.set(`${from} . ${to}`, '');
-  }
+  for (const { hairpin } of attached) for (const key of hairpin) sets.hairpin.set(key, '');
 }
 
 /** VIPs and published ports of all services; returns the ports that the host hands over to the fabric. */
