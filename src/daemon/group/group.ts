@@ -19,6 +19,7 @@ import { firstSnapshot, type StoreMachine, type Write } from '../../raft/store.j
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import type { IdentityHolder } from '../ca/index.js';
+import { peerProtocols } from '../peers/protocol.js';
 import { peerHandlers } from '../peers/serve.js';
 import { openPeerTransport } from '../peers/transport.js';
 import type { AddressBook } from './address-book.js';
@@ -76,6 +77,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
   const transport = openPeerTransport({
     own: raftId,
     findPeer: book.findPeer,
+    protocols: peerProtocols,
     history: book.history,
     onUnreachable: peer => group?.arrivals.unreachable(peer),
     onSuperseded: options.onSuperseded,
@@ -113,6 +115,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
       log: log.with({ part: 'peers' }),
       arrivals: () => opened.arrivals,
       findNode: peer => book.findPeer(peer)?.nodeId,
+      protocols: peerProtocols,
       history: book.history,
       whereabouts: options.whereabouts,
       managers,

@@ -28,9 +28,8 @@ import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import { removedError } from '../ca/removal.js';
 import type { Whereabouts } from '../group/whereabouts.js';
-import { chooseProtocol } from '../session/protocol.js';
+import { chooseProtocol, type ProtocolRange } from '../session/protocol.js';
 import { fromWire, snapshotRequestFrom } from './codec.js';
-import { peerProtocols } from './protocol.js';
 
 export interface PeerServiceOptions {
   readonly own: PeerId;
@@ -43,6 +42,8 @@ export interface PeerServiceOptions {
   /** Callers say where they are, and are told where the others are. */
   readonly whereabouts?: Pick<Whereabouts, 'said'>;
   readonly managers?: () => readonly ManagerAddress[];
+  /** Versions of this exchange that are spoken here. */
+  readonly protocols: ProtocolRange;
   /** As the store here knows it. */
   readonly history: () => GroupHistory;
 }
@@ -130,7 +131,7 @@ function hear(options: PeerServiceOptions, hello: RaftHello, bytes: Uint8Array):
 function checkHello(options: PeerServiceOptions, hello: RaftHello | undefined, context: CallContext): RaftHello {
   const what = 'Cannot take part in the Raft group';
   if (hello === undefined) throw new CoveyError('bad-argument', `${what} without saying hello`);
-  chooseProtocol({ min: hello.protocolMin, max: hello.protocolMax }, peerProtocols);
+  chooseProtocol({ min: hello.protocolMin, max: hello.protocolMax }, options.protocols);
   if (hello.to !== options.own) {
     // A member that knows nothing yet (0) is never newer.
     const { generation } = options.history();

@@ -20,10 +20,10 @@ import type { IdentityHolder } from '../ca/index.js';
 import { defaultPort, parseHostPort } from '../config.js';
 import type { Whereabouts } from '../group/whereabouts.js';
 import { connectToManager, isRefused, type ManagerClient } from '../rpc/index.js';
+import type { ProtocolRange } from '../session/protocol.js';
 import { toWire } from './codec.js';
 import { watchEnds } from './ended.js';
 import { type Link, type LinkStream, openLink } from './link.js';
-import { peerProtocols } from './protocol.js';
 import { sendSnapshot } from './snapshots.js';
 
 /** Where a member lives. */
@@ -36,6 +36,8 @@ export interface PeerTransportOptions {
   readonly own: PeerId;
   /** The address book; undefined: nobody knows (yet) where that member is. */
   readonly findPeer: (peer: PeerId) => PeerAddress | undefined;
+  /** Versions of this exchange that are spoken here. */
+  readonly protocols: ProtocolRange;
   readonly history: () => GroupHistory;
   readonly onUnreachable: (peer: PeerId) => void;
   /** A member of this group says that it is of a newer one, without this member. */
@@ -190,8 +192,8 @@ async function openStream(
   const ending = new AbortController();
   const call = client.calls('Raft').link({ signal: ending.signal });
   let hello: RaftHello | undefined = {
-    protocolMin: peerProtocols.min,
-    protocolMax: peerProtocols.max,
+    protocolMin: options.protocols.min,
+    protocolMax: options.protocols.max,
     from: options.own,
     to: id,
     generation: options.history().generation,

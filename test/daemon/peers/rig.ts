@@ -2,9 +2,11 @@
 import { holdIdentity, type NodeIdentity, roleUnits, tlsNameOf } from '../../../src/daemon/ca/identity.js';
 import { identityOf, toPem } from '../../../src/daemon/ca/pem.js';
 import { issueCertificate, makeRequest, makeRoot } from '../../../src/daemon/ca/x509.js';
+import { peerProtocols } from '../../../src/daemon/peers/protocol.js';
 import { peerHandlers } from '../../../src/daemon/peers/serve.js';
 import { openPeerTransport, type PeerAddress, type PeerTransport } from '../../../src/daemon/peers/transport.js';
 import { openClusterServer } from '../../../src/daemon/rpc/cluster-server.js';
+import type { ProtocolRange } from '../../../src/daemon/session/protocol.js';
 import type { CoveyError } from '../../../src/errors.js';
 import type { GroupHistory } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
@@ -51,6 +53,8 @@ export interface PeerOptions {
   readonly book: Map<PeerId, number>;
   readonly arrivals: () => Arrivals;
   readonly onUnreachable?: (peer: PeerId) => void;
+  /** What another version of covey speaks. */
+  readonly protocols?: ProtocolRange;
   /** Nodes of members that live elsewhere than their number says. */
   readonly homes?: ReadonlyMap<PeerId, string>;
   readonly history?: () => GroupHistory;
@@ -68,6 +72,7 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
       ? undefined
       : { nodeId: options.homes?.get(peer) ?? nodeOf(peer), addresses: [`127.0.0.1:${port}`] };
   };
+  const protocols = options.protocols ?? peerProtocols;
   const history = (): GroupHistory => options.history?.() ?? { generation: 0, removed: [] };
   const raft = peerHandlers({
     own: id,
@@ -76,6 +81,7 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
     log: silent,
     arrivals: options.arrivals,
     findNode: nodeOf,
+    protocols,
     history,
   });
   const open = (port: number) =>
@@ -94,6 +100,7 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
   const transport = openPeerTransport({
     own: id,
     findPeer,
+    protocols,
     history,
     onUnreachable: options.onUnreachable ?? (() => undefined),
     onSuperseded: options.onSuperseded ?? (() => undefined),
