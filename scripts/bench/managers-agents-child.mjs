@@ -1,20 +1,18 @@
-// The agents of managers-agents.mjs: ADDRESS TOKEN COUNT. Says "connected" when all have a session, and goes on until it is killed.
-import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+// The agents of managers-agents.mjs: ADDRESS TOKEN COUNT. All join; then each opens its session, acknowledges what it is told
+// without doing it, and sends its heartbeats. Says "connected" when all have a session, and goes on until it is killed.
+import { dirname, join as joinPath } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const dist = join(dirname(fileURLToPath(import.meta.url)), '../../dist/src');
-const load = file => import(join(dist, file));
+const dist = joinPath(dirname(fileURLToPath(import.meta.url)), '../../dist/src');
+const load = file => import(joinPath(dist, file));
 const { fetchRoot } = await load('daemon/rpc/root-fetch.js');
 const { connectToManager } = await load('daemon/rpc/client.js');
 const { identityOf, toPem } = await load('daemon/ca/pem.js');
-const { holdIdentity } = await load('daemon/ca/identity.js');
 const { parseToken } = await load('daemon/ca/token.js');
 const { makeKey, makeRequestFor } = await load('daemon/ca/x509.js');
-const { makeDial, openSession } = await load('daemon/session/index.js');
+const { helloMessage, helloOf } = await load('daemon/session/outbox.js');
 const { sessionProtocols } = await load('daemon/session/protocol.js');
 const { linuxHost } = await load('host-linux/index.js');
-const { openLifetime } = await load('lifetime.js');
 const { newId } = await load('ids.js');
 const { openWire } = await load('wire.js');
 
@@ -26,9 +24,6 @@ const token = parseToken(text);
 const wire = openWire();
 const { clock, random } = linuxHost;
 const { signal } = new AbortController();
-const nothing = () => undefined;
-const silent = { debug: nothing, info: nothing, warn: nothing, error: nothing, with: () => silent };
-const lifetime = openLifetime('agents', { onFailure: (name, error) => process.stderr.write(`${name}: ${error}\n`) });
 const [host, port] = address.split(':');
 const root = await fetchRoot({
   host,
@@ -49,18 +44,23 @@ const joining = await connectToManager({
   timeoutMs: 5_000,
   signal,
 });
-const sessions = [];
-let next = 1;
-await Promise.all(
-  Array.from({ length: 8 }, async () => {
-    for (let index = next++; index <= count; index = next++) sessions.push(await openAgent(index));
-  }),
-);
+const members = [];
+await inTurns(8, async index => members.push(await join(index)));
 await joining[Symbol.asyncDispose]();
-while (sessions.some(session => session.state().kind !== 'connected')) await sleep(100);
+process.stderr.write(`${count} certificates issued\n`);
+await inTurns(16, index => openSession(members[index - 1]));
 process.stdout.write('connected\n');
 
-async function openAgent(index) {
+/** From 1 to the number of agents, so many at a time. */
+async function inTurns(atOnce, work) {
+  let next = 1;
+  const one = async () => {
+    for (let index = next++; index <= count; index = next++) await work(index);
+  };
+  await Promise.all(Array.from({ length: atOnce }, one));
+}
+
+async function join(index) {
   const description = {
     ...wire.type('NodeDescription').decode(new Uint8Array()),
     hostname: `agent-${index}`,
@@ -82,41 +82,57 @@ async function openAgent(index) {
       protocolMin: sessionProtocols.min,
       protocolMax: sessionProtocols.max,
     },
-    { signal, timeoutMs: 30_000 },
+    { signal, timeoutMs: 60_000 },
   );
-  const identity = holdIdentity(
-    identityOf({
-      certificate: toPem(answer.certificate, 'CERTIFICATE'),
-      key: toPem(key, 'PRIVATE KEY'),
-      root: toPem(root.root, 'CERTIFICATE'),
-    }),
-  );
-  let managers = answer.managers;
-  return openSession({
-    clock,
-    random,
-    log: silent,
-    lifetime: lifetime.child(description.hostname),
-    dial: makeDial({ identity, wire, clock, random, findLocal: () => undefined }),
-    agent: {
-      assign: async () => undefined,
-      reports: () => [],
-      connected: () => undefined,
-      onReport: () => ({ [Symbol.dispose]: () => undefined }),
-    },
-    tables: { applyTables: async () => undefined },
-    memory: {
-      managers: () => managers,
-      rememberManagers: latest => {
-        managers = latest;
-      },
-      term: () => 0,
-      rememberTerm: async () => undefined,
-      tables: new Map(),
-      rememberTables: () => undefined,
-    },
-    describe: async () => description,
-    bootId: description.hostname,
-    onWelcome: () => undefined,
+  const identity = identityOf({
+    certificate: toPem(answer.certificate, 'CERTIFICATE'),
+    key: toPem(key, 'PRIVATE KEY'),
+    root: toPem(root.root, 'CERTIFICATE'),
   });
+  return { identity, description };
+}
+
+/** Resolves with the welcome. */
+async function openSession({ identity, description }) {
+  const { clusterId, certificate, key } = identity;
+  const manager = await connectToManager({
+    address,
+    nodeId: root.nodeId,
+    clusterId,
+    root: identity.root,
+    client: { certificate, key },
+    wire,
+    clock,
+    timeoutMs: 20_000,
+    signal,
+  });
+  const stream = manager.calls('Dispatcher').session({ signal });
+  await stream.send(helloMessage(helloOf({ bootId: description.hostname, clock }, description, [])));
+  await new Promise((resolve, reject) => {
+    answer(stream, resolve).catch(error => {
+      reject(error);
+      process.stderr.write(`${description.hostname}: ${error.message}\n`);
+      process.exit(1);
+    });
+  });
+}
+
+async function answer(stream, welcomed) {
+  let sequence = 0;
+  const acknowledged = { assignments: 0, tables: 0 };
+  const say = body => stream.send({ body });
+  for await (const { body } of stream) {
+    if (body.kind === 'welcome') {
+      welcomed();
+      const beat = () => {
+        sequence += 1;
+        void say({ kind: 'heartbeat', sequence }).catch(() => undefined);
+      };
+      setTimeout(() => setInterval(beat, body.heartbeatMs), body.heartbeatMs * Math.random());
+    }
+    if (body.kind === 'assignments') acknowledged.assignments = body.sequence;
+    if (body.kind === 'tables') acknowledged.tables = body.version;
+    if (body.kind === 'assignments' || body.kind === 'tables') await say({ kind: 'acknowledgement', ...acknowledged });
+  }
+  throw new Error('the manager has ended the session');
 }
