@@ -82,6 +82,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
     onUnreachable: peer => group?.arrivals.unreachable(peer),
     onSuperseded: options.onSuperseded,
     isLeader: peer => group?.status().leader === peer,
+    turnAfter: peer => group?.status().confState.voters.filter(one => one !== peer && one < raftId).length ?? 0,
     onEnded: peer => group?.arrivals.ended(peer),
     whereabouts: options.whereabouts,
     identity: options.identity,

@@ -1,9 +1,10 @@
 /**
  * Notices that the process of another manager has ended, which its machine says at once, while silence has to be waited for.
  *
- *     a lane to it breaks ──► its address refuses ──► a random moment ──► it still refuses ──► `onEnded`
+ *     a lane to it breaks ──► its address refuses ──► this manager's turn ──► it still refuses ──► `onEnded`
  *
- * The moment is another one at each manager: whoever is told second finds the votes of those that were told before.
+ * Each manager has a turn of its own: whoever is told second finds the votes of those that were told before, and two that ask at
+ * the same moment would get none.
  *
  * Called by transport.ts. Not here: what follows from it (raft/node.ts).
  */
@@ -17,13 +18,17 @@ export interface EndedOptions {
   readonly lifetime: Lifetime;
   /** Only its end is worth to be known: that of the leader. */
   readonly matters: (peer: PeerId) => boolean;
+  /** How many managers are told before this one. */
+  readonly turnAfter: (peer: PeerId) => number;
   /** Whether the machine of that member says that nothing listens there. */
   readonly isRefused: (peer: PeerId, signal: AbortSignal) => Promise<boolean>;
   readonly onEnded: (peer: PeerId) => void;
 }
 
+/** Longer than a round of votes takes on a busy machine. */
+const turnMs = 200;
 const momentMinMs = 10;
-const momentMaxMs = 150;
+const momentMaxMs = 50;
 const askMs = 500;
 
 /** Returns what to call when a lane to a member broke. */
@@ -32,6 +37,7 @@ export function watchEnds({
   random,
   lifetime,
   matters,
+  turnAfter,
   isRefused,
   onEnded,
 }: EndedOptions): (peer: PeerId) => void {
@@ -47,7 +53,8 @@ export function watchEnds({
       try {
         // Again as long as it is believed to lead: a last word of it may have been on its way.
         while (matters(peer) && (await look(peer, signal))) {
-          await clock.sleep(momentMinMs + momentMaxMs * random.fraction(), signal);
+          const momentMs = momentMinMs + momentMaxMs * random.fraction();
+          await clock.sleep(turnMs * turnAfter(peer) + momentMs, signal);
           if (matters(peer) && (await look(peer, signal))) onEnded(peer);
         }
       } finally {

@@ -43,6 +43,8 @@ export interface PeerTransportOptions {
   /** A member of this group says that it is of a newer one, without this member. */
   readonly onSuperseded: (error: CoveyError) => void;
   readonly isLeader: (peer: PeerId) => boolean;
+  /** How many managers ask for votes before this one when that one has ended. */
+  readonly turnAfter: (peer: PeerId) => number;
   /** The process of the leader has ended, as its machine says. */
   readonly onEnded: (peer: PeerId) => void;
   readonly whereabouts?: Pick<Whereabouts, 'own' | 'believed'>;
@@ -83,6 +85,7 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
     ...options,
     lifetime,
     matters: options.isLeader,
+    turnAfter: options.turnAfter,
     isRefused: async (id, signal) => {
       const address = options.findPeer(id)?.addresses[0];
       return address !== undefined && (await isRefused(parseHostPort(address, defaultPort), signal));

@@ -35,6 +35,7 @@ t.test('an end is told when it was seen twice, and only of the member that matte
     random: { ...random, fraction: () => 0 },
     lifetime,
     matters: peer => peer !== 4 && !told.includes(peer),
+    turnAfter: () => 0,
     isRefused: async peer => {
       asked.push(peer);
       return answers.get(peer)?.shift() ?? false;

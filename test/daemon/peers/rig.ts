@@ -105,6 +105,7 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
     onUnreachable: options.onUnreachable ?? (() => undefined),
     onSuperseded: options.onSuperseded ?? (() => undefined),
     isLeader: () => false,
+    turnAfter: () => 0,
     onEnded: () => undefined,
     identity,
     wire,
