@@ -50,7 +50,10 @@ t.test('a majority is lost for good', { skip: cannotCluster, timeout: 300_000 },
   await t.test('while the majority is alive it is refused, with how that is known', async t => {
     const refused = cluster.covey(3, 'cluster', 'recover', '--yes');
     t.equal(refused.status, 5, refused.stderr);
-    t.match(refused.stderr, /manager \S+ leads in term \d+ and has just confirmed it[\s\S]*quorum-alive/);
+    t.match(
+      refused.stderr,
+      /(leads in term \d+ and has just confirmed it|managers answer here and 2 are enough)[\s\S]*quorum-alive/,
+    );
     t.match(cluster.covey(4, 'cluster', 'recover', '--yes').stderr, /not-manager/);
   });
 
@@ -60,7 +63,7 @@ t.test('a majority is lost for good', { skip: cannotCluster, timeout: 300_000 },
     t.match(asked.stderr, /1 of 3 managers answer here, 2 are needed[\s\S]*are lost[\s\S]*no managers any more/);
     t.not(asked.status, 0, 'it wants to be told that it is meant');
     const said = cluster.must(3, 'cluster', 'recover', '--yes');
-    t.match(said, /is the only manager of cluster \S+; 2 of 2 nodes connected/);
+    t.match(said, /is the only manager of cluster \S+; [12] of 2 nodes connected/);
     t.same(processes(cluster, 3, kept), before, 'adopted, not restarted');
     const rows = nodesAt(cluster, 3);
     t.same(
