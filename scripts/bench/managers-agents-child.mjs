@@ -92,20 +92,30 @@ async function join(index) {
   return { identity, description };
 }
 
+/** A manager that is busy with a thousand others is asked again, as an agent does. */
+async function connect({ clusterId, certificate, key, root: trusted }) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await connectToManager({
+        address,
+        nodeId: root.nodeId,
+        clusterId,
+        root: trusted,
+        client: { certificate, key },
+        wire,
+        clock,
+        timeoutMs: 10_000,
+        signal,
+      });
+    } catch (error) {
+      if (attempt === 20) throw error;
+    }
+  }
+}
+
 /** Resolves with the welcome. */
 async function openSession({ identity, description }) {
-  const { clusterId, certificate, key } = identity;
-  const manager = await connectToManager({
-    address,
-    nodeId: root.nodeId,
-    clusterId,
-    root: identity.root,
-    client: { certificate, key },
-    wire,
-    clock,
-    timeoutMs: 20_000,
-    signal,
-  });
+  const manager = await connect(identity);
   const stream = manager.calls('Dispatcher').session({ signal });
   await stream.send(helloMessage(helloOf({ bootId: description.hostname, clock }, description, [])));
   await new Promise((resolve, reject) => {
