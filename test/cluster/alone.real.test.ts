@@ -4,6 +4,7 @@
  */
 import * as fs from 'node:fs';
 import t from 'tap';
+import { openWire } from '../../src/wire.js';
 import { cannotCluster, type DevCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
 
 const sleeper = ['sh', '-c', 'echo begun; trap "exit 0" TERM; while :; do sleep 0.2; done'];
@@ -27,13 +28,22 @@ function startTimes(rows: readonly Row[]): Readonly<Record<string, string>> {
   );
 }
 
+/** Tasks that the tables lead to which the worker would start with. */
+function servedOnDisk(cluster: DevCluster): number {
+  const path = `${cluster.node(worker).dataDir}/session/tables`;
+  const { items } = openWire()
+    .type('Tables')
+    .decode(fs.existsSync(path) ? fs.readFileSync(path) : new Uint8Array());
+  return items.filter(({ value }) => value.kind === 'endpoint' && value.serving).length;
+}
+
 const states = (rows: readonly Row[]): string =>
   rows
     .map(({ name, state, attempt }) => `${name} ${state} ${attempt}`)
     .sort()
     .join(', ');
 
-t.test('life without managers', { skip: cannotCluster, timeout: 300_000 }, async t => {
+t.test('life without managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'al', managers: 1, workers: 1 });
   cluster.must(1, 'network', 'create', 'inside');
   for (const [name, ...more] of [['web', '--replicas', '2'], ['once', '--restart-condition', 'none'], ['api']] as const)
@@ -42,9 +52,10 @@ t.test('life without managers', { skip: cannotCluster, timeout: 300_000 }, async
   const idOf = (name: string): string => before.find(row => row.name === name)?.id ?? '';
   t.equal(states(before), 'api.1 running 0, once.1 running 0, web.1 running 0, web.2 running 0');
   await until(
-    'the tables on the disk of the worker',
-    () => fs.existsSync(`${cluster.node(worker).dataDir}/session/tables`),
-    Boolean,
+    'all tasks served by the tables on the disk of the worker',
+    () => servedOnDisk(cluster),
+    seen => seen === 4,
+    30_000,
   );
 
   await t.test('a worker that is asked what only managers know says so', async t => {
@@ -64,7 +75,7 @@ t.test('life without managers', { skip: cannotCluster, timeout: 300_000 }, async
         'all that may run again running',
         () => states(local(cluster)),
         seen => seen === 'api.1 running 1, once.1 failed 0, web.1 running 1, web.2 running 1',
-        60_000,
+        120_000,
       );
       t.same(
         new Set(local(cluster).map(({ id }) => id)),
@@ -110,7 +121,7 @@ t.test('life without managers', { skip: cannotCluster, timeout: 300_000 }, async
       'the killed one running again',
       () => states(local(cluster)),
       seen => seen === 'api.1 complete 1, once.1 failed 0, web.1 running 1, web.2 running 2',
-      30_000,
+      120_000,
     );
   });
 
@@ -122,13 +133,13 @@ t.test('life without managers', { skip: cannotCluster, timeout: 300_000 }, async
       'the managers seeing the attempts',
       () => states(seenByManagers(cluster).filter(({ service }) => service === 'web')),
       seen => seen === 'web.1 running 1, web.2 running 2',
-      60_000,
+      120_000,
     );
     await until(
       'the stopped one followed by another, as its policy says',
       () => states(seenByManagers(cluster).filter(({ service, state }) => service === 'api' && state === 'running')),
       seen => seen === 'api.1 running 0',
-      60_000,
+      120_000,
     );
     const after = seenByManagers(cluster);
     t.same(
