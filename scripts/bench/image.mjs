@@ -172,9 +172,9 @@ async function startRegistry(scratch) {
   throw new Error('docker-registry does not answer');
 }
 
-/** As bin/coveyd passes them to Node, and the daemon to its children. */
+/** Of those that bin/coveyd passes to Node, the ones that the daemon passes to its children. */
 function daemonFlags() {
-  return fs.readFileSync(join(root, 'bin/coveyd'), 'utf8').match(/(?<=\s)--(?:max|no|optimize)-[\w=-]+/g) ?? [];
+  return fs.readFileSync(join(root, 'bin/coveyd'), 'utf8').match(/(?<=\s)--(?:min|max|no-conc)[\w=-]+/g) ?? [];
 }
 
 /** What was made stays to the end: ext4 looks at each inode that was freed in the last minutes before it gives out another. */
