@@ -104,6 +104,11 @@ export const linuxFiles: Files = {
       const stat = await unlessMissing(fsp.lstat(path));
       return stat === undefined ? undefined : statOf(stat);
     }),
+  findStatSync: path =>
+    attemptSync('stat', path, () => {
+      const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+      return stat === undefined ? undefined : statOf(stat);
+    }),
   rename: (from, to) => attempt('rename', from, () => fsp.rename(from, to)),
   remove: path => attempt('remove', path, () => removeOne(path)),
   removeTree: path => attempt('remove', path, () => removeTree(path)),

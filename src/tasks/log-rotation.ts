@@ -11,6 +11,7 @@ import type { ContainerSpec } from '../gen/types.js';
 import type { Files } from '../host.js';
 import type { TaskController } from './controller.js';
 import type { Engine } from './engine.js';
+import { quickFiles } from './quick-files.js';
 import { reopenLog } from './runtime/conmon.js';
 
 export interface LogLimits {
@@ -84,6 +85,7 @@ export type TendLogs = (running: readonly TaskController[]) => Promise<void>;
 /** Looks at the logs of running containers whose time has come. */
 export function openLogTender(engine: Engine): TendLogs {
   const looks = new Map<string, LogLook & { readonly dueMs: number }>();
+  const files = quickFiles(engine.host.files);
   let busy = false;
   const tend: TendLogs = async running => {
     const nowMs = engine.host.clock.monotonicMs();
@@ -97,7 +99,7 @@ export function openLogTender(engine: Engine): TendLogs {
         const before = looks.get(path);
         if (before !== undefined && before.dueMs > nowMs) continue;
         const place = { path, bundle: engine.paths.bundle(task.id, index), ...logLimitsOf(spec) };
-        const look = planLook(before, await tendLog(engine.host.files, place));
+        const look = planLook(before, await tendLog(files, place));
         looks.set(path, { ...look, dueMs: nowMs + look.waitMs });
       }
     }

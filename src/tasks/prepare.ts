@@ -25,6 +25,7 @@ import {
 } from './isolation.js';
 import type { NetworkAttached } from './network.js';
 import { namedVolumes, type PreparedVolumes, prepareVolumes } from './prepare-volumes.js';
+import { quickFiles } from './quick-files.js';
 import { planRelabel, relabel } from './relabel.js';
 import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
 import { planCapabilities } from './runtime/capabilities.js';
@@ -176,7 +177,7 @@ async function gatherBundle(engine: Engine, place: ContainerPlace): Promise<Bund
       mounts: volumes.mounts,
       volumePaths: volumes.paths,
       files,
-      places: await resolveTargets(engine.host.files, rootPath, targets),
+      places: await resolveTargets(quickFiles(engine.host.files), rootPath, targets),
       shmBytes: container.shmBytes,
     },
     // A container that shares the group of its task with others has its limits there.
@@ -212,7 +213,7 @@ async function checkSources(engine: Engine, container: ContainerSpec): Promise<v
 }
 
 async function checkRoot(engine: Engine, place: ContainerPlace, volumes: PreparedVolumes): Promise<void> {
-  const { files } = engine.host;
+  const files = quickFiles(engine.host.files);
   const { rootPath, image, task, index } = place;
   const container = task.spec.containers[index]!;
   const mountTargets = volumes.mounts.map(mount => parseTarget(mount.target));

@@ -17,7 +17,7 @@ export interface Secrets {
   /** What the managers sent; replaces what had the same id. */
   readonly take: (secrets: readonly Secret[], configs: readonly Config[]) => void;
   /** Forgets what this task named and none of the others does. */
-  readonly forgetFor: (gone: Task, others: readonly Task[]) => void;
+  readonly forgetFor: (gone: Task, others: () => readonly Task[]) => void;
   /** The first that a task names and that did not come yet. */
   readonly findMissing: (task: Task) => string | undefined;
   /** Writes the files of a container and says where they go. */
@@ -50,7 +50,11 @@ export function openSecrets(host: Pick<Host, 'files' | 'kernel'>, paths: Paths):
     forgetFor: (gone, others) => {
       const mine = referencesOf(gone);
       if (mine.length === 0) return;
-      const named = new Set(others.flatMap(referencesOf).map(reference => reference.source));
+      const named = new Set(
+        others()
+          .flatMap(referencesOf)
+          .map(reference => reference.source),
+      );
       for (const { source } of mine) if (!named.has(source)) known.delete(source);
     },
     findMissing: task => referencesOf(task).find(reference => !known.has(reference.source))?.source,

@@ -124,8 +124,7 @@ async function reconcile(state: State, id: TaskId, signal: AbortSignal): Promise
   if (controller.isOver && state.alone.isAlone()) await beginAgain(state, controller);
   if (!controller.gone) return;
   state.controllers.delete(id);
-  const others = [...state.controllers.values()].map(other => other.task);
-  state.engine.secrets.forgetFor(controller.task, others);
+  state.engine.secrets.forgetFor(controller.task, () => [...state.controllers.values()].map(other => other.task));
 }
 
 /** Without managers: the next attempt of a task that ended by itself, written down before it is begun. */
@@ -177,10 +176,12 @@ function makeController(
   return new TaskController(parts, file, found);
 }
 
+/** The monitor writes "<container id>.<letters>" first, and gives it its name then. */
 function onExitFile(state: State, name: string | undefined): void {
-  const owner = name === undefined ? undefined : findTaskOf(name, state.engine.prefix);
+  const [containerId] = name?.split('.') ?? [];
+  const owner = containerId === undefined ? undefined : findTaskOf(containerId, state.engine.prefix);
   if (owner !== undefined) state.loop.touch(asId<TaskId>(owner.taskId));
-  else rescanExits(state);
+  else if (name === undefined) rescanExits(state);
 }
 
 function rescanExits(state: State): void {
@@ -193,9 +194,9 @@ function rescanExits(state: State): void {
 function reportSoon(state: State, id: TaskId): void {
   const { clock } = state.engine.host;
   state.changed.add(id);
-  if (state.reporting !== undefined) return;
-  const { pace, waitMs } = nextReport(state.pace, clock.monotonicMs());
+  const { pace, waitMs } = nextReport(state.pace, clock.monotonicMs(), id);
   state.pace = pace;
+  if (state.reporting !== undefined) return;
   state.reporting = clock.after(waitMs, () => {
     state.reporting = undefined;
     const reports = [...state.changed].flatMap(changed => state.controllers.get(changed)?.report ?? []);

@@ -77,9 +77,9 @@ export async function mountRoot(
   { host, images, directory, map, label }: MountOptions,
 ): Promise<{ readonly rootPath: string }> {
   const rootPath = join(directory, 'merged');
-  const standing = await host.files.findStat(rootPath);
+  const standing = host.files.findStatSync(rootPath);
   if (standing !== undefined) {
-    if (standing.device !== (await host.files.findStat(directory))?.device) return { rootPath };
+    if (standing.device !== host.files.findStatSync(directory)?.device) return { rootPath };
     // Left when the machine went down; overlayfs does not take a volatile layer twice.
     await unmountRoot(host, directory);
   }
@@ -105,8 +105,7 @@ export async function mountRoot(
 export async function unmountRoot(host: Pick<Host, 'files' | 'kernel'>, directory: string): Promise<void> {
   const merged = join(directory, 'merged');
   const left = [merged, join(directory, 'upper'), join(directory, 'work')];
-  const stats = await Promise.all(left.map(path => host.files.findStat(path)));
-  if (stats.every(stat => stat === undefined)) return;
+  if (left.every(path => host.files.findStatSync(path) === undefined)) return;
   host.kernel.unmount(merged, { detach: true });
   await removeEmpty(host.files, merged);
   for (const path of left.slice(1)) await host.files.removeTree(path);

@@ -18,6 +18,7 @@ import { dirname, join } from 'node:path';
 import { CoveyError } from '../../errors.js';
 import type { RemoveImageResponse } from '../../gen/types.js';
 import type { ImageRecord } from '../images.js';
+import { quickFiles } from '../quick-files.js';
 import { checkStore } from './check.js';
 import { exportImages } from './export.js';
 import { findImage, imageNotFound, planRemoval, type StoredImage, withImages } from './image-index.js';
@@ -84,7 +85,7 @@ function storeOf(state: StoreState): ImageStore {
     unmountRoot: target => unmountRoot(host, target),
     acquire: (taskId, digest) => acquire(state, taskId, digest),
     release: taskId => release(state, taskId),
-    resolveUser: (rootPath, user, groups) => resolveUser(host.files, { rootPath, user, groups }),
+    resolveUser: (rootPath, user, groups) => resolveUser(quickFiles(host.files), { rootPath, user, groups }),
     importImage: (start, data, signal) => importImage(state, start, { data, signal }),
     list: () => [...state.images.values()].map(image => describe(state, image)),
     inspect: async reference => {
