@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openTestDaemon } from './daemon.js';
 import { cannotCluster, type DevCluster, openDevCluster, run, until } from './dev-cluster.js';
+import { readIdentity, testRefusedCertificates } from './refused-certificates.js';
 
 /** Promised are 2 s, and 5 s for a join; a machine that runs other tests at the same time gets more. */
 const slowMs = 20_000;
@@ -20,7 +21,9 @@ function temporary(t: Test): string {
 /** Names and versions of everything that a failed request might have changed. */
 function census(cluster: DevCluster): unknown {
   return ['service', 'network', 'node', 'image'].map(noun =>
-    cluster.must(1, noun, 'ls', '--format', 'json').replaceAll(/"(age|since|cpu|memory|updatedAt|lastSeen)[^,}]*/g, ''),
+    cluster
+      .must(1, noun, 'ls', '--format', 'json')
+      .replaceAll(/"(age|since|cpu|memory|updatedAt|lastHeardAt)[^,}]*/g, ''),
   );
 }
 
@@ -190,6 +193,19 @@ t.test('bad input', { skip: cannotCluster, timeout: 300_000 }, async t => {
     t.match(joiner.covey('join', '--token', good, address).stderr, /code\s+already-in-cluster/);
     const late = await openTestDaemon(t, { prefix: 'late', port: 7831, namespace: cluster.node(2).namespace });
     t.match(late.covey('join', '--token', once, address).stderr, /code\s+token-used-up/);
+    const removed = readIdentity(join(joiner.directory, 'data'));
+    cluster.must(1, 'node', 'rm', '--force', '--yes', 'joiner');
+    const left = census(cluster);
+    const [{ id: nodeId = '' } = {}] = cluster.json<{ id: string; name: string }>(
+      1,
+      'node',
+      'ls',
+      '-f',
+      'role=manager',
+    );
+    const worker = readIdentity(cluster.node(2).dataDir);
+    await testRefusedCertificates(t, { nodeId, address, worker, removed, slowMs });
+    t.same(census(cluster), left, 'nothing changed');
   });
 
   await t.test('what is no node does not get in by the cluster port', async t => {
