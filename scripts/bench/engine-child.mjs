@@ -3,9 +3,6 @@
 import { strictEqual } from 'node:assert';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
-
-setFlagsFromString('--optimize-for-size'); // as the daemon does
 
 const tests = join(dirname(fileURLToPath(import.meta.url)), '../../dist/test/tasks');
 const { openStage } = await import(join(tests, 'whole-stage.js'));

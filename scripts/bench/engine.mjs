@@ -11,7 +11,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const rounds = 200;
 const many = 1000;
 /** As bin/coveyd starts the daemon. */
-const daemonFlags = ['--min-semi-space-size=2', '--max-semi-space-size=4', '--no-maglev'];
+const daemonFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--no-maglev'];
 
 export async function* metrics({ signal, say }) {
   const { stdout } = await promisify(execFile)(

@@ -8,7 +8,6 @@
  * Not here: what the daemon consists of (node.ts), the settings (config.ts).
  */
 import { parseArgs } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
 import { asCoveyError, CoveyError, codeOf, deepest, messageOf } from '../errors.js';
 import { linuxHost } from '../host-linux/index.js';
 import { version } from '../version.js';
@@ -87,14 +86,7 @@ async function readConfigFile(named: string | undefined): Promise<ConfigSources[
   return parseConfigFile(text, path);
 }
 
-/**
- * Not an option of the launcher: as such it holds the young generation at 1 MiB, which is collected two or three times for each
- * container that starts, and makes Node refuse the compiled code of its own modules.
- */
-const sizeFlag = '--optimize-for-size';
-
 async function serve(settings: Settings): Promise<void> {
-  setFlagsFromString(sizeFlag);
   const log = makeLogger({
     level: settings.logLevel,
     format: settings.logFormat,
@@ -149,12 +141,13 @@ function proxyVariables(): Readonly<Record<string, string>> {
 }
 
 function childCommand(argument: string, flags: readonly string[] = []): readonly string[] {
-  const own = process.execArgv.filter(flag => flag !== compilerFlag);
-  return [process.execPath, ...own, ...flags, process.argv[1] ?? '', argument];
+  const own = process.execArgv.filter(flag => !smallFlags.includes(flag));
+  return [process.execPath, ...own, ...childFlags, ...flags, process.argv[1] ?? '', argument];
 }
 
-/** Keeps a process small that lives for weeks; with it Node compiles its own modules anew, a fifth of a child's start. */
-const compilerFlag = '--no-maglev';
+/** Keep a process small that lives for weeks; with them Node compiles its own modules anew, a fifth of a child's start. */
+const smallFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--no-maglev'];
+const childFlags = ['--min-semi-space-size=2', '--max-semi-space-size=4'];
 
 /** Resolves with the first SIGTERM or SIGINT; the second ends the process. */
 function untilSignal(log: AdjustableLogger): Promise<void> {
