@@ -20,6 +20,7 @@ import { findModules, type SecurityModules } from './runtime/lsm.js';
 import { type HostLimits, parseHardLimits } from './runtime/process.js';
 import type { LimitsHost } from './runtime/resources.js';
 import { planSeccomp } from './runtime/seccomp.js';
+import { rushPrefix } from './rush.js';
 import { openSecrets, type Secrets } from './secrets.js';
 import { openTrash, type Trash } from './trash.js';
 import { defaultRange, openUserNamespaces, type UserNamespaces } from './userns.js';
@@ -50,6 +51,8 @@ export interface Engine {
   readonly cdiFolders: readonly string[];
   readonly volumesFolder: string;
   readonly machine: { readonly architecture: string; readonly kernel: string };
+  /** What makes a runtime go before ordinary processes, if that may be (rush.ts). */
+  readonly rushPrefix: () => Promise<readonly string[]>;
   readonly prefix: string;
   readonly log: Logger;
 }
@@ -95,6 +98,7 @@ export function openEngine(options: AgentOptions): Engine {
       architecture: process.arch === 'x64' ? 'amd64' : process.arch,
       kernel: host.files.findTextSync('/proc/sys/kernel/osrelease')?.trim() ?? '',
     },
+    rushPrefix: rushPrefix(host),
     prefix,
     log: options.log,
   };

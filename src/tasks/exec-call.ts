@@ -21,7 +21,7 @@ import { lastOutputIn, lastWords } from './runtime/crun.js';
 import { renderConfig } from './runtime/oci.js';
 import { terminalSize } from './runtime/process.js';
 import { findStartFailure } from './runtime/start-failure.js';
-import { rush } from './rush.js';
+import { endRush } from './rush.js';
 import { watchKills } from './usage/kills.js';
 
 const framesMax = 64;
@@ -59,7 +59,7 @@ export async function* execInside(engine: Engine, place: ExecPlace, call: ExecCa
     const input = { ...opened, pidFile, onDetach };
     void pumpInput(engine, call.frames, input).catch(() => onAbort()); // the asker is gone: so is the need
     const finished = finish(engine, opened, { program: call.start.args[0] ?? '', output, pidFile, logFile, findKill });
-    if (opened.tty && engine.placeOf(place.containerId).runtime.name === 'crun') rush(engine, opened);
+    if (opened.tty && engine.placeOf(place.containerId).runtime.name === 'crun') endRush(engine, opened);
     const destroy = (): void => {
       for (const pipe of opened.streams) pipe.stream.destroy();
     };
@@ -143,6 +143,7 @@ async function openTerminalExec(engine: Engine, place: ExecPlace, files: ExecFil
     ...files,
     stdio: [terminal.slaveFd, terminal.slaveFd, terminal.slaveFd],
     detached: true,
+    before: engine.placeOf(place.containerId).runtime.name === 'crun' ? await engine.rushPrefix() : [],
   }).finally(() => kernel.closeFd(terminal.slaveFd));
   const stream = kernel.openTerminalStream(terminal.masterFd);
   return {

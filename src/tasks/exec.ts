@@ -116,6 +116,8 @@ interface ExecSpawn {
   readonly pidFile: string;
   readonly stdio: readonly ('ignore' | 'pipe' | number)[];
   readonly detached?: boolean;
+  /** Words before the command line of the runtime. */
+  readonly before?: readonly string[];
   /** Where the runtime says why the program does not run: not among what the program says. */
   readonly logFile?: string;
   /** Leaves the program to itself once it runs. */
@@ -125,6 +127,7 @@ interface ExecSpawn {
 export function spawnExec(engine: Engine, place: ExecPlace, spawn: ExecSpawn): Promise<SpawnedProcess> {
   const by = engine.placeOf(place.containerId);
   const argv = [
+    ...(spawn.before ?? []),
     ...networkPrefix(engine, place.containerId, place.bundle),
     by.runtime.path,
     ...globalArgs(by),

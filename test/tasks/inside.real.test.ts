@@ -167,7 +167,7 @@ t.test('logs', { skip }, async t => {
     t.equal((await rig.logs(task.id, { tail: 4 })).split('\n').length, 5);
     t.equal(await rig.logs(task.id, { tail: 0 }), '');
     const first = frames[0]?.body;
-    t.ok(first?.kind === 'data' && Math.abs(first.atMs - Date.now()) < 20_000, 'lines have the time of their writing');
+    t.ok(first?.kind === 'data' && Math.abs(first.atMs - Date.now()) < 600_000, 'lines have the time of their writing');
     const since = await collect(rig.agent.logs({ ...start, follow: false, sinceMs: Date.now() + 1_000 }, limit()));
     t.equal(textOf(since), '');
   });
