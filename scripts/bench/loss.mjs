@@ -14,7 +14,7 @@ export async function* metrics({ signal, say }) {
     ['crash_default_s', undefined],
     ['crash_2s_s', { lostAfterMs: 2_000, reconcile: 'keep-original', stopAfterDisconnectMs: 0 }],
   ]) {
-    const placement = { constraints: ['node.role==worker'], perNodeMax: 0 };
+    const placement = { constraints: ['node.role==worker'], perNodeMax: 0, spread: [] };
     const spec = { ...sleeperSpec('crash', 2 * share, { placement }), loss };
     const { service } = await timeCreate(cluster, spec, 2 * share);
     const samples = [];

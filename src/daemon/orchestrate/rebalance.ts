@@ -7,7 +7,7 @@
  * node, smaller, so there is an end, and after it there is nothing left to plan.
  *
  * Keeps true: a task goes only where the one feasibility function lets it (after the moves before it). What has volumes of its
- * own on a node stays there. What does not serve, is being updated, or moves already is left alone.
+ * own on a node stays there, and what is spread over labels where placement put it. What does not serve, is being updated, or moves already is left alone.
  *
  * Pure. Called by control/rebalance.ts. Not here: carrying moves out (moves.ts).
  */
@@ -94,6 +94,10 @@ function groupOf(
   }
   if (namedVolumes(service.spec.task).length > 0) {
     notes.push(`${name} has volumes on its nodes`);
+    return [];
+  }
+  if (service.spec.task.placement.spread.length > 0) {
+    notes.push(`${name} is spread over labels, not over single nodes`);
     return [];
   }
   if (service.spec.task.placement.spread.length > 0) {
