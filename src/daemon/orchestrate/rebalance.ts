@@ -97,10 +97,6 @@ function groupOf(
     return [];
   }
   if (service.spec.task.placement.spread.length > 0) {
-    notes.push(`${name} is spread over labels, not over single nodes`);
-    return [];
-  }
-  if (service.spec.task.placement.spread.length > 0) {
     notes.push(`${name} is spread by its own preference`);
     return [];
   }
