@@ -15,7 +15,7 @@ export function readMachineState(): MachineState {
     .readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
     .map(pid => read(`/proc/${pid}/cmdline`).replaceAll('\0', ' '))
-    .filter(command => /conmon|coveyd|crun |runc /.test(command));
+    .filter(command => /conmon|coveyd|covey-sockets|crun |runc /.test(command));
   return {
     namespaces: lines(run(['ip', 'netns', 'list']).stdout).map(line => line.split(' ')[0] ?? ''),
     links: lines(run(['ip', '-br', 'link']).stdout).map(line => line.split(/[ @]/)[0] ?? ''),
