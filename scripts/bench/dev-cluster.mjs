@@ -76,7 +76,7 @@ export function sleeperSpec(serviceName, replicas, changes = {}, userns = '') {
 }
 
 /** A message in which nothing is set, as the wire gives it. */
-function defaultsOf(message) {
+export function defaultsOf(message) {
   return wire.type(message).decode(new Uint8Array());
 }
 

@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openDevCluster, sleeperSpec, timeCreate } from './dev-cluster.mjs';
+import { defaultsOf, openDevCluster, sleeperSpec, timeCreate } from './dev-cluster.mjs';
 import { openPeer } from './peer-swarm.mjs';
 import { metric, percentile } from './stats.mjs';
 
@@ -57,7 +57,9 @@ async function openPlace(cluster) {
     { signal },
   );
   const addressOf = list => list.find(({ networkId }) => networkId === network.id).addresses[0];
-  const on = node => ({ placement: { constraints: [`node.hostname==${node.name}`], perNodeMax: 0 } });
+  const on = node => ({
+    placement: { ...defaultsOf('Placement'), constraints: [`node.hostname==${node.name}`] },
+  });
   const container = async (name, node, more = {}) => {
     const base = sleeperSpec(name, 1, { ...on(node), networks: [{ network: network.id, aliases: [] }] });
     await timeCreate(cluster, { ...base, ...more }, 1);
