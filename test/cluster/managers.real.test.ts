@@ -76,7 +76,8 @@ t.test('three managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
           `at${at}`,
           `made at ${at}, seen at ${seen}`,
         );
-      t.equal(leaderAt(cluster, at), 1);
+      // On a busy machine another than the first may lead by now.
+      t.equal(leaderAt(cluster, at), leaderAt(cluster, 1));
     }
     t.match(cluster.covey(2, 'service', 'create', '-d', '--name', 'at1', 'hello:1').stderr, /the name is taken/);
     const [task] = cluster.json<TaskRow>(2, 'service', 'ps', 'web');
