@@ -313,7 +313,8 @@ export interface Kernel {
   ) => number;
   /**
    * Sockets as openSocket makes them, in the same order, that stay open when this process ends: the next call with this path takes
-   * them over with what has arrived meanwhile, or makes new ones when the namespace or their number is another.
+   * them over with what has arrived meanwhile, or makes new ones when the namespace is another.
+   * One path is for one list of sockets.
    */
   readonly openKeptSockets: (
     namespace: NamespaceHandle,

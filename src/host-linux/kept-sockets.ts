@@ -3,7 +3,8 @@
  * (pidfd_getfd(2), Linux 5.6). What arrives in between waits in the kernel.
  *
  * Keeps true: one holder a path, named after it (argv[0]), so that it is found with or without the file that has its pid; sockets
- * of a namespace that is gone, of other addresses or of another number are let go and made anew.
+ * of another namespace, or fewer than are wanted, are let go and made anew. Which sockets they are is not looked at: one path
+ * stands for one list.
  *
  * Not here: what is served on them (netns/dns).
  */
@@ -88,12 +89,12 @@ function hold(fds: readonly number[], path: string): void {
 
 /** The holder's sockets as descriptors of ours, or undefined when they are not what is wanted. */
 function takeFrom(pid: number, namespace: NamespaceHandle, wanted: Wanted): readonly number[] | undefined {
-  const process = pidfdCall(SYS_pidfd_open, pid, 0, 0);
-  if (process < 0) return undefined;
+  const holder = pidfdCall(SYS_pidfd_open, pid, 0, 0);
+  if (holder < 0) return undefined;
   const fds: number[] = [];
   try {
     for (const [at] of wanted.entries()) {
-      const fd = pidfdCall(SYS_pidfd_getfd, process, firstFd + at, 0);
+      const fd = pidfdCall(SYS_pidfd_getfd, holder, firstFd + at, 0);
       if (fd < 0) throw systemCallError({ call: 'take a socket of process', object: String(pid), errno: lastErrno() });
       fds.push(fd);
     }
@@ -107,7 +108,7 @@ function takeFrom(pid: number, namespace: NamespaceHandle, wanted: Wanted): read
     for (const fd of fds) fs.closeSync(fd);
     return undefined;
   } finally {
-    fs.closeSync(process);
+    fs.closeSync(holder);
   }
 }
 

@@ -85,3 +85,16 @@ export async function tablesAlike(cluster: DevCluster, services: readonly string
     patienceMs,
   );
 }
+
+/** Pid and start time of the main process of each task of a service, as node `at` lists them. */
+export function startTimes(
+  cluster: DevCluster,
+  at: number,
+  service: string,
+  ...flags: readonly string[]
+): Readonly<Record<string, string>> {
+  const rows = cluster
+    .json<TaskRow & { pid: number }>(at, 'service', 'ps', ...flags, service)
+    .filter(task => task.desiredState === 'running');
+  return Object.fromEntries(rows.map(({ id, pid }) => [id, `${pid} ${startOf(pid)}`]));
+}

@@ -4,6 +4,7 @@
 import * as fs from 'node:fs';
 import t from 'tap';
 import { cannotCluster, type DevCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
+import { startTimes } from './living.js';
 
 const sleeper = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.2; done'];
 
@@ -23,14 +24,7 @@ function leaderAt(cluster: DevCluster, at: number): number {
   return cluster.nodes.find(node => node.name === leader?.name)?.index ?? 0;
 }
 
-/** Start times of the main processes by task: equal only when nothing was restarted. */
-function startTimes(cluster: DevCluster, at: number): Readonly<Record<string, string>> {
-  const rows = cluster
-    .json<TaskRow & { pid: number }>(at, 'service', 'ps', '--consistent', 'web')
-    .filter(task => task.desiredState === 'running');
-  const startOf = (pid: number) => fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19];
-  return Object.fromEntries(rows.map(row => [row.id, `${row.pid} ${startOf(row.pid)}`]));
-}
+const startTimesOfWeb = (cluster: DevCluster, at: number) => startTimes(cluster, at, 'web', '--consistent');
 
 const allRun = (cluster: DevCluster, at: number, name: string, count: number) =>
   until(
@@ -49,7 +43,7 @@ const patient = ['--lost-after', '10m'];
 t.test('three managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'mg', managers: 3, workers: 1 });
   cluster.must(2, 'service', 'create', '--name', 'web', '--replicas', '4', ...patient, 'hello:1', ...sleeper);
-  const before = startTimes(cluster, 3);
+  const before = startTimesOfWeb(cluster, 3);
   t.equal(Object.keys(before).length, 4);
 
   await t.test('any of them takes a command, and all show the same', async t => {
@@ -90,10 +84,10 @@ t.test('three managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
     await allRun(cluster, 2, 'at2', 1);
     t.not(leaderAt(cluster, 2), 1);
     t.equal(leaderAt(cluster, 3), leaderAt(cluster, 2));
-    t.same(startTimes(cluster, 2), before, 'nothing was restarted');
+    t.same(startTimesOfWeb(cluster, 2), before, 'nothing was restarted');
     t.equal(cluster.script('start', '1').status, 0);
     await allRun(cluster, 1, 'at2', 1);
-    t.same(startTimes(cluster, 1), before, 'its containers were adopted');
+    t.same(startTimesOfWeb(cluster, 1), before, 'its containers were adopted');
   });
 
   await t.test('two of three die: nothing can be changed, which is said in time; then they are back', async t => {
@@ -117,7 +111,7 @@ t.test('three managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
       status => status === 0,
     );
     await allRun(cluster, 3, 'at2', 3);
-    t.same(startTimes(cluster, 1), before);
+    t.same(startTimesOfWeb(cluster, 1), before);
   });
 
   await t.test('all die and come back: everything is there, and nothing was restarted', async t => {
@@ -125,7 +119,7 @@ t.test('three managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
     for (const { index } of cluster.nodes) t.equal(cluster.script('start', String(index)).status, 0);
     await allRun(cluster, 2, 'web', 4);
     await allRun(cluster, 1, 'at2', 3);
-    t.same(startTimes(cluster, 3), before);
+    t.same(startTimesOfWeb(cluster, 3), before);
   });
 
   await t.test('a worker becomes a manager, the leader a worker; the last majority is kept', async t => {
@@ -145,7 +139,7 @@ t.test('three managers', { skip: cannotCluster, timeout: 600_000 }, async t => {
       () => nodesAt(cluster, 4).filter(node => node.state === 'ready').length,
       ready => ready === 4,
     );
-    t.same(startTimes(cluster, 4), before, 'roles change around running containers');
+    t.same(startTimesOfWeb(cluster, 4), before, 'roles change around running containers');
     await until(
       'the folder of its log gone',
       () => fs.existsSync(`${cluster.node(leader).dataDir}/raft`),

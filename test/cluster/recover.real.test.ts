@@ -5,6 +5,7 @@
 import * as fs from 'node:fs';
 import t from 'tap';
 import { cannotCluster, type DevCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
+import { startOf } from './living.js';
 
 const sleeper = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.2; done'];
 
@@ -22,7 +23,6 @@ function processes(cluster: DevCluster, at: number, nodes: readonly string[]): R
   const rows = cluster
     .json<TaskRow & { pid: number }>(at, 'service', 'ps', 'web')
     .filter(task => task.desiredState === 'running' && nodes.includes(task.node));
-  const startOf = (pid: number) => fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19];
   return Object.fromEntries(rows.map(row => [row.id, `${row.pid} ${startOf(row.pid)}`]));
 }
 

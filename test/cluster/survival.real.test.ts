@@ -3,22 +3,10 @@
  */
 import * as fs from 'node:fs';
 import t from 'tap';
-import { cannotCluster, type DevCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
+import { cannotCluster, type DevCluster, openDevCluster, until } from './dev-cluster.js';
+import { startTimes } from './living.js';
 
 const ticker = ['sh', '-c', 'n=0; trap "exit 0" TERM; while :; do n=$((n+1)); echo tick $n; sleep 0.2; done'];
-
-/** Start times of the main processes by task name: equal only when nothing was restarted. */
-function startTimes(cluster: DevCluster, service: string): Readonly<Record<string, string>> {
-  const rows = cluster
-    .json<TaskRow & { pid: number }>(1, 'service', 'ps', service)
-    .filter(task => task.desiredState === 'running');
-  return Object.fromEntries(
-    rows.map(row => [
-      row.id,
-      `${row.pid} ${fs.readFileSync(`/proc/${row.pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[19]}`,
-    ]),
-  );
-}
 
 function lastTick(cluster: DevCluster, service: string): number {
   const lines = cluster.must(1, 'service', 'logs', '--tail', '1', service).trim().split('\n');
@@ -30,7 +18,7 @@ t.test('daemons and links', { skip: cannotCluster, timeout: 240_000 }, async t =
   // A starved machine may take longer than the usual 10 s to start a daemon: that would be a loss, which is not what this is about.
   const patient = ['--lost-after', '10m'];
   cluster.must(1, 'service', 'create', '--name', 'tick', '--replicas', '4', ...patient, 'hello:1', ...ticker);
-  const before = startTimes(cluster, 'tick');
+  const before = startTimes(cluster, 1, 'tick');
   t.equal(Object.keys(before).length, 4);
 
   for (const [title, node, stop] of [
@@ -62,7 +50,7 @@ t.test('daemons and links', { skip: cannotCluster, timeout: 240_000 }, async t =
         () => cluster.covey(1, 'service', 'ls', '--format', '{{.name}} {{.running}}').stdout.trim(),
         text => text === 'tick 4',
       );
-      t.same(startTimes(cluster, 'tick'), before, 'nothing was restarted');
+      t.same(startTimes(cluster, 1, 'tick'), before, 'nothing was restarted');
       await until(
         'the log going on',
         () => lastTick(cluster, 'tick'),
@@ -85,7 +73,7 @@ t.test('daemons and links', { skip: cannotCluster, timeout: 240_000 }, async t =
       10_000,
     );
     t.comment(`tables equal again and two more tasks running after ${Math.round(performance.now() - begin)} ms`);
-    const after = startTimes(cluster, 'tick');
+    const after = startTimes(cluster, 1, 'tick');
     for (const [task, started] of Object.entries(before)) t.equal(after[task], started, 'not restarted');
   });
 

@@ -2,7 +2,7 @@ import t from 'tap';
 import { abortable } from '../../../src/abortable.js';
 import { renewOnce } from '../../../src/daemon/ca/renewal.js';
 import { connectToManager } from '../../../src/daemon/rpc/client.js';
-import type { Task, TaskState, TaskStatus } from '../../../src/gen/types.js';
+import type { Task } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import { asId, type NetworkId, type NodeId, type ServiceId } from '../../../src/ids.js';
 import type { Store } from '../../../src/raft/store.js';
@@ -19,21 +19,7 @@ import {
   wire,
 } from '../node-fixtures.js';
 import { runWorker, startManager, startWorker } from '../node-rig.js';
-
-function status(state: TaskState): TaskStatus {
-  return {
-    state,
-    sinceMs: 1,
-    message: '',
-    error: '',
-    errorCode: '',
-    outOfMemory: false,
-    attempt: 0,
-    health: '',
-    ready: '',
-    containers: [],
-  };
-}
+import { status } from '../object-fixtures.js';
 
 const endpoints = [{ networkId: asId<NetworkId>('n1'), addresses: ['10.1.0.3'] }];
 
