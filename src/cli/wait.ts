@@ -239,7 +239,7 @@ async function publishedUrl(context: CliContext, service: Service | undefined): 
   const shown = host.includes(':') ? `[${host}]` : host;
   const url =
     port.protocol === 'tcp' ? `http://${shown}:${port.published}` : `${shown}:${port.published}/${port.protocol}`;
-  if (port.mode === 'host') return `port ${port.published} of the nodes that run it`;
+  if (port.mode !== 'ingress') return `port ${port.published} of the nodes that run it`;
   return (info.counts?.nodes ?? 1) > 1 ? `${url} and every other node` : url;
 }
 

@@ -28,6 +28,7 @@ import { isAddressV4 } from './ip.js';
 import { type Memo, openMemo } from './memo.js';
 import { mainTable } from './netlink/routes.js';
 import { type RuleSets, type RulesWanted, ruleSets } from './nft/model.js';
+import { stickyPlaces } from './sticky.js';
 import type { HostLink, NetworkIdentity } from './types.js';
 
 export type Tables = ReadonlyMap<string, TableItem>;
@@ -46,6 +47,8 @@ export interface Wanted {
   readonly fabricRules: RulesWanted;
   /** Set `published` of the host's table. */
   readonly published: ReadonlySet<string>;
+  /** Set `tunnels` of the host's table: UDP ports of the data path, of this node and of others. */
+  readonly tunnels: ReadonlySet<string>;
   /** Addresses that any endpoint has: connections to one that goes are forgotten. */
   readonly endpoints: ReadonlySet<string>;
   /** Addresses that take new connections: UDP flows to one that stops are forgotten. */
@@ -141,7 +144,10 @@ export function planWanted(input: WantedInput, parts = openParts()): Wanted {
   fillNodes(sets, others, input.hostAddresses);
   fillNetworks(sets, index.networks, attached);
   const published = fillServices(fill);
-  return { objects, fabricRules: { sets }, published, endpoints, serving };
+  const tunnels = new Set(
+    [input.identity, ...others].map(({ dataPort }) => String(dataPort || input.identity.dataPort)),
+  );
+  return { objects, fabricRules: { sets }, published, tunnels, endpoints, serving };
 }
 
 /** What the parts of a plan add to, and what they read. */
@@ -302,12 +308,12 @@ function fillServices({ input, index, parts, sets }: Fill): Set<string> {
 
 function servicePart(service: TableService, endpoints: readonly TableEndpoint[], nodeId: string): ServicePart {
   return {
-    vips: service.endpointMode === 'vip' ? vipElements(service, endpoints) : [],
+    vips: service.endpointMode === 'dnsrr' ? [] : vipElements(service, endpoints),
     // Ports of mode host do not exist where no task of the service runs.
     ports: service.ports.flatMap(port => {
       const backends = backendsOf(port, endpoints, nodeId);
       if (port.published === 0 || (port.mode === 'host' && backends.length === 0)) return [];
-      return [portElements(port, backends)];
+      return [portElements(port, placesOf(service, backends))];
     }),
   };
 }
@@ -321,19 +327,31 @@ function vipElements(service: TableService, endpoints: readonly TableEndpoint[])
       .sort();
     return addresses.filter(isAddressV4).flatMap((vip): Element[] => {
       if (backends.length === 0) return [['refused-vips', vip, '']];
-      const places = backends.map((backend, place): Element => ['backends', `${vip} . ${place}`, backend]);
-      return [['vips', vip, `goto pick${backends.length}`], ...places];
+      const places = placesOf(service, backends);
+      const elements = places.list.map((backend, place): Element => ['backends', `${vip} . ${place}`, backend]);
+      return [['vips', vip, `goto ${places.sticky ? 'stick' : 'pick'}${places.list.length}`], ...elements];
     });
   });
 }
 
-function portElements(port: PortSpec, backends: readonly string[]): ServicePart['ports'][number] {
+/** What the choice of a number leads to: one place for each backend, or those that hold clients to their backends. */
+interface Places {
+  readonly sticky: boolean;
+  readonly list: readonly string[];
+}
+
+function placesOf({ endpointMode }: TableService, backends: readonly string[]): Places {
+  const sticky = endpointMode === 'vip-sticky';
+  return { sticky, list: sticky ? stickyPlaces(backends) : backends };
+}
+
+function portElements(port: PortSpec, { sticky, list }: Places): ServicePart['ports'][number] {
   const key = `${port.protocol} . ${port.published}`;
-  if (backends.length === 0) return { key, elements: [['refused-ports', key, '']] };
-  const places = backends.map(
+  if (list.length === 0) return { key, elements: [['refused-ports', key, '']] };
+  const places = list.map(
     (backend, place): Element => ['port-backends', `${key} . ${place}`, `${backend} . ${port.target}`],
   );
-  return { key, elements: [['ports', key, `goto port${backends.length}`], ...places] };
+  return { key, elements: [['ports', key, `goto ${sticky ? 'hold' : 'port'}${list.length}`], ...places] };
 }
 
 function backendsOf(port: PortSpec, endpoints: readonly TableEndpoint[], nodeId: string): string[] {

@@ -2,7 +2,18 @@ import dgram from 'node:dgram';
 import t from 'tap';
 import type { NamespaceHandle } from '../../src/host.js';
 import { linuxHost } from '../../src/host-linux/index.js';
-import { ask, endpointItem, get, getUdp, inside, networkItem, retransmitted, serve, serviceItem } from './lab.js';
+import {
+  ask,
+  dataPort,
+  endpointItem,
+  get,
+  getUdp,
+  inside,
+  networkItem,
+  retransmitted,
+  serve,
+  serviceItem,
+} from './lab.js';
 import { openStage, published, type Stage, several, skipUnlessRoot, untilAll, vip } from './stage.js';
 
 const all = (client: string): string[] => [1, 2, 3].map(node => `w${node} sees ${client}`);
@@ -109,6 +120,16 @@ t.test('the data plane of three nodes', skipUnlessRoot, async t => {
     const from = stage.namespace('c1');
     t.match(await ask(from, 'nc', '-n', '-v', '-w2', '169.254.169.254', '80'), /failed .*No route to host/);
   });
+  await t.test('hosts do not follow the packets of the tunnel as connections', async t => {
+    for (const node of lab.nodes) {
+      const tracked = inside(node.namespace, 'cat', '/proc/net/nf_conntrack').split('\n');
+      t.same(
+        tracked.filter(line => line.includes(`dport=${dataPort} `)),
+        [],
+        `of node ${node.number}`,
+      );
+    }
+  });
   t.same(lab.problems, []);
 });
 
@@ -123,6 +144,8 @@ t.test('networks apart, services without backends, ports of mode host', skipUnle
     serviceItem({ name: 'inner', network: 'net3' }),
     serviceItem({ name: 'empty', vip: '10.0.1.210', ports: [{ published: 8081, target: 80 }] }),
     serviceItem({ name: 'local', ports: [{ published: 8082, target: 80, mode: 'host' }] }),
+    serviceItem({ name: 'near', ports: [{ published: 8083, target: 80, mode: 'local' }] }),
+    serviceItem({ name: 'held', vip: '10.0.1.211', sticky: true, ports: [{ published: 8084, target: 80 }] }),
   ]) {
     stage.items.set(item.key, item);
   }
@@ -131,6 +154,11 @@ t.test('networks apart, services without backends, ports of mode host', skipUnle
   await stage.add({ task: 'i1', service: 'inner', node: 1, slot: 1, address: '10.0.3.11', network: 'net3' }, true);
   await stage.add({ task: 'i2', service: 'inner', node: 2, slot: 2, address: '10.0.3.21', network: 'net3' }, true);
   await stage.add({ task: 'l2', service: 'local', node: 2, slot: 1, address: '10.0.1.91' }, true);
+  await stage.add({ task: 'n2', service: 'near', node: 2, slot: 1, address: '10.0.1.92' }, true);
+  for (const [at, node] of [1, 1, 2, 2].entries()) {
+    const task = `h${at}`;
+    await stage.add({ task, service: 'held', node, slot: at + 1, address: `10.0.1.${101 + at}` }, true);
+  }
   await stage.show();
   /** At once means that no SYN had to be sent twice. */
   const refused = async (from: { readonly path: string }, ...argv: readonly string[]): Promise<string> => {
@@ -172,6 +200,33 @@ t.test('networks apart, services without backends, ports of mode host', skipUnle
     t.equal(await get(lab.client, host(2), 8082), `l2 sees ${lab.clientAddress}`);
     t.match(await refused(lab.client, host(1), '8082'), no);
   });
+  await t.test(
+    'a port of mode local answers where a task of the service runs, keeps the client, and is refused elsewhere',
+    async t => {
+      t.equal(await get(lab.client, host(2), 8083), `n2 sees ${lab.clientAddress}`);
+      t.match(await refused(lab.client, host(1), '8083'), /^failed .*refused/is);
+    },
+  );
+  await t.test(
+    'a client of a sticky service stays with its backend, through its VIP and through every node',
+    async t => {
+      const seen = new Set<string>();
+      for (let last = 0; last < 8; last += 1) {
+        const source = `10.91.0.${100 + last}`;
+        inside(lab.client, 'ip', 'addr', 'add', `${source}/24`, 'dev', 'eth0');
+        const through = (number: number) => ask(lab.client, 'nc', '-n', '-w5', '-s', source, host(number), '8084');
+        const answers = [await through(1), await through(2), await through(1), await through(2)];
+        t.same(new Set(answers).size, 1, answers.join());
+        t.match(answers[0], ` sees ${source}`);
+        seen.add(answers[0] ?? '');
+      }
+      t.ok(seen.size > 1, `8 clients: ${[...seen].join()}`);
+      const own = [];
+      for (let turn = 0; turn < 4; turn += 1) own.push(await get(stage.namespace('c1'), '10.0.1.211', 80));
+      t.match(own[0], ' sees 10.0.1.11');
+      t.equal(new Set(own).size, 1, own.join());
+    },
+  );
   await t.test(
     'a UDP flow moves when its backend stops serving, connections to a removed one are forgotten',
     async t => {

@@ -279,17 +279,18 @@ export interface ServiceOptions {
   readonly stack?: string;
   readonly network?: string;
   readonly vip?: string;
+  readonly sticky?: boolean;
   readonly ports?: readonly {
     published: number;
     target: number;
     protocol?: 'tcp' | 'udp';
-    mode?: 'ingress' | 'host';
+    mode?: 'ingress' | 'host' | 'local';
   }[];
   readonly aliases?: readonly string[];
 }
 
 export function serviceItem(options: ServiceOptions): TableItem {
-  const { name, stack = '', network = 'net1', vip, ports = [], aliases = [] } = options;
+  const { name, stack = '', network = 'net1', vip, sticky = false, ports = [], aliases = [] } = options;
   const networkId = id<NetworkId>(network);
   return {
     key: `service/${id<ServiceId>(name)}`,
@@ -298,7 +299,7 @@ export function serviceItem(options: ServiceOptions): TableItem {
       serviceId: id<ServiceId>(name),
       name,
       stack,
-      endpointMode: vip === undefined ? 'dnsrr' : 'vip',
+      endpointMode: vip === undefined ? 'dnsrr' : sticky ? 'vip-sticky' : 'vip',
       vips: vip === undefined ? [] : [{ networkId, addresses: [vip] }],
       ports: ports.map(port => ({ protocol: 'tcp', mode: 'ingress', ...port })),
       networks: [{ network: networkId, aliases: [name, ...aliases] }],

@@ -95,6 +95,25 @@ t.test('a port of mode host has local backends only, and is not there without an
   t.same(elements(away, 'refused-ports'), {});
 });
 
+t.test('a port of mode local has local backends only, and is refused without any', async t => {
+  const ports = [{ published: 80, target: 8080, mode: 'local' }] as const;
+  const items = tables(machine(2), serviceItem({ name: 'web', ports }), endpointItem(local), endpointItem(remote));
+  t.same(elements(plan(items), 'port-backends'), { 'tcp . 80 . 0': '10.0.1.11 . 8080' });
+  const away = plan(tables(machine(2), serviceItem({ name: 'web', ports }), endpointItem(remote)));
+  t.same([...away.published], ['tcp . 80']);
+  t.same(elements(away, 'refused-ports'), { 'tcp . 80': '' });
+});
+
+t.test('a sticky service leads to places that the address of the client chooses', async t => {
+  const ports = [{ published: 80, target: 8080 }];
+  const service = serviceItem({ name: 'web', vip: '10.0.1.200', sticky: true, ports });
+  const wanted = plan(tables(machine(2), service, endpointItem(local), endpointItem(remote)));
+  t.same(elements(wanted, 'vips'), { '10.0.1.200': 'goto stick64' });
+  t.same(elements(wanted, 'ports'), { 'tcp . 80': 'goto hold64' });
+  t.same(new Set(Object.values(elements(wanted, 'backends'))), new Set(['10.0.1.11', '10.0.1.21']));
+  t.equal(Object.keys(elements(wanted, 'port-backends')).length, 64);
+});
+
 t.test('a port has one owner: a second service that claims it is not mixed in', async t => {
   const ports = [{ published: 80, target: 80 }];
   const other = { ...remote, task: 'c', service: 'second', address: '10.0.1.33' };

@@ -63,7 +63,7 @@ export function openAllocator(
     if (planned.kind === 'exhausted') return { code: 'ports-exhausted', message: planned.message };
     ports = planned.ports;
     const vips: EndpointAddress[] = [];
-    for (const network of service.spec.endpointMode === 'vip' ? networks : []) {
+    for (const network of service.spec.endpointMode === 'dnsrr' ? [] : networks) {
       const present = service.vips.find(vip => vip.networkId === network.id);
       const taken = present === undefined ? take(network) : { endpoint: present };
       if ('problem' in taken) return taken.problem;

@@ -66,7 +66,7 @@ function checkDrivers(spec: ServiceSpec, networks: readonly Attached[]): void {
   const refuse = refuseAt(`service "${spec.name}"`);
   if (special === undefined) return;
   if (networks.length > 1) refuse(`network "${special.spec.name}" can't be combined with others`);
-  if (spec.ports.some(port => port.mode === 'ingress') || (special.spec.driver === 'none' && spec.ports.length > 0)) {
+  if (spec.ports.some(port => port.mode !== 'host') || (special.spec.driver === 'none' && spec.ports.length > 0)) {
     refuse(`ports can't be published from network "${special.spec.name}"`);
   }
 }

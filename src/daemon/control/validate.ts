@@ -90,7 +90,7 @@ function checkPorts(spec: ServiceSpec, path: string): void {
   const published = spec.ports.filter(port => port.published !== 0).map(portKey);
   const twice = findDuplicate(published);
   if (twice !== undefined) refuseAt(`${path}.ports`)(`port ${twice} is published twice`, 'port-conflict');
-  if (spec.endpointMode === 'dnsrr' && spec.ports.some(port => port.mode === 'ingress')) {
+  if (spec.endpointMode === 'dnsrr' && spec.ports.some(port => port.mode !== 'host')) {
     refuseAt(`${path}.endpointMode`)(
       'dnsrr has no virtual address to publish a port on; use mode=host for the port, or vip',
     );

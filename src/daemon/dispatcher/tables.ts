@@ -128,7 +128,7 @@ function renderAddress(endpoint: EndpointAddress): string {
 }
 
 function isPublished(service: Service): boolean {
-  return service.ports.some(port => port.mode === 'ingress' && port.published > 0);
+  return service.ports.some(port => port.mode !== 'host' && port.published > 0);
 }
 
 function networksOf(service: Service): readonly string[] {

@@ -138,7 +138,7 @@ function entriesOf(
     name: service.name,
     stack: service.stack,
     networkId,
-    vips: service.endpointMode === 'vip' ? addressesOn(networkId, service.vips) : [],
+    vips: service.endpointMode === 'dnsrr' ? [] : addressesOn(networkId, service.vips),
     tasks: endpoints
       .filter(endpoint => endpoint.serving)
       .map(endpoint => ({

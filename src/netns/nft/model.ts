@@ -27,6 +27,7 @@ export const fabricSets = {
 
 export const hostSets = {
   published: 'set { type inet_proto . inet_service; }',
+  tunnels: 'set { type inet_service; }',
   uplinks: 'set { type ifname; }',
 } as const;
 
@@ -73,7 +74,7 @@ export function planElements(wanted: ElementSets, seen: ElementSets): ElementCha
   });
 }
 
-/** Chains of choice that the elements lead to: "pick3", "port2". */
+/** Chains of choice that the elements lead to: "pick3", "port2", "stick64", "hold64". */
 export function choicesOf(sets: ElementSets): Set<string> {
   const targets = [...(sets['vips']?.values() ?? []), ...(sets['ports']?.values() ?? [])];
   return new Set(targets.map(target => target.replace('goto ', '')));

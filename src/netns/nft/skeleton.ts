@@ -172,11 +172,20 @@ function filterChains(): Chain[] {
   ];
 }
 
-/** The chain that chooses one of n backends, of a VIP or of a published port. */
+/** Chains of choice: `pick` and `stick` of a VIP, `port` and `hold` of a published port; the second of each by the client's address. */
+export function isChoice(name: string): boolean {
+  return /^(pick|stick|port|hold)\d+$/.test(name);
+}
+
+/** The same on all nodes, so that a client has the same backend through each of them. */
+const stickySeed = '0xc0ce1000';
+
+/** The chain that chooses one of n places. */
 export function choiceChain(name: string): Chain {
   const count = name.replace(/^\D+/, '');
-  const choose = `meta mark set numgen random mod ${count}`;
-  if (name.startsWith('pick')) {
+  const isSticky = name.startsWith('stick') || name.startsWith('hold');
+  const choose = `meta mark set ${isSticky ? `jhash ip saddr mod ${count} seed ${stickySeed}` : `numgen random mod ${count}`}`;
+  if (name.startsWith('pick') || name.startsWith('stick')) {
     return { name, rules: [choose, 'dnat ip to ip daddr . meta mark map @backends'] };
   }
   return {
@@ -197,6 +206,14 @@ export function hostSkeleton(prefix: string, device: string, link: HostLink): Sk
     table: `inet ${prefix}`,
     sets: hostSets,
     chains: [
+      // Each connection in the tunnel has an outer source port of its own: followed, it would be two more connections on
+      // each of two hosts, made and forgotten with it, and nothing on the host ever translates them.
+      {
+        name: 'tunnel-in',
+        hook: 'type filter hook prerouting priority raw',
+        rules: ['udp dport @tunnels fib daddr type local notrack'],
+      },
+      { name: 'tunnel-out', hook: 'type filter hook output priority raw', rules: ['udp dport @tunnels notrack'] },
       {
         name: 'publish',
         hook: 'type nat hook prerouting priority dstnat',

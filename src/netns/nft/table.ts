@@ -12,7 +12,7 @@ import type { NetlinkSocket, NftContext } from '../../host.js';
 import { readGeneration } from './generation.js';
 import { parseTable, type TableSeen } from './listing.js';
 import { choicesOf, type ElementSets, planElements, renderChanges } from './model.js';
-import { choiceChain, renderChain, renderSkeleton, type Skeleton, versionOf } from './skeleton.js';
+import { choiceChain, isChoice, renderChain, renderSkeleton, type Skeleton, versionOf } from './skeleton.js';
 
 export interface RuleTable {
   /** Resolves when the kernel has it. */
@@ -134,10 +134,10 @@ function findKnown(seen: TableSeen, skeleton: Skeleton): Known | undefined {
   if (seen.sets[versionOf(skeleton)] === undefined) return undefined;
   const choices = new Set<string>();
   for (const [name, rules] of seen.chains) {
-    const isChoice = /^(pick|port)\d+$/.test(name);
-    const made = isChoice ? choiceChain(name) : skeleton.chains.find(chain => chain.name === name);
+    const chosen = isChoice(name);
+    const made = chosen ? choiceChain(name) : skeleton.chains.find(chain => chain.name === name);
     if (made === undefined || made.rules.length !== rules) return undefined;
-    if (isChoice) choices.add(name);
+    if (chosen) choices.add(name);
   }
   if (seen.chains.size !== skeleton.chains.length + choices.size) return undefined;
   if (Object.keys(skeleton.sets).some(name => seen.sets[name] === undefined)) return undefined;

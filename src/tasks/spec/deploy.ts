@@ -56,7 +56,7 @@ export function readDeploy(field: Field | undefined): DeployModel {
         ? undefined
         : { count: replicas, place: replicasField.tree.place },
     labels: new Map(readPairs(find('labels'))),
-    endpointMode: readChoice(find('endpoint_mode'), ['vip', 'dnsrr']),
+    endpointMode: readChoice(find('endpoint_mode'), ['vip', 'dnsrr', 'vip-sticky']),
     limits: readResources(resources('limits'), 'limits'),
     reservations: readResources(resources('reservations'), 'reservations'),
     restart: readRestart(find('restart_policy')),

@@ -34,7 +34,7 @@ export function parseProtocol(text: string): Parsed<Protocol> {
 }
 
 function parsePublishMode(text: string): Parsed<PublishMode> {
-  return text === 'ingress' || text === 'host' ? ok(text) : bad('ingress or host');
+  return text === 'ingress' || text === 'host' || text === 'local' ? ok(text) : bad('ingress, host or local');
 }
 
 /** "80" or "80-85", from 1 to 65535. */
@@ -72,7 +72,7 @@ export function pairPorts(pair: PortPair): Parsed<readonly PortSpec[]> {
 
 /** The form with keys, of the command line: "published=8080,target=80,protocol=tcp,mode=host". */
 export function parsePortKeys(text: string): Parsed<readonly PortSpec[]> {
-  const valid = 'target=PORT with, if wanted, published=PORT, protocol=tcp or udp, mode=ingress or host';
+  const valid = 'target=PORT with, if wanted, published=PORT, protocol=tcp or udp, mode=ingress, host or local';
   let target: Range | undefined;
   let published: Range | undefined;
   let protocol: Protocol = 'tcp';

@@ -49,7 +49,7 @@ function readLongPort(field: Field): readonly PortSpec[] {
   const publishedField = find('published');
   const published = isZero(publishedField) ? undefined : readParsed(publishedField, parsePortRange);
   const protocol = readParsed(find('protocol'), parseProtocol) ?? 'tcp';
-  const mode = readChoice(find('mode'), ['ingress', 'host']) ?? 'ingress';
+  const mode = readChoice(find('mode'), ['ingress', 'host', 'local']) ?? 'ingress';
   if (find('target') === undefined) return problem(field, 'stack-type', 'has no target') ?? [];
   if (target === undefined || (publishedField !== undefined && published === undefined && !isZero(publishedField)))
     return [];

@@ -16,8 +16,8 @@ const valueOptions: readonly OptionDefinition[] = [
   { flags: '--replicas <number>', says: 'How many tasks' },
   {
     flags: '--endpoint-mode <mode>',
-    says: 'vip (one address for the service) or dnsrr (the addresses of its tasks)',
-    completes: ['vip', 'dnsrr'],
+    says: 'vip (one address for the service), vip-sticky (each client stays with its task) or dnsrr (the addresses of its tasks)',
+    completes: ['vip', 'vip-sticky', 'dnsrr'],
   },
   { flags: '--entrypoint <command>', says: 'Replace the ENTRYPOINT of the image' },
   { flags: '-u, --user <user>', says: 'User, and if wanted group: UID[:GID] or names' },

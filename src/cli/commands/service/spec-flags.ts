@@ -86,7 +86,7 @@ function changedValues(spec: ServiceSpec, flags: Flags): ServiceSpec {
       state: 'it is global: one task on every node',
     });
   }
-  const endpointMode = flags.parsed('endpoint-mode', oneOf<EndpointMode>('vip', 'dnsrr'));
+  const endpointMode = flags.parsed('endpoint-mode', oneOf<EndpointMode>('vip', 'vip-sticky', 'dnsrr'));
   const changed: ServiceSpec = {
     ...spec,
     mode: replicas === undefined ? spec.mode : { kind: 'replicated', replicas },

@@ -42,5 +42,5 @@ export function imageText([main = '', ...more]: readonly string[]): string {
 /** "8080->80", "53->53/udp", "80 (host)". */
 function portText(port: PortSpec): string {
   const published = port.published === 0 ? '?' : String(port.published);
-  return `${published}->${port.target}${port.protocol === 'tcp' ? '' : `/${port.protocol}`}${port.mode === 'host' ? ' (host)' : ''}`;
+  return `${published}->${port.target}${port.protocol === 'tcp' ? '' : `/${port.protocol}`}${port.mode === 'ingress' ? '' : ` (${port.mode})`}`;
 }
