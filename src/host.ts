@@ -233,6 +233,12 @@ export interface NetlinkSocket extends Disposable {
   readonly talk: (batch: Uint8Array, acknowledgements: number) => readonly Uint8Array[];
 }
 
+/** Hears of what changes in the namespace in which it was opened. */
+export interface NetlinkNews extends Disposable {
+  /** What has come since the last call, each message apart; never waits. undefined: it was more than the socket keeps. */
+  readonly take: () => readonly Uint8Array[] | undefined;
+}
+
 /** A context of libnftables that lives in the namespace in which it was opened. */
 export interface NftContext extends Disposable {
   /** One transaction; rejects with nftables-refused and the library's text. One at a time; runs in the thread pool. */
@@ -305,6 +311,8 @@ export interface Kernel {
   readonly removeNamespace: (path: string) => void;
   /** undefined: the namespace of the daemon. */
   readonly openNetlink: (namespace: NamespaceHandle | undefined, family?: 'route' | 'netfilter') => NetlinkSocket;
+  /** rtnetlink tells changes to groups (RTNLGRP_… in linux/rtnetlink.h), whoever made them. */
+  readonly followNetlink: (namespace: NamespaceHandle | undefined, groups: readonly number[]) => NetlinkNews;
   readonly openNft: (namespace: NamespaceHandle | undefined) => NftContext;
   /** A socket bound (and listening, for TCP) in the namespace; returns its descriptor for dgram or net. */
   readonly openSocket: (

@@ -6,7 +6,8 @@
  */
 import type { NetlinkSocket } from '../host.js';
 import { type LinkSeen, listLinks } from './netlink/links.js';
-import type { NetlinkRequest } from './netlink/message.js';
+import type { NetlinkMessage, NetlinkRequest } from './netlink/message.js';
+import * as neighbours from './netlink/neighbours.js';
 import * as routes from './netlink/routes.js';
 
 export type FabricObject =
@@ -79,8 +80,8 @@ export function setRequest(object: FabricObject, devices: DeviceIndices): Netlin
     address: routes.addAddress,
     route: routes.setRoute,
     rule: routes.addRule,
-    neighbour: routes.setNeighbour,
-    forwarding: routes.setForwarding,
+    neighbour: neighbours.setNeighbour,
+    forwarding: neighbours.setForwarding,
   });
 }
 
@@ -89,8 +90,8 @@ export function removeRequest(object: FabricObject, devices: DeviceIndices): Net
     address: routes.removeAddress,
     route: routes.removeRoute,
     rule: routes.removeRule,
-    neighbour: routes.removeNeighbour,
-    forwarding: routes.removeForwarding,
+    neighbour: neighbours.removeNeighbour,
+    forwarding: neighbours.removeForwarding,
   });
 }
 
@@ -98,8 +99,8 @@ interface Encoders {
   readonly address: (value: routes.Address) => NetlinkRequest;
   readonly route: (value: routes.Route) => NetlinkRequest;
   readonly rule: (value: routes.Rule) => NetlinkRequest;
-  readonly neighbour: (value: routes.Neighbour) => NetlinkRequest;
-  readonly forwarding: (value: routes.ForwardingEntry) => NetlinkRequest;
+  readonly neighbour: (value: neighbours.Neighbour) => NetlinkRequest;
+  readonly forwarding: (value: neighbours.ForwardingEntry) => NetlinkRequest;
 }
 
 function request(object: FabricObject, devices: DeviceIndices, encode: Encoders): NetlinkRequest | undefined {
@@ -134,24 +135,76 @@ export interface FabricSeen {
 export function readFabric(socket: NetlinkSocket): FabricSeen {
   const links = listLinks(socket);
   const names = new Map(links.map(link => [link.index, link.name]));
-  const named = (index: number): string => names.get(index) ?? '';
-  const list: FabricObject[] = [];
-  for (const { index, prefix } of routes.listAddresses(socket)) {
-    if (prefix !== '127.0.0.1/8') list.push({ kind: 'address', device: named(index), prefix });
+  const nameOf = (index: number): string => names.get(index) ?? '';
+  const objects = new Map<string, FabricObject>();
+  for (const dump of [
+    routes.dumpAddresses,
+    routes.dumpRoutes,
+    routes.dumpRules,
+    neighbours.dumpNeighbours,
+    neighbours.dumpForwarding,
+  ]) {
+    for (const message of dump(socket)) {
+      const found = objectOf(message, nameOf);
+      if (found?.isOurs === true) objects.set(keyOf(found.object), found.object);
+    }
   }
-  for (const one of routes.listRoutes(socket)) {
-    if (one.protocol !== routes.routeProtocol) continue;
-    const { destination, table, via } = one;
-    const device = one.kind === 'unreachable' ? '' : named(one.index);
-    list.push({ kind: 'route', table, destination, device, ...(via === undefined ? {} : { via }) });
+  return { links, objects };
+}
+
+export interface ObjectFound {
+  readonly object: FabricObject;
+  /** False: of that name, but the kernel made or learned it itself, or somebody else's. */
+  readonly isOurs: boolean;
+}
+
+/** The object that an entry of the kernel is, or was when the message says that it is gone. */
+export function objectOf(message: NetlinkMessage, nameOf: (index: number) => string): ObjectFound | undefined {
+  const { payload } = message;
+  switch (message.type & ~3) {
+    case messageFamilies.address: {
+      const found = routes.parseAddressEntry(payload);
+      if (found === undefined) return undefined;
+      const { index, prefix } = found;
+      return { object: { kind: 'address', device: nameOf(index), prefix }, isOurs: prefix !== '127.0.0.1/8' };
+    }
+    case messageFamilies.route:
+      return routeOf(payload, nameOf);
+    case messageFamilies.rule: {
+      const found = routes.parseRule(payload);
+      return found === undefined ? undefined : { object: { kind: 'rule', ...found }, isOurs: true };
+    }
+    case messageFamilies.neighbour:
+      return neighbourOf(payload, nameOf);
+    default:
+      return undefined;
   }
-  for (const one of routes.listRules(socket)) list.push({ kind: 'rule', ...one });
-  for (const { index, ...one } of routes.listNeighbours(socket)) {
-    list.push({ kind: 'neighbour', device: named(index), ...one });
+}
+
+/** RTM_NEW…, RTM_DEL… and RTM_GET… of a kind follow each other. */
+const messageFamilies = { address: 20, route: 24, neighbour: 28, rule: 32 };
+
+function routeOf(payload: Buffer, nameOf: (index: number) => string): ObjectFound | undefined {
+  const found = routes.parseRoute(payload);
+  if (found === undefined) return undefined;
+  const { destination, table, via } = found;
+  const device = found.kind === 'unreachable' ? '' : nameOf(found.index);
+  return {
+    object: { kind: 'route', table, destination, device, ...(via === undefined ? {} : { via }) },
+    isOurs: found.protocol === routes.routeProtocol,
+  };
+}
+
+function neighbourOf(payload: Buffer, nameOf: (index: number) => string): ObjectFound | undefined {
+  const entry = neighbours.parseForwarding(payload);
+  if (entry !== undefined) {
+    const { index, mac, destination, port } = entry;
+    const device = nameOf(index);
+    const object = { kind: 'forwarding', device, mac, destination, ...(port === undefined ? {} : { port }) } as const;
+    return { object, isOurs: true };
   }
-  for (const { index, mac, destination, port } of routes.listForwarding(socket)) {
-    const device = named(index);
-    list.push({ kind: 'forwarding', device, mac, destination, ...(port === undefined ? {} : { port }) });
-  }
-  return { links, objects: new Map(list.map(object => [keyOf(object), object])) };
+  const found = neighbours.parseNeighbour(payload);
+  if (found === undefined) return undefined;
+  const { index, address, mac, permanent } = found;
+  return { object: { kind: 'neighbour', device: nameOf(index), address, mac }, isOurs: permanent };
 }

@@ -5,7 +5,7 @@
  * Not here: the decisions (host-side.ts, nft/firewall.ts), the fabric (plane.ts).
  */
 import { CoveyError } from '../errors.js';
-import type { NetlinkSocket } from '../host.js';
+import type { NetlinkNews, NetlinkSocket } from '../host.js';
 import { deviceHost, linkGroup } from './constants.js';
 import {
   ensureHostLink,
@@ -21,6 +21,7 @@ import {
 } from './host-side.js';
 import { listLinks, removeLink } from './netlink/links.js';
 import { sendRequests } from './netlink/message.js';
+import { hostGroups } from './news.js';
 import { planFirewall, planFirewallRemoval, readFirewall } from './nft/firewall.js';
 import { readGeneration } from './nft/generation.js';
 import { hostSkeleton } from './nft/skeleton.js';
@@ -39,6 +40,10 @@ export interface HostPlane extends Disposable {
   /** Uplinks that have to forward to the fabric only. Their rule stands before `switchForwarding` is called. */
   readonly guarded: () => readonly string[];
   readonly switchForwarding: () => void;
+  /** Links, addresses or switches of the host have changed since the last call, whoever's they are. */
+  readonly hasNews: () => boolean;
+  /** No packet rule of the host has changed since all was as wanted. */
+  readonly isUntouched: () => boolean;
   /** Accept rules where the host's firewall drops. Looks only when some rule of the host has changed. */
   readonly checkFirewall: () => Promise<readonly string[]>;
   readonly changes: () => readonly HostChange[];
@@ -51,6 +56,7 @@ interface State {
   readonly notePath: string;
   readonly socket: HostSocket;
   readonly netfilter: NetlinkSocket;
+  readonly news: NetlinkNews;
   link: HostLink | undefined;
   rules: RuleTable | undefined;
   uplinks: Uplinks;
@@ -69,6 +75,7 @@ export function openHostPlane(options: NetworkOptions): HostPlane {
   const netlink = kernel.openNetlink(namespace);
   const netfilter = kernel.openNetlink(namespace, 'netfilter');
   const nft = kernel.openNft(namespace);
+  const news = kernel.followNetlink(namespace, hostGroups);
   const notePath = `${runDir}/network/host.json`;
   const noted = parseNote(files.findTextSync(notePath) ?? '[]');
   const state: State = {
@@ -77,6 +84,7 @@ export function openHostPlane(options: NetworkOptions): HostPlane {
     notePath,
     socket: { kernel, namespace, netlink, nft },
     netfilter,
+    news,
     link: undefined,
     rules: undefined,
     uplinks: { names: [], addresses: [] },
@@ -94,10 +102,13 @@ export function openHostPlane(options: NetworkOptions): HostPlane {
     uplinks: () => state.uplinks,
     guarded: () => state.forwarding.guarded,
     switchForwarding: () => switchForwarding(state),
+    hasNews: () => news.take()?.length !== 0,
+    isUntouched: () => isUntouched(state),
     checkFirewall: () => checkFirewall(state),
     changes: () => changesOf(state),
     remove: () => remove(state),
     [Symbol.dispose]: () => {
+      news[Symbol.dispose]();
       netlink[Symbol.dispose]();
       netfilter[Symbol.dispose]();
       nft[Symbol.dispose]();
@@ -142,6 +153,10 @@ function switchForwarding(state: State): void {
   }
   for (const name of forwarding.switchOn) socket.kernel.writeSysctl(socket.namespace, forwardingOf(name), '1');
   state.forwarding = { ...forwarding, switchOn: [] };
+}
+
+function isUntouched({ rules, firewallGeneration, netfilter }: State): boolean {
+  return rules?.isUntouched() === true && firewallGeneration === readGeneration(netfilter);
 }
 
 async function checkFirewall(state: State): Promise<readonly string[]> {

@@ -15,7 +15,8 @@ import { type Attachment, addressesOf } from './attachment.js';
 import { containerLinkIndex, deviceContainer, gatewayAddress, gatewayMac, resolverAlias } from './constants.js';
 import { changeLink, inetSwitches, type LinkSeen, listLinks, makeVeth, removeLink } from './netlink/links.js';
 import { type NetlinkRequest, sendRequests } from './netlink/message.js';
-import { addAddress, localTable, mainTable, setNeighbour, setRoute } from './netlink/routes.js';
+import { setNeighbour } from './netlink/neighbours.js';
+import { addAddress, localTable, mainTable, setRoute } from './netlink/routes.js';
 
 export interface LinkFabric {
   readonly netlink: NetlinkSocket;

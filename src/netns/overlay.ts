@@ -5,7 +5,7 @@
  * Not here: the link to the host (host-side.ts), what goes into it all (wanted.ts).
  */
 import { CoveyError, errnoOf } from '../errors.js';
-import type { Kernel, NamespaceHandle, NetlinkSocket, NftContext } from '../host.js';
+import type { Kernel, NamespaceHandle, NetlinkNews, NetlinkSocket, NftContext } from '../host.js';
 import {
   deviceHost,
   deviceIngress,
@@ -18,6 +18,7 @@ import {
 import { changeLink, inetSwitches, type LinkSeen, listLinks, makeVxlan, removeLink } from './netlink/links.js';
 import { sendRequests } from './netlink/message.js';
 import { addAddress, findRouteTo, listAddresses } from './netlink/routes.js';
+import { fabricGroups } from './news.js';
 import type { NetworkIdentity } from './types.js';
 
 /** The sockets of the fabric; all of them hold it alive until they are closed. */
@@ -26,6 +27,8 @@ export interface Fabric extends Disposable {
   readonly netlink: NetlinkSocket;
   readonly netfilter: NetlinkSocket;
   readonly nft: NftContext;
+  /** Of links, addresses, routes, rules and neighbours. */
+  readonly news: NetlinkNews;
 }
 
 /**
@@ -69,12 +72,15 @@ function openFabric(kernel: Kernel, namespace: NamespaceHandle): Fabric {
   const netlink = kernel.openNetlink(namespace);
   const netfilter = kernel.openNetlink(namespace, 'netfilter');
   const nft = kernel.openNft(namespace);
+  const news = kernel.followNetlink(namespace, fabricGroups);
   return {
     namespace,
     netlink,
     netfilter,
     nft,
+    news,
     [Symbol.dispose]: () => {
+      news[Symbol.dispose]();
       netlink[Symbol.dispose]();
       netfilter[Symbol.dispose]();
       nft[Symbol.dispose]();

@@ -18,7 +18,8 @@ import { type HostPlane, openHostPlane } from './host-plane.js';
 import { isAddressV4 } from './ip.js';
 import { connectNamespace, type LinkFabric, makeTaskNamespace } from './link.js';
 import { type LinkSeen, removeLink } from './netlink/links.js';
-import { sendRequests } from './netlink/message.js';
+import { decodeMessage, sendRequests } from './netlink/message.js';
+import { findNews } from './news.js';
 import { fabricSkeleton } from './nft/skeleton.js';
 import { openRuleTable, type RuleTable } from './nft/table.js';
 import {
@@ -45,6 +46,14 @@ export interface Plane extends Disposable {
   readonly apply: (tables: Tables, signal: AbortSignal) => Promise<void>;
   /** Looks at everything. Says what it mended. */
   readonly check: (tables: Tables, signal: AbortSignal) => Promise<readonly string[]>;
+  /**
+   * The same when the kernel has told of changes that are not ours, which costs next to nothing to ask. With `host`, switches
+   * are looked at too, of which the kernel says nothing.
+   */
+  readonly glance: (
+    tables: Tables,
+    options: { readonly host: boolean; readonly signal: AbortSignal },
+  ) => Promise<readonly string[]>;
   readonly changes: () => readonly HostChange[];
   readonly remove: () => Promise<readonly string[]>;
 }
@@ -101,6 +110,7 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
       await applyTables(state, { tables, signal, verify: false });
     },
     check: (tables, signal) => check(state, tables, signal),
+    glance: (tables, options) => glance(state, tables, options),
     changes: () => changesOf(state),
     remove: () => remove(state),
     [Symbol.dispose]: () => {
@@ -236,6 +246,33 @@ async function check(state: State, tables: Tables, signal: AbortSignal): Promise
   if (links.length > 0) readObjects(state);
   const rest = await applyTables(state, { tables, signal, verify: true });
   return [...mended, ...links, ...rest, ...(await state.hostPlane.checkFirewall())];
+}
+
+async function glance(
+  state: State,
+  tables: Tables,
+  { host, signal }: { readonly host: boolean; readonly signal: AbortSignal },
+): Promise<readonly string[]> {
+  const { hostPlane } = state;
+  const hasHostNews = hostPlane.hasNews();
+  if (hasFabricNews(state) || !hostPlane.isUntouched()) return check(state, tables, signal);
+  if (!host && !hasHostNews) return [];
+  // Links of others come and go on some hosts all day: what counts is whether anything of it is ours, or an uplink.
+  const before = JSON.stringify(hostPlane.uplinks());
+  const mtu = state.mtu;
+  const mended = ensure(state, tables);
+  if (mended.length === 0 && JSON.stringify(hostPlane.uplinks()) === before && state.mtu === mtu) return [];
+  return [...mended, ...(await check(state, tables, signal))];
+}
+
+function hasFabricNews({ opened, objects, devices, options }: State): boolean {
+  if (opened === undefined) return false;
+  const told = opened.fabric.news.take();
+  const news =
+    told === undefined ? 'more changes than could be told' : findNews(told.map(decodeMessage), { objects, devices });
+  if (news === undefined) return !opened.rules.isUntouched();
+  options.telemetry.log.debug('fabric changed', { news });
+  return true;
 }
 
 /** Links of tasks that somebody deleted are made again; links without a task that do not go by themselves are removed. */

@@ -45,7 +45,7 @@ interface State {
   turn: Promise<unknown>;
 }
 
-const checkEveryDefaultMs = 5_000;
+const glanceEveryDefaultMs = 1_000;
 const firstChangeMs = 5;
 const burstMs = 20;
 const networksWaitMs = 10_000;
@@ -84,6 +84,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     attached: () => attachments.ids(),
     applyTables: (items, signal) => applyTables(state, items, signal),
     check: () => inTurn(state, () => check(state)),
+    glance: ({ host }) => inTurn(state, () => glance(state, host)),
     changes: () => state.plane.changes(),
     removeEverything: () => inTurn(state, () => removeEverything(state)),
     [Symbol.asyncDispose]: () => close(state),
@@ -114,18 +115,36 @@ async function recover(state: State): Promise<void> {
   arm(state);
 }
 
-/** The next check, some time after the last one. A failure is told once each time; the next check tries again. */
-function arm(state: State): void {
-  const { host, checkEveryMs = checkEveryDefaultMs } = state.options;
-  state.timer = host.clock.after(checkEveryMs, () => {
-    void inTurn(state, () => check(state))
+/** Glances are cheap, since the kernel tells of changes; all is looked at now and then, whatever it told. */
+const glancesPerHostCheck = 4;
+const glancesPerCheck = 60;
+
+/** The next look, some time after the last one. A failure is told once each time; the next look tries again. */
+function arm(state: State, number = 1): void {
+  const { host, glanceEveryMs = glanceEveryDefaultMs } = state.options;
+  state.timer = host.clock.after(glanceEveryMs, () => {
+    void inTurn(state, () => look(state, number))
       .catch(error => {
         if (!state.ended.signal.aborted) state.options.telemetry.log.warn('network check failed', { error });
       })
       .finally(() => {
-        if (!state.ended.signal.aborted) arm(state);
+        if (!state.ended.signal.aborted) arm(state, number + 1);
       });
   });
+}
+
+async function look(state: State, number: number): Promise<void> {
+  const isWhole = number % glancesPerCheck === 0;
+  const mended = await (isWhole ? check(state) : glance(state, number % glancesPerHostCheck === 0));
+  if (mended.length === 0) return;
+  const { log, count } = state.options.telemetry;
+  log.warn('network mended', { count: mended.length, first: mended.slice(0, mendedShownMax) });
+  count('network_mended_total', mended.length);
+}
+
+async function glance(state: State, host: boolean): Promise<readonly string[]> {
+  if (state.identity === undefined || !state.tablesKnown) return check(state);
+  return state.plane.glance(state.tables, { host, signal: state.ended.signal });
 }
 
 async function configure(state: State, identity: NetworkIdentity): Promise<void> {
@@ -208,12 +227,6 @@ async function check(state: State): Promise<readonly string[]> {
   }
   const mended = await state.plane.check(state.tables, state.ended.signal);
   show(state);
-  if (mended.length > 0) {
-    state.options.telemetry.log.info('network mended', {
-      count: mended.length,
-      first: mended.slice(0, mendedShownMax),
-    });
-  }
   return mended;
 }
 

@@ -25,8 +25,8 @@ export interface NetworkOptions {
   readonly namespace?: NamespaceHandle | undefined;
   /** Resolvers that names outside of the cluster are asked of, "address" or "address:port". Default: resolv.conf of the host. */
   readonly upstreams?: (() => readonly string[]) | undefined;
-  /** From the end of one look at everything to the next. Default: 5,000. */
-  readonly checkEveryMs?: number | undefined;
+  /** From the end of one look to the next. Default: 1,000. */
+  readonly glanceEveryMs?: number | undefined;
 }
 
 /** This node within its cluster, known after init or join. */
@@ -89,8 +89,14 @@ export interface NetworkStack extends AsyncDisposable {
   attached(): readonly TaskId[];
   /** The whole wanted set; resolves when kernel and resolver show it. A later call may overtake an earlier one. */
   applyTables(items: ReadonlyMap<string, TableItem>, signal: AbortSignal): Promise<void>;
-  /** Compares the kernel with what is wanted and mends what differs. Says what it mended. Also run every 5 s. */
+  /** Compares the kernel with what is wanted and mends what differs. Says what it mended. Also done once a minute. */
   check(): Promise<readonly string[]>;
+  /**
+   * The same when the kernel has told of changes that are not ours, which costs next to nothing to ask. With `host`, switches
+   * of the host and of the fabric are looked at too, of which the kernel says nothing. Also done every second, with `host`
+   * every fourth.
+   */
+  glance(options: { readonly host: boolean }): Promise<readonly string[]>;
   /** What is different on the host because of covey, now. */
   changes(): readonly HostChange[];
   /** For leave: everything undone, sysctls as before; a line for each thing undone. Tasks have to be detached before. */

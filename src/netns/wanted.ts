@@ -26,7 +26,7 @@ import {
 import { type FabricObject, type FabricObjects, keyOf } from './fabric-object.js';
 import { isAddressV4 } from './ip.js';
 import { type Memo, openMemo } from './memo.js';
-import { mainTable } from './netlink/routes.js';
+import { basicRules, mainTable } from './netlink/routes.js';
 import { type RuleSets, type RulesWanted, ruleSets } from './nft/model.js';
 import { stickyPlaces } from './sticky.js';
 import type { HostLink, NetworkIdentity } from './types.js';
@@ -182,6 +182,7 @@ function ownObjects({ identity, hostLink }: WantedInput): FabricObject[] {
     { kind: 'address', device: deviceOverlay, prefix: `${tunnelAddress(identity.tunnelIndex)}/32` },
     { kind: 'route', table: mainTable, destination: '0.0.0.0/0', device: deviceHost, via: hostLink.hostAddress },
     { kind: 'route', table: tableHost, destination: '0.0.0.0/0', device: deviceHost, via: hostLink.hostAddress },
+    ...basicRules.map((rule): FabricObject => ({ kind: 'rule', ...rule })),
     { kind: 'rule', priority: priorityEntered, mark: markEntered, table: tableEntered },
     { kind: 'rule', priority: priorityHost, mark: markHost, table: tableHost },
   ];

@@ -44,7 +44,7 @@ export interface LabOptions {
   readonly mtu?: number;
   readonly upstreams?: readonly string[];
   /** Default: never, so that what a test breaks is mended when it says so. */
-  readonly checkEveryMs?: number;
+  readonly glanceEveryMs?: number;
 }
 
 const underlay = '10.91.0';
@@ -101,7 +101,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
       dataDir: node.dataDir,
       namespace: node.namespace,
       upstreams: () => upstreams,
-      checkEveryMs: options.checkEveryMs ?? neverMs,
+      glanceEveryMs: options.glanceEveryMs ?? neverMs,
     });
   const nodes: LabNode[] = [];
   for (let number = 1; number <= options.nodes; number += 1) {

@@ -9,6 +9,7 @@ import {
   attribute,
   dump,
   errnos,
+  type NetlinkMessage,
   type NetlinkRequest,
   nested,
   netlinkFlags,
@@ -62,6 +63,7 @@ const attributes = { address: 1, name: 3, mtu: 4, info: 18, afSpec: 26, group: 2
 const info = { kind: 1, data: 2 };
 const vxlan = { id: 1, local: 4, learning: 7, port: 15, local6: 17 };
 const vethPeer = 1;
+const AF_UNSPEC = 0;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const inetConf = 1;
@@ -208,6 +210,11 @@ export function removeLink(link: { readonly index: number; readonly name: string
 export function listLinks(socket: NetlinkSocket): LinkSeen[] {
   const messages = dump(socket, { type: RTM_GETLINK, payload: ifinfo(0, 0, 0), about: 'list links' });
   return messages.filter(message => message.type === RTM_NEWLINK).map(message => parseLink(message.payload));
+}
+
+/** Of a link itself; bridges speak of their ports with the same types. */
+export function isLinkMessage({ type, payload }: NetlinkMessage): boolean {
+  return (type === RTM_NEWLINK || type === RTM_DELLINK) && payload[0] === AF_UNSPEC;
 }
 
 export function parseLink(payload: Buffer): LinkSeen {

@@ -112,6 +112,17 @@ export function encodeMessage(message: { type: number; flags: number; payload: U
   return bytes;
 }
 
+/** A message of the kernel, as it was read from a socket. */
+export function decodeMessage(bytes: Uint8Array): NetlinkMessage {
+  const message = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return { type: message.readUInt16LE(4), flags: message.readUInt16LE(6), payload: message.subarray(headerBytes) };
+}
+
+/** Of RTM_NEW… and RTM_DEL…, which follow each other from an even number on. */
+export function isRemoval({ type }: NetlinkMessage): boolean {
+  return (type & 3) === 1;
+}
+
 /** Sends all, in order, past failures; throws the first failure that is not harmless. */
 export function sendRequests(socket: NetlinkSocket, requests: readonly NetlinkRequest[]): void {
   let failure: CoveyError | undefined;

@@ -1,14 +1,22 @@
 /**
- * Addresses, routes, rules, neighbours and forwarding entries of tunnels in rtnetlink's form: one value for each, that can be
- * added, removed and read back, so that wanted and seen compare as text (`…Key`).
+ * Addresses, routes and rules in rtnetlink's form: one value for each, that can be added, removed and read back.
  *
  * Devices go by index here; plans go by name.
  *
- * Not here: which of them there should be (../wanted.ts).
+ * Not here: neighbours and forwarding entries (neighbours.ts), which of them there should be (../wanted.ts).
  */
 import type { NetlinkSocket } from '../../host.js';
 import { parseAddress, parsePrefix, renderAddress } from '../ip.js';
-import { attribute, dump, errnos, type NetlinkRequest, netlinkFlags, readAttributes, u16be, u32 } from './message.js';
+import {
+  attribute,
+  dump,
+  errnos,
+  type NetlinkMessage,
+  type NetlinkRequest,
+  netlinkFlags,
+  readAttributes,
+  u32,
+} from './message.js';
 
 export interface Address {
   readonly index: number;
@@ -32,29 +40,20 @@ export interface Route {
 
 export interface Rule {
   readonly priority: number;
+  /** 0: whatever the mark. */
   readonly mark: number;
   readonly table: number;
-}
-
-export interface Neighbour {
-  readonly index: number;
-  readonly address: string;
-  readonly mac: string;
-}
-
-/** Where a VXLAN device sends frames for a MAC. */
-export interface ForwardingEntry {
-  readonly index: number;
-  readonly mac: string;
-  readonly destination: string;
-  /** Of the other side, when it is not the device's own. */
-  readonly port?: number | undefined;
 }
 
 /** Marks routes as ours, so that those of others in the same namespace are left alone. */
 export const routeProtocol = 201;
 export const mainTable = 254;
 export const localTable = 255;
+/** Every namespace begins with these; a flush of its rules takes them as well. */
+export const basicRules: readonly Rule[] = [
+  { priority: 0, mark: 0, table: localTable },
+  { priority: 32_766, mark: 0, table: mainTable },
+];
 
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
@@ -62,28 +61,21 @@ const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
-const RTM_NEWNEIGH = 28;
-const RTM_DELNEIGH = 29;
-const RTM_GETNEIGH = 30;
 const RTM_NEWRULE = 32;
 const RTM_DELRULE = 33;
 const RTM_GETRULE = 34;
 const AF_INET = 2;
 const AF_INET6 = 10;
-const AF_BRIDGE = 7;
 const RTN_UNICAST = 1;
 const RTN_UNREACHABLE = 7;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RTNH_F_ONLINK = 4;
-const NUD_PERMANENT = 0x80;
-const NTF_SELF = 2;
 const FR_ACT_TO_TBL = 1;
 const attributes = {
   address: { address: 1, local: 2 },
   route: { destination: 1, index: 4, gateway: 5, source: 7, metrics: 8, table: 15 },
   rule: { priority: 6, mark: 10, table: 15 },
-  neighbour: { destination: 1, mac: 2, port: 6 },
 };
 const metricMtu = 2;
 
@@ -129,15 +121,22 @@ export function removeAddress(address: Address): NetlinkRequest {
   };
 }
 
+export function parseAddressEntry(payload: Buffer): Address | undefined {
+  if (payload[0] !== AF_INET) return undefined;
+  const found = readAttributes(payload, 8);
+  const own = found.get(attributes.address.local) ?? found.get(attributes.address.address) ?? Buffer.alloc(4);
+  return { index: payload.readUInt32LE(4), prefix: `${renderAddress(own)}/${payload[1]}` };
+}
+
 /** IPv4 only; those of IPv6 are the kernel's own business so far. */
-export function listAddresses(socket: NetlinkSocket): Address[] {
+export function dumpAddresses(socket: NetlinkSocket): NetlinkMessage[] {
   const payload = Buffer.alloc(8);
   payload[0] = AF_INET;
-  return dump(socket, { type: RTM_GETADDR, payload, about: 'list addresses' }).map(message => {
-    const found = readAttributes(message.payload, 8);
-    const own = found.get(attributes.address.local) ?? found.get(attributes.address.address) ?? Buffer.alloc(4);
-    return { index: message.payload.readUInt32LE(4), prefix: `${renderAddress(own)}/${message.payload[1]}` };
-  });
+  return dump(socket, { type: RTM_GETADDR, payload, about: 'list addresses' });
+}
+
+export function listAddresses(socket: NetlinkSocket): Address[] {
+  return dumpAddresses(socket).flatMap(message => parseAddressEntry(message.payload) ?? []);
 }
 
 // ---- routes
@@ -187,14 +186,18 @@ export interface RouteSeen extends Route {
   readonly protocol: number;
 }
 
-export function listRoutes(socket: NetlinkSocket): RouteSeen[] {
+export function dumpRoutes(socket: NetlinkSocket): NetlinkMessage[] {
   const payload = Buffer.alloc(12);
   payload[0] = AF_INET;
-  const messages = dump(socket, { type: RTM_GETROUTE, payload, about: 'list routes' });
-  return messages.flatMap(message => parseRoute(message.payload) ?? []);
+  return dump(socket, { type: RTM_GETROUTE, payload, about: 'list routes' });
 }
 
-function parseRoute(payload: Buffer): RouteSeen | undefined {
+export function listRoutes(socket: NetlinkSocket): RouteSeen[] {
+  return dumpRoutes(socket).flatMap(message => parseRoute(message.payload) ?? []);
+}
+
+export function parseRoute(payload: Buffer): RouteSeen | undefined {
+  if (payload[0] !== AF_INET) return undefined;
   const found = readAttributes(payload, 12);
   const kind = payload[7] === RTN_UNICAST ? 'unicast' : payload[7] === RTN_UNREACHABLE ? 'unreachable' : undefined;
   if (kind === undefined) return undefined;
@@ -247,7 +250,7 @@ function rulePayload(rule: Rule): Buffer {
   return Buffer.concat([
     header,
     attribute(attributes.rule.priority, u32(rule.priority)),
-    attribute(attributes.rule.mark, u32(rule.mark)),
+    ...(rule.mark === 0 ? [] : [attribute(attributes.rule.mark, u32(rule.mark))]),
     attribute(attributes.rule.table, u32(rule.table)),
   ]);
 }
@@ -272,123 +275,18 @@ export function removeRule(rule: Rule): NetlinkRequest {
   };
 }
 
-/** Rules that look at a mark; the kernel's own three do not. */
-export function listRules(socket: NetlinkSocket): Rule[] {
+/** Rules that look at a mark, and the two of the kernel's own without which nothing finds its way. */
+export function parseRule(payload: Buffer): Rule | undefined {
+  if (payload[0] !== AF_INET) return undefined;
+  const found = readAttributes(payload, 12);
+  const number = (key: keyof typeof attributes.rule): number => found.get(attributes.rule[key])?.readUInt32LE(0) ?? 0;
+  const rule = { priority: number('priority'), mark: number('mark'), table: number('table') };
+  const isOwn = basicRules.some(({ priority, table }) => priority === rule.priority && table === rule.table);
+  return rule.mark !== 0 || isOwn ? rule : undefined;
+}
+
+export function dumpRules(socket: NetlinkSocket): NetlinkMessage[] {
   const payload = Buffer.alloc(12);
   payload[0] = AF_INET;
-  return dump(socket, { type: RTM_GETRULE, payload, about: 'list rules' }).flatMap(message => {
-    const found = readAttributes(message.payload, 12);
-    const number = (key: keyof typeof attributes.rule): number => found.get(attributes.rule[key])?.readUInt32LE(0) ?? 0;
-    return found.has(attributes.rule.mark)
-      ? [{ priority: number('priority'), mark: number('mark'), table: number('table') }]
-      : [];
-  });
-}
-
-// ---- neighbours and forwarding entries
-
-function neighbourHeader(family: number, index: number, flags: number): Buffer {
-  const header = Buffer.alloc(12);
-  header[0] = family;
-  header.writeInt32LE(index, 4);
-  header.writeUInt16LE(NUD_PERMANENT, 8);
-  header[10] = flags;
-  return header;
-}
-
-function neighbourPayload(entry: Neighbour): Buffer {
-  return Buffer.concat([
-    neighbourHeader(familyOf(entry.address), entry.index, 0),
-    attribute(attributes.neighbour.destination, parseAddress(entry.address)),
-    attribute(attributes.neighbour.mac, Buffer.from(entry.mac.replaceAll(':', ''), 'hex')),
-  ]);
-}
-
-export function setNeighbour(entry: Neighbour): NetlinkRequest {
-  return {
-    type: RTM_NEWNEIGH,
-    flags: createOrReplace,
-    payload: neighbourPayload(entry),
-    about: `set neighbour ${entry.address}`,
-  };
-}
-
-export function removeNeighbour(entry: Neighbour): NetlinkRequest {
-  return {
-    type: RTM_DELNEIGH,
-    flags: 0,
-    payload: neighbourPayload(entry),
-    about: `remove neighbour ${entry.address}`,
-    harmless: [errnos.noEntry, errnos.noDevice],
-  };
-}
-
-/** Permanent ones only: what the kernel learned by itself is its own. */
-export function listNeighbours(socket: NetlinkSocket): Neighbour[] {
-  return dump(socket, {
-    type: RTM_GETNEIGH,
-    payload: neighbourHeader(AF_INET, 0, 0),
-    about: 'list neighbours',
-  }).flatMap(message => {
-    const found = readAttributes(message.payload, 12);
-    const address = found.get(attributes.neighbour.destination);
-    const mac = found.get(attributes.neighbour.mac);
-    if (address === undefined || mac === undefined) return [];
-    if ((message.payload.readUInt16LE(8) & NUD_PERMANENT) === 0) return [];
-    return [{ index: message.payload.readInt32LE(4), address: renderAddress(address), mac: macText(mac) }];
-  });
-}
-
-function forwardingPayload(entry: ForwardingEntry): Buffer {
-  return Buffer.concat([
-    neighbourHeader(AF_BRIDGE, entry.index, NTF_SELF),
-    attribute(attributes.neighbour.mac, Buffer.from(entry.mac.replaceAll(':', ''), 'hex')),
-    attribute(attributes.neighbour.destination, parseAddress(entry.destination)),
-    ...(entry.port === undefined ? [] : [attribute(attributes.neighbour.port, u16be(entry.port))]),
-  ]);
-}
-
-export function setForwarding(entry: ForwardingEntry): NetlinkRequest {
-  return {
-    type: RTM_NEWNEIGH,
-    flags: createOrReplace,
-    payload: forwardingPayload(entry),
-    about: `send frames for ${entry.mac} to ${entry.destination}`,
-  };
-}
-
-export function removeForwarding(entry: ForwardingEntry): NetlinkRequest {
-  return {
-    type: RTM_DELNEIGH,
-    flags: 0,
-    payload: forwardingPayload(entry),
-    about: `no longer send frames for ${entry.mac} to ${entry.destination}`,
-    harmless: [errnos.noEntry, errnos.noDevice],
-  };
-}
-
-export function listForwarding(socket: NetlinkSocket): ForwardingEntry[] {
-  return dump(socket, {
-    type: RTM_GETNEIGH,
-    payload: neighbourHeader(AF_BRIDGE, 0, 0),
-    about: 'list forwarding entries',
-  }).flatMap(message => {
-    const found = readAttributes(message.payload, 12);
-    const destination = found.get(attributes.neighbour.destination);
-    const mac = found.get(attributes.neighbour.mac);
-    if (destination === undefined || mac === undefined) return [];
-    const port = found.get(attributes.neighbour.port)?.readUInt16BE(0);
-    return [
-      {
-        index: message.payload.readInt32LE(4),
-        mac: macText(mac),
-        destination: renderAddress(destination),
-        ...(port === undefined ? {} : { port }),
-      },
-    ];
-  });
-}
-
-function macText(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/(..)(?=.)/g, '$1:');
+  return dump(socket, { type: RTM_GETRULE, payload, about: 'list rules' });
 }

@@ -19,6 +19,8 @@ export interface RuleTable {
   readonly apply: (wanted: ElementSets) => Promise<void>;
   /** The same after a look at what is really there, when that may differ. Says what it mended. */
   readonly check: (wanted: ElementSets) => Promise<readonly string[]>;
+  /** Nobody has changed any rule of the namespace since all was last seen as wanted. */
+  readonly isUntouched: () => boolean;
   readonly remove: () => Promise<void>;
 }
 
@@ -39,6 +41,8 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
   /** Of the rules when all was last seen as wanted. */
   let generation: number | undefined;
 
+  const isUntouched = (now: number | undefined): boolean =>
+    known !== undefined && now !== undefined && now === generation;
   const commit = async (commands: string, after: Known): Promise<void> => {
     const before = readGeneration(netfilter);
     known = undefined;
@@ -89,13 +93,14 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
     },
     check: async wanted => {
       const now = readGeneration(netfilter);
-      const unchanged = known !== undefined && now !== undefined && now === generation;
+      const unchanged = isUntouched(now);
       const mended = await applyFrom(wanted, unchanged ? known : await read());
       // Nothing had to be changed, or only we did: this state of the rules is the wanted one.
       if (mended.length === 0) generation = now;
       await forgetChoices(wanted);
       return mended;
     },
+    isUntouched: () => isUntouched(readGeneration(netfilter)),
     remove: async () => {
       known = undefined;
       generation = undefined;

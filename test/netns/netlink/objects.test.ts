@@ -2,6 +2,7 @@ import t from 'tap';
 import type { NetlinkSocket } from '../../../src/host.js';
 import { changeLink, makeVeth, makeVxlan, parseLink } from '../../../src/netns/netlink/links.js';
 import { encodeMessage, type NetlinkRequest, readAttributes } from '../../../src/netns/netlink/message.js';
+import { parseForwarding, parseNeighbour, setForwarding, setNeighbour } from '../../../src/netns/netlink/neighbours.js';
 import * as routes from '../../../src/netns/netlink/routes.js';
 
 /** The kernel lists what it was told: a dump answers with the payloads of the requests. */
@@ -62,13 +63,18 @@ t.test('each object reads back as it was written', async t => {
   );
 
   const rule = { priority: 102, mark: 0x40002, table: 0x40002 };
-  t.same(routes.listRules(echo([routes.addRule(rule)])), [rule]);
+  t.same(routes.parseRule(routes.addRule(rule).payload), rule);
+  const [local] = routes.basicRules;
+  t.same(local && routes.parseRule(routes.addRule(local).payload), local, 'one of the kernel’s own');
+  t.same(routes.parseRule(routes.addRule({ priority: 32_767, mark: 0, table: 253 }).payload), undefined);
 
   const neighbour = { index: 9, address: '169.254.64.2', mac: '02:c0:00:00:00:02' };
-  t.same(routes.listNeighbours(echo([routes.setNeighbour(neighbour)])), [neighbour]);
+  t.same(parseNeighbour(setNeighbour(neighbour).payload), { ...neighbour, permanent: true });
 
   const entry = { index: 9, mac: '02:c0:00:00:00:02', destination: '192.0.2.2', port: 7379 };
-  t.same(routes.listForwarding(echo([routes.setForwarding(entry)])), [entry]);
+  t.same(parseForwarding(setForwarding(entry).payload), entry);
+  t.same(parseNeighbour(setForwarding(entry).payload), undefined, 'neither is the other');
+  t.same(parseForwarding(setNeighbour(neighbour).payload), undefined);
 });
 
 t.test('links read back', async t => {
