@@ -21,7 +21,6 @@ export interface RuleTable {
   readonly check: (wanted: ElementSets) => Promise<readonly string[]>;
   /** Nobody has changed any rule of the namespace since all was last seen as wanted. */
   readonly isUntouched: () => boolean;
-  readonly remove: () => Promise<void>;
 }
 
 export interface RuleTableOptions {
@@ -101,11 +100,6 @@ export function openRuleTable({ nft, netfilter, skeleton }: RuleTableOptions): R
       return mended;
     },
     isUntouched: () => isUntouched(readGeneration(netfilter)),
-    remove: async () => {
-      known = undefined;
-      generation = undefined;
-      await nft.run(`add table ${table}\ndelete table ${table}\n`);
-    },
   };
 }
 
