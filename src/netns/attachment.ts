@@ -19,6 +19,8 @@ export interface Attachment {
   readonly endpoints: readonly EndpointAddress[];
   /** Subnets of the networks beyond the first, and the address that packets to them come from. */
   readonly sources: readonly { readonly subnet: string; readonly source: string }[];
+  /** Resolvers that names outside of the cluster are asked of, instead of those of the host. */
+  readonly upstreams: readonly string[];
   readonly device: string;
   readonly mac: string;
   readonly mtu: number;
@@ -82,6 +84,7 @@ function attach(
       kind,
       endpoints,
       sources,
+      upstreams: task.spec.containers[0]?.dns ?? [],
       device: taskDevice(task.id),
       mac: first === undefined ? '' : containerMac(first),
       mtu,
@@ -116,6 +119,7 @@ export function findAttachment(text: string): Attachment | undefined {
       addresses: Array.isArray(endpoint['addresses']) ? endpoint['addresses'].map(String) : [],
     })),
     sources: list('sources').map(one => ({ subnet: String(one['subnet']), source: String(one['source']) })),
+    upstreams: Array.isArray(value['upstreams']) ? value['upstreams'].map(String) : [],
     device: String(value['device']),
     mac: String(value['mac']),
     mtu: Number(value['mtu']),

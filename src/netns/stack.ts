@@ -266,6 +266,7 @@ async function attach(state: State, task: Task, signal: AbortSignal): Promise<Ne
       namespacePath: undefined,
       nameservers: hostServers(state.options.host.files.findTextSync),
       searchDomains: [],
+      takesUpstreams: false,
     };
   }
   // Another call for the same task may have been first while this one waited.
@@ -322,8 +323,13 @@ function follow(state: State): void {
 }
 
 function attachedAs(state: State, attachment: Attachment): NetworkAttached {
-  const nameservers = attachment.kind === 'overlay' ? [gatewayAddress] : [];
-  return { namespacePath: state.attachments.pinOf(attachment.taskId), nameservers, searchDomains: [] };
+  const isOverlay = attachment.kind === 'overlay';
+  return {
+    namespacePath: state.attachments.pinOf(attachment.taskId),
+    nameservers: isOverlay ? [gatewayAddress] : [],
+    searchDomains: isOverlay && attachment.stack !== '' ? [`${attachment.stack}.internal`] : [],
+    takesUpstreams: isOverlay,
+  };
 }
 
 async function detach(state: State, taskId: TaskId): Promise<void> {

@@ -58,6 +58,8 @@ export interface NetworkAttached {
   readonly namespacePath: string | undefined;
   readonly nameservers: readonly string[];
   readonly searchDomains: readonly string[];
+  /** The name servers know the resolvers that the task asks for, and ask them for names outside of the cluster. */
+  readonly takesUpstreams: boolean;
 }
 
 /** One thing that is different on the host because of covey. */

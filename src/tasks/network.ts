@@ -12,6 +12,8 @@ export interface NetworkAttached {
   readonly namespacePath: string | undefined;
   readonly nameservers: readonly string[];
   readonly searchDomains: readonly string[];
+  /** The name servers know the resolvers that the task asks for (its main container's), and ask them for names outside. */
+  readonly takesUpstreams: boolean;
 }
 
 export interface TaskNetwork {

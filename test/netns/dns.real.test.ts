@@ -161,6 +161,19 @@ t.test('the resolver as containers see it', skipUnlessRoot, async t => {
       'names without a dot stay here',
     );
   });
+  await t.test('a task with resolvers of its own knows the cluster, and asks those for the rest', async t => {
+    await using own = await openOutside();
+    const options = { task: 'd1', service: 'demo_web', stack: 'demo', node: 1, slot: 9, address: '10.0.1.99' };
+    await stage.add({ ...options, dns: [own.server] }, false);
+    await stage.show();
+    const before = outside.asked.length;
+    t.match(await lookUp(stage.namespace('d1'), 'own.example.org'), { rcode: 'NOERROR', answers: ['192.0.2.0'] });
+    t.same(own.asked, ['own.example.org']);
+    t.equal(outside.asked.length, before);
+    t.match(await lookUp(stage.namespace('d1'), 'web.demo.internal'), { answers: ['10.0.1.200'], ttl: 30 });
+    stage.items.delete(`endpoint/${id('d1')}`);
+    await stage.show();
+  });
   await t.test('a task on internal networks alone has no names outside', async t => {
     t.match(await lookUp(stage.namespace('i1'), 'www.example.org'), { rcode: 'NXDOMAIN' });
     t.match(await lookUp(stage.namespace('i1'), 'inner'), { answers: ['10.0.3.11'] });

@@ -16,6 +16,7 @@ import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
 import { type NetworkStack, openNetworkStack } from '../../src/netns/index.js';
 import { type Logger, makeTelemetry } from '../../src/telemetry.js';
+import { containerDefaults } from '../defaults.js';
 
 export interface LabNode {
   readonly number: number;
@@ -337,8 +338,8 @@ export function tables(...items: readonly TableItem[]): Map<string, TableItem> {
   return new Map(items.map(item => [item.key, item]));
 }
 
-export function taskOf(options: EndpointOptions & { readonly stack?: string }): Task {
-  const { task, service, node, slot, address, network = 'net1', stack = '' } = options;
+export function taskOf(options: EndpointOptions & { readonly stack?: string; readonly dns?: readonly string[] }): Task {
+  const { task, service, node, slot, address, network = 'net1', stack = '', dns } = options;
   const networkId = id<NetworkId>(network);
   return {
     id: id<TaskId>(task),
@@ -349,7 +350,7 @@ export function taskOf(options: EndpointOptions & { readonly stack?: string }): 
     slot,
     nodeId: nodeId(node),
     spec: {
-      containers: [],
+      containers: dns === undefined ? [] : [{ ...containerDefaults(), dns }],
       restart: { condition: 'any', attemptsMax: 0, windowMs: 0 },
       placement: { constraints: [], perNodeMax: 0, spread: [] },
       networks: [{ network: networkId, aliases: [] }],

@@ -29,7 +29,7 @@ export interface Stage extends AsyncDisposable {
   readonly tasks: Map<string, { readonly options: EndpointOptions; readonly namespace: NamespaceHandle }>;
   readonly namespace: (task: string) => NamespaceHandle;
   /** Attached on its node; when it is a server, listening on port 80. */
-  readonly add: (options: EndpointOptions & { readonly stack?: string }, server: boolean) => Promise<void>;
+  readonly add: (options: Parameters<typeof taskOf>[0], server: boolean) => Promise<void>;
   readonly items: Map<string, TableItem>;
   /** All nodes show `items`. */
   readonly show: () => Promise<void>;

@@ -286,7 +286,12 @@ function fakeNetwork(directory: string): TaskNetwork {
         linuxHost.kernel.closeNamespace(linuxHost.kernel.makeNetworkNamespace(path));
         execFileSync('nsenter', [`--net=${path}`, 'ip', 'link', 'set', 'lo', 'up']);
       }
-      return { namespacePath: path, nameservers: ['169.254.1.1'], searchDomains: ['shop.covey'] };
+      return {
+        namespacePath: path,
+        nameservers: ['169.254.1.1'],
+        searchDomains: ['shop.internal'],
+        takesUpstreams: true,
+      };
     },
     detach: async id => {
       if (fs.existsSync(join(folder, id))) linuxHost.kernel.removeNamespace(join(folder, id));

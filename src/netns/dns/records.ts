@@ -3,7 +3,8 @@
  *
  * A task sees the services on its own networks, by full name ("demo_web"), by any alias, and those of its own stack by the
  * short name ("web") first. `tasks.<name>` gives the addresses of the tasks that serve, `<slot>.<name>` one of them,
- * `_<port>._tcp.<name>` their ports. An address leads back to `<slot>.<service>` or to the service.
+ * `_<port>._tcp.<name>` their ports. An address leads back to `<slot>.<service>` or to the service. All of these also stand
+ * under `<stack>.internal`, the search domain of a stack's tasks, where a short name is always the one of that stack.
  *
  * Pure. Not here: packets (answer.ts), sockets (server.ts).
  */
@@ -18,6 +19,8 @@ import { type Index, indexTables, type Tables } from '../wanted.js';
 export interface Asker {
   readonly stack: string;
   readonly networks: ReadonlySet<NetworkId>;
+  /** Resolvers of its own for names outside; empty: those of the host. */
+  readonly upstreams: readonly string[];
 }
 
 /** A service as it is seen on one network. */
@@ -42,6 +45,8 @@ export interface Records {
   readonly byAddress: ReadonlyMap<string, Owner>;
   /** Networks with no way out: names of the world outside are none of the business of tasks on these alone. */
   readonly internal: ReadonlySet<NetworkId>;
+  /** By network: the stacks that have services there. */
+  readonly stacks: ReadonlyMap<NetworkId, ReadonlySet<string>>;
   readonly subnets: readonly { readonly base: number; readonly mask: number }[];
 }
 
@@ -84,18 +89,26 @@ export function buildRecords(tables: Tables, parts: RecordParts = openMemo()): R
   const index = indexTables(tables);
   const byName = new Map<string, Entry[]>();
   const byAddress = new Map<string, Owner>();
+  const stacks = new Map<NetworkId, Set<string>>();
   const none: readonly TableEndpoint[] = [];
   for (const service of index.services) {
     const endpoints = index.endpointsOf.get(service.serviceId) ?? none;
     // Tasks of global services bear the names of their nodes.
     const nodes = endpoints.map(endpoint => (endpoint.slot === 0 ? index.nodes.get(endpoint.nodeId) : undefined));
     const part = parts(service, [...endpoints, ...nodes], () => recordPart(service, endpoints, index));
-    for (const [name, entry] of part.names) append(byName, name, entry);
+    for (const [name, entry] of part.names) {
+      append(byName, name, entry);
+      if (entry.stack === '') continue;
+      const there = stacks.get(entry.networkId);
+      if (there === undefined) stacks.set(entry.networkId, new Set([entry.stack.toLowerCase()]));
+      else there.add(entry.stack.toLowerCase());
+    }
     for (const [address, owner] of part.addresses) byAddress.set(address, owner);
   }
   return {
     byName,
     byAddress,
+    stacks,
     internal: new Set(index.networks.filter(network => network.internal).map(network => network.networkId)),
     subnets: index.networks
       .flatMap(network => network.subnets.filter(subnet => isAddressV4(subnet.split('/')[0] ?? '')))
@@ -166,7 +179,8 @@ function shortNameOf({ name, stack }: TableService): string[] {
 }
 
 export function askerOf(attachment: Attachment): Asker {
-  return { stack: attachment.stack, networks: new Set(attachment.endpoints.map(endpoint => endpoint.networkId)) };
+  const { stack, endpoints, upstreams } = attachment;
+  return { stack, networks: new Set(endpoints.map(endpoint => endpoint.networkId)), upstreams };
 }
 
 function isInternal({ internal }: Records, { networks }: Asker): boolean {
@@ -181,28 +195,56 @@ function maskOf(subnet: string): { base: number; mask: number } {
 
 /** `name` without a closing dot, in any case of letters. */
 export function findAnswer(records: Records, asker: Asker, question: { name: string; type: QuestionType }): Answer {
-  const name = question.name.toLowerCase();
-  if (question.type === 'PTR') return findPointer(records, asker, name);
+  const whole = question.name.toLowerCase();
+  if (question.type === 'PTR') return findPointer(records, asker, whole);
+  const domain = findDomain(records, asker, whole);
+  if (domain !== undefined) return findName(records, asker, { ...domain, type: question.type });
+  return findName(records, asker, { name: whole, stack: undefined, type: question.type });
+}
+
+interface Domain {
+  readonly name: string;
+  /** The stack whose services are meant; undefined: any, those of the asker's own first. */
+  readonly stack: string | undefined;
+}
+
+/** The part before `<stack>.internal`, where that is a stack that the asker sees; others' names under `internal` are outside. */
+function findDomain({ stacks }: Records, asker: Asker, whole: string): Domain | undefined {
+  const [, name, stack] = /^(?:(.+)\.)?([^.]+)\.internal$/.exec(whole) ?? [];
+  if (stack === undefined) return undefined;
+  const isOwn = asker.stack.toLowerCase() === stack;
+  const isSeen = isOwn || [...asker.networks].some(network => stacks.get(network)?.has(stack) === true);
+  return isSeen ? { name: name ?? '', stack } : undefined;
+}
+
+function findName(records: Records, asker: Asker, question: Domain & { readonly type: QuestionType }): Answer {
+  const { name } = question;
+  if (question.stack !== undefined && name === '') return { kind: 'empty' };
   const service = /^_(\d{1,5})\._(tcp|udp)\.(.+)$/.exec(name) ?? undefined;
   if (service !== undefined)
-    return findService(records, asker, { type: question.type, name: service[3] ?? '', port: Number(service[1]) });
-  const found = findAddresses(records, asker, name);
+    return findService(records, asker, { ...question, service: service[3] ?? '', port: Number(service[1]) });
+  const found = findAddresses(records, asker, question);
   if (found === 'no-such-slot') return { kind: 'no-such-name' };
   if (found !== undefined) {
     if (question.type !== 'A' || found.addresses.length === 0) return { kind: 'empty' };
     return { kind: 'addresses', ...found };
   }
-  // A name without a dot is nobody's business outside, and no resolver there could know it.
-  return !name.includes('.') || isInternal(records, asker) ? { kind: 'no-such-name' } : { kind: 'outside' };
+  return unknown(records, asker, question);
+}
+
+/** A name without a dot is nobody's business outside, and no resolver there could know it; nor one under a stack's domain. */
+function unknown(records: Records, asker: Asker, { name, stack }: Domain): Answer {
+  const isOurs = stack !== undefined || !name.includes('.') || isInternal(records, asker);
+  return { kind: isOurs ? 'no-such-name' : 'outside' };
 }
 
 /** undefined: not a name of anything that the asker sees. */
 function findAddresses(
   records: Records,
   asker: Asker,
-  name: string,
+  { name, stack }: Domain,
 ): { addresses: string[]; ttl: number } | 'no-such-slot' | undefined {
-  const whole = visible(records, asker, name);
+  const whole = visible(records, asker, { name, stack });
   if (whole.length > 0) {
     const vips = whole.flatMap(entry => entry.vips);
     if (vips.length > 0) return { addresses: unique(vips), ttl: vipTtlSeconds };
@@ -210,7 +252,7 @@ function findAddresses(
   }
   const dot = name.indexOf('.');
   if (dot < 0) return undefined;
-  const entries = visible(records, asker, name.slice(dot + 1));
+  const entries = visible(records, asker, { name: name.slice(dot + 1), stack });
   if (entries.length === 0) return undefined;
   const label = name.slice(0, dot);
   if (label === 'tasks') return { addresses: taskAddresses(entries), ttl: tasksTtlSeconds };
@@ -221,8 +263,9 @@ function findAddresses(
 }
 
 /** Services of that name on networks of the asker; those of its own stack hide the others. */
-function visible(records: Records, asker: Asker, name: string): readonly Entry[] {
+function visible(records: Records, asker: Asker, { name, stack }: Domain): readonly Entry[] {
   const entries = (records.byName.get(name) ?? []).filter(entry => asker.networks.has(entry.networkId));
+  if (stack !== undefined) return entries.filter(entry => entry.stack.toLowerCase() === stack);
   const own = entries.filter(entry => asker.stack !== '' && entry.stack === asker.stack);
   return own.length > 0 ? own : entries;
 }
@@ -239,11 +282,11 @@ function unique(list: readonly string[]): string[] {
 function findService(
   records: Records,
   asker: Asker,
-  { type, name, port }: { type: QuestionType; name: string; port: number },
+  question: Domain & { readonly type: QuestionType; readonly service: string; readonly port: number },
 ): Answer {
-  const entries = visible(records, asker, name);
-  if (entries.length === 0 || port < 1 || port > 65_535)
-    return { kind: isInternal(records, asker) ? 'no-such-name' : 'outside' };
+  const { type, port, stack } = question;
+  const entries = visible(records, asker, { name: question.service, stack });
+  if (entries.length === 0 || port < 1 || port > 65_535) return unknown(records, asker, question);
   if (type !== 'SRV') return { kind: 'empty' };
   const targets = entries.flatMap(entry =>
     entry.tasks.map(({ label, addresses }) => ({ name: `${label}.${entry.name}`, port, addresses })),

@@ -177,16 +177,17 @@ async function respond(server: Server, asked: Asked, send: (answer: Buffer) => v
   const { packet, from, transport } = asked;
   server.telemetry.count('dns_questions_total');
   try {
+    const asker = server.findAsker(from);
     const reply = answerQuery(packet, {
       records: server.records(),
-      asker: server.findAsker(from),
+      asker,
       transport,
       random: server.random.fraction,
     });
     if (reply.kind === 'reply') send(reply.packet);
     if (reply.kind !== 'outside') return;
     const { query } = reply;
-    const answer = await server.upstream.ask(packet, { from, transport });
+    const answer = await server.upstream.ask(packet, { from, transport, servers: asker?.upstreams ?? [] });
     if (answer === undefined) send(renderServerFailure(query));
     else send(answer.length <= sizeLimitOf(query, transport, streamMax) ? answer : renderCut(query));
   } catch (error) {

@@ -13,7 +13,12 @@ export interface Upstream {
   /** The answer with the client's id; undefined when none came, or a limit is reached. */
   readonly ask: (
     packet: Buffer,
-    options: { readonly from: string; readonly transport: 'udp' | 'tcp' },
+    options: {
+      readonly from: string;
+      readonly transport: 'udp' | 'tcp';
+      /** Instead of the host's; empty: the host's. */
+      readonly servers: readonly string[];
+    },
   ) => Promise<Buffer | undefined>;
   readonly close: () => void;
 }
@@ -41,7 +46,7 @@ interface Attempt {
 export function openUpstream(options: UpstreamOptions): Upstream {
   const underWay = new Set<() => void>();
   const perTask = new Map<string, number>();
-  const ask: Upstream['ask'] = async (packet, { from, transport }) => {
+  const ask: Upstream['ask'] = async (packet, { from, transport, servers }) => {
     const mine = perTask.get(from) ?? 0;
     if (underWay.size >= questionsMax || mine >= questionsPerTaskMax) {
       options.count('dns_upstream_refused_total');
@@ -49,7 +54,12 @@ export function openUpstream(options: UpstreamOptions): Upstream {
     }
     perTask.set(from, mine + 1);
     try {
-      const answer = await askAll(packet, { ...options, transport, underWay });
+      const answer = await askAll(packet, {
+        ...options,
+        ...(servers.length === 0 ? {} : { servers: () => servers }),
+        transport,
+        underWay,
+      });
       options.count(answer === undefined ? 'dns_upstream_failed_total' : 'dns_upstream_answered_total');
       return answer;
     } finally {

@@ -8,6 +8,7 @@ import { CoveyError } from '../../errors.js';
 import type { ContainerSpec, EndpointAddress, Task } from '../../gen/types.js';
 import type { SeccompProfile } from '../../host.js';
 import type { ImageRunConfig, ResolvedUser } from '../images.js';
+import type { NetworkAttached } from '../network.js';
 import { hostId, type IdRange } from '../userns.js';
 import type { DevicePlan } from './devices.js';
 import type { SecurityLabels } from './lsm.js';
@@ -226,12 +227,16 @@ export function renderHosts(
   ].join('\n');
 }
 
-/** /etc/resolv.conf. What the spec says replaces what the network offers, each part by itself. */
+/**
+ * /etc/resolv.conf. What the spec says replaces what the network offers, each part by itself; resolvers that the cluster's own
+ * asks in the task's name do not replace it, or the task would know no service any more.
+ */
 export function renderResolvConf(
   container: Pick<ContainerSpec, 'dns' | 'dnsSearch' | 'dnsOptions'>,
-  network: { readonly nameservers: readonly string[]; readonly searchDomains: readonly string[] },
+  network: Pick<NetworkAttached, 'nameservers' | 'searchDomains' | 'takesUpstreams'>,
 ): string {
-  const nameservers = container.dns.length > 0 ? container.dns : network.nameservers;
+  const isReplaced = container.dns.length > 0 && !network.takesUpstreams;
+  const nameservers = isReplaced ? container.dns : network.nameservers;
   const search = (container.dnsSearch.length > 0 ? container.dnsSearch : network.searchDomains).filter(
     name => name !== '.',
   );

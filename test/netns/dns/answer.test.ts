@@ -7,7 +7,7 @@ import { hostServers, parseNameservers } from '../../../src/netns/dns/host-serve
 import { buildRecords } from '../../../src/netns/dns/records.js';
 import { endpointItem, id, serviceItem, tables } from '../lab.js';
 
-const asker = { stack: '', networks: new Set([id<NetworkId>('net1')]) };
+const asker = { stack: '', networks: new Set([id<NetworkId>('net1')]), upstreams: [] };
 const many = Array.from({ length: 50 }, (_, slot) =>
   endpointItem({ task: `m${slot}x`, service: 'many', node: 1, slot: slot + 1, address: `10.0.1.${slot + 1}` }),
 );

@@ -3,9 +3,10 @@ import type { NetworkId } from '../../../src/ids.js';
 import { type Answer, buildRecords, findAnswer, type QuestionType } from '../../../src/netns/dns/records.js';
 import { endpointItem, id, type LabNode, networkItem, nodeItem, serviceItem, tables } from '../lab.js';
 
-const demo = { stack: 'demo', networks: new Set([id<NetworkId>('net1')]) };
-const shop = { stack: 'shop', networks: new Set([id<NetworkId>('net1'), id<NetworkId>('net2')]) };
-const lonely = { stack: '', networks: new Set([id<NetworkId>('net3')]) };
+const upstreams: string[] = [];
+const demo = { stack: 'demo', networks: new Set([id<NetworkId>('net1')]), upstreams };
+const shop = { stack: 'shop', networks: new Set([id<NetworkId>('net1'), id<NetworkId>('net2')]), upstreams };
+const lonely = { stack: '', networks: new Set([id<NetworkId>('net3')]), upstreams };
 
 const records = buildRecords(
   tables(
@@ -52,6 +53,18 @@ for (const [what, answer, wanted] of [
   ['a name outside', ask('www.example.org'), { kind: 'outside' }],
   ['a label of a known service that is no slot', ask('www.web'), { kind: 'outside' }],
   ['a name outside, asked from internal networks', ask('www.example.org', lonely), { kind: 'no-such-name' }],
+  ['the domain of the own stack', ask('web.demo.internal'), { ...addresses('10.0.1.200'), ttl: 30 }],
+  ['the domain of another stack', ask('WEB.Demo.internal', shop), addresses('10.0.1.200')],
+  ['a service of another stack under the own domain', ask('list.demo.internal'), { kind: 'no-such-name' }],
+  ['a slot under the domain', ask('1.web.demo.internal'), addresses('10.0.1.11')],
+  ['tasks under the domain', ask('tasks.web.demo.internal', shop), addresses('10.0.1.11')],
+  ['nobody under the domain', ask('www.example.org.demo.internal'), { kind: 'no-such-name' }],
+  ['the domain itself', ask('demo.internal'), { kind: 'empty' }],
+  ['no AAAA under the domain', ask('web.demo.internal', demo, 'AAAA'), { kind: 'empty' }],
+  ['SRV under the domain', ask('_80._tcp.web.demo.internal', demo, 'SRV'), { kind: 'services' }],
+  ['SRV of nobody under the domain', ask('_80._tcp.x.demo.internal', demo, 'SRV'), { kind: 'no-such-name' }],
+  ['a stack that has nothing on networks of the asker', ask('web.shop.internal'), { kind: 'outside' }],
+  ['names of others under internal', ask('metadata.google.internal'), { kind: 'outside' }],
   [
     'SRV',
     ask('_8080._tcp.list', demo, 'SRV'),

@@ -292,13 +292,18 @@ t.test('/etc/hosts and /etc/resolv.conf', async t => {
   for (const line of ['127.0.0.1\tlocalhost', '10.1.0.5\tweb', '10.0.0.1\tdb', 'fe80::1\tv6'])
     t.ok(hosts.split('\n').includes(line), line);
   t.throws(() => renderHosts('web', [], ['nothing']), { code: 'bad-bundle' });
-  const network = { nameservers: ['169.254.1.1'], searchDomains: ['shop.covey'] };
+  const network = { nameservers: ['169.254.1.1'], searchDomains: ['shop.internal'], takesUpstreams: false };
   t.equal(
     renderResolvConf({ dns: [], dnsSearch: [], dnsOptions: [] }, network),
-    'nameserver 169.254.1.1\nsearch shop.covey\noptions ndots:0\n',
+    'nameserver 169.254.1.1\nsearch shop.internal\noptions ndots:0\n',
   );
   t.equal(
     renderResolvConf({ dns: ['1.1.1.1', '2.2.2.2'], dnsSearch: ['.'], dnsOptions: ['rotate'] }, network),
     'nameserver 1.1.1.1\nnameserver 2.2.2.2\noptions rotate\n',
+  );
+  t.equal(
+    renderResolvConf({ dns: ['1.1.1.1'], dnsSearch: [], dnsOptions: [] }, { ...network, takesUpstreams: true }),
+    'nameserver 169.254.1.1\nsearch shop.internal\noptions ndots:0\n',
+    'the resolver of the cluster asks it in the name of the task',
   );
 });

@@ -170,7 +170,7 @@ export const rows: readonly Row[] = [
     env: { TERM: 'xterm' },
     seen: {
       hosts: /10\.9\.8\.7\tother/,
-      resolv: /nameserver 169\.254\.1\.1\nsearch shop\.covey/,
+      resolv: /nameserver 169\.254\.1\.1\nsearch shop\.internal/,
       pid: 2,
       terminal: true,
     },

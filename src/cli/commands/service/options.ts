@@ -128,7 +128,12 @@ const lists: readonly ListOption[] = [
   { name: 'label', short: 'l', value: 'label', says: 'Label of the service, KEY=VALUE', removeValue: 'key' },
   { name: 'container-label', value: 'label', says: 'Label of its containers, KEY=VALUE', removeValue: 'key' },
   { name: 'host', value: 'host:address', says: 'Line for /etc/hosts', removeValue: 'host:address' },
-  { name: 'dns', value: 'address', says: 'Resolver instead of the one of the cluster', removeValue: 'address' },
+  {
+    name: 'dns',
+    value: 'address',
+    says: 'Resolver for names outside of the cluster, instead of those of the node',
+    removeValue: 'address',
+  },
   { name: 'dns-option', value: 'option', says: 'Option for the resolver', removeValue: 'option' },
   { name: 'dns-search', value: 'domain', says: 'Domain to search', removeValue: 'domain' },
   { name: 'group', value: 'group', says: 'Further group of the user', removeValue: 'group' },
