@@ -250,7 +250,7 @@ export const errorCodes = {
   'no-wireguard': 'The kernel has no WireGuard. Encrypted networks cannot use this node.',
   'no-seccomp': 'The kernel or the runtime has no seccomp. Containers run without a system call filter.',
   'firewall-drops':
-    'A firewall of the host drops forwarded packets. Published ports and the way out need two accept rules for the link of covey.',
+    'The firewall of this host drops what covey needs, and covey could not put its accept rules at the head of the chain: for its own link where packets are forwarded (published ports, the way out), for the ports of the data path (UDP 7378 and 7379) and of the cluster (TCP 7377) where they come in. The message names the hook, the hint the command.',
   'clock-skew':
     'The clocks of a node and of its manager are more than 30 s apart, or the clock of a machine shows a time before the certificate that it sees. The message names both times. Certificates begin two hours before they are made, so that a clock that is a little behind does no harm; set the one that is wrong.',
   'disk-low': 'Little space is left under the data directory. Image imports stop before it is full.',

@@ -28,6 +28,7 @@ import { defaultPort, parseHostPort, type Settings } from './config.js';
 import { gateControl } from './control-gate.js';
 import { stampDataDir } from './data-version.js';
 import { makeDoctor } from './doctor/doctor.js';
+import { judgeFirewall, refuseBlocked } from './doctor/network-findings.js';
 import { type Hardware, openHardware } from './hardware.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
@@ -125,7 +126,9 @@ async function openMachine(
   ]);
   await spreadTaskDirectories(options);
   parts.lifetime.run('room for images', signal => keepRoom(options, images, signal));
-  const network = parts.lifetime.own(openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir }));
+  const network = parts.lifetime.own(
+    openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir, clusterPort: settings.listen.port }),
+  );
   await network.recover();
   const hardware = openHardware({ machine: host.machine, clock: host.clock, log });
   const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
@@ -216,6 +219,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     start: async (member, starting) => {
       try {
         await (await runner.start(member, starting)).ready(starting.signal);
+        refuseBlocked(machine.network.firewallProblems());
       } catch (error) {
         await runner.stop();
         throw error;
@@ -352,7 +356,10 @@ function makeLocal(
     tryLink: kind => tryLink(host.kernel, kind),
     telemetry,
     runtimeFindings: async () => [...runtime.current().findings, await usernsFinding(machine.userns, settings.userns)],
-    nodeFindings: () => parts.findNode()?.findings() ?? [],
+    nodeFindings: () => [
+      ...judgeFirewall(network.firewallProblems(), network.changes()),
+      ...(parts.findNode()?.findings() ?? []),
+    ],
     changes: () => [
       ...network.changes().map(change => `${change.kind} ${change.name}: ${change.detail}`),
       ...runtime.current().changes(),

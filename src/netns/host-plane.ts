@@ -19,10 +19,11 @@ import {
   type SysctlChange,
   type Uplinks,
 } from './host-side.js';
+import { checkLegacy, type FirewallProblem, type LegacyOptions, removeLegacy } from './legacy-firewall.js';
 import { listLinks, removeLink } from './netlink/links.js';
 import { sendRequests } from './netlink/message.js';
 import { hostGroups } from './news.js';
-import { planFirewall, planFirewallRemoval, readFirewall } from './nft/firewall.js';
+import { type Passage, planFirewall, planFirewallRemoval, readFirewall } from './nft/firewall.js';
 import { readGeneration } from './nft/generation.js';
 import { hostSkeleton } from './nft/skeleton.js';
 import { openRuleTable, type RuleTable } from './nft/table.js';
@@ -45,10 +46,14 @@ export interface HostPlane extends Disposable {
   /** No packet rule of the host has changed since all was as wanted. */
   readonly isUntouched: () => boolean;
   /** Accept rules where the host's firewall drops. Looks only when some rule of the host has changed. */
-  readonly checkFirewall: () => Promise<readonly string[]>;
+  readonly checkFirewall: (dataPort: number) => Promise<readonly string[]>;
+  /** Where it is in the way and could not be opened, as of the last check. */
+  readonly firewallProblems: () => readonly FirewallProblem[];
   readonly changes: () => readonly HostChange[];
   readonly remove: () => Promise<readonly string[]>;
 }
+
+const clusterPortDefault = 7_377;
 
 interface State {
   readonly options: NetworkOptions;
@@ -65,8 +70,12 @@ interface State {
   forwarding: ForwardingPlan;
   /** Chains of others with accept rules of ours. */
   accepted: readonly string[];
-  /** Of the host's rules when the firewall was last found as wanted. */
+  /** The same of iptables-legacy. */
+  legacyAccepted: readonly string[];
+  problems: readonly FirewallProblem[];
+  /** Of the host's rules when the firewall was last found as wanted, and for which port of the data path. */
   firewallGeneration: number | undefined;
+  firewallPort: number;
 }
 
 export function openHostPlane(options: NetworkOptions): HostPlane {
@@ -91,7 +100,10 @@ export function openHostPlane(options: NetworkOptions): HostPlane {
     noted,
     forwarding: { switchOn: [], guarded: [], changes: noted },
     accepted: [],
+    legacyAccepted: [],
+    problems: [],
     firewallGeneration: undefined,
+    firewallPort: 0,
   };
   return {
     netlink,
@@ -104,7 +116,8 @@ export function openHostPlane(options: NetworkOptions): HostPlane {
     switchForwarding: () => switchForwarding(state),
     hasNews: () => news.take()?.length !== 0,
     isUntouched: () => isUntouched(state),
-    checkFirewall: () => checkFirewall(state),
+    checkFirewall: dataPort => checkFirewall(state, dataPort),
+    firewallProblems: () => state.problems,
     changes: () => changesOf(state),
     remove: () => remove(state),
     [Symbol.dispose]: () => {
@@ -159,19 +172,45 @@ function isUntouched({ rules, firewallGeneration, netfilter }: State): boolean {
   return rules?.isUntouched() === true && firewallGeneration === readGeneration(netfilter);
 }
 
-async function checkFirewall(state: State): Promise<readonly string[]> {
-  const { device, netfilter, socket } = state;
-  const { prefix } = state.options;
+async function checkFirewall(state: State, dataPort: number): Promise<readonly string[]> {
+  const { device, options } = state;
+  const { prefix, clusterPort = clusterPortDefault } = options;
+  const dataPorts = [dataPort, dataPort + 1] as const;
+  const passage: Passage = { prefix, device, dataPorts, clusterPort };
+  const mended = await checkNftFirewall(state, passage);
+  const legacy = await checkLegacy(legacyOptions(options), passage);
+  state.legacyAccepted = legacy.chains;
+  state.problems = legacy.problems;
+  return [...mended, ...legacy.mended];
+}
+
+async function checkNftFirewall(state: State, passage: Passage): Promise<readonly string[]> {
+  const { netfilter, socket } = state;
+  const [dataPort] = passage.dataPorts;
   const now = readGeneration(netfilter);
-  if (now !== undefined && now === state.firewallGeneration) return [];
-  const plan = planFirewall(await readFirewall(socket.nft), { prefix, device });
+  if (now !== undefined && now === state.firewallGeneration && dataPort === state.firewallPort) return [];
+  const plan = planFirewall(await readFirewall(socket.nft), passage);
   state.accepted = plan.chains;
   if (plan.commands === '') {
     state.firewallGeneration = now;
+    state.firewallPort = dataPort;
     return [];
   }
   await socket.nft.run(plan.commands);
   return plan.chains.map(chain => `accept rules in ${chain}`);
+}
+
+const legacyWithinMs = 30_000;
+
+function legacyOptions({ host, namespace }: NetworkOptions): LegacyOptions {
+  const { processes, files } = host;
+  const signal = AbortSignal.timeout(legacyWithinMs);
+  const enter = namespace === undefined ? [] : ['nsenter', `--net=${namespace.path}`];
+  const findText = async (path: string): Promise<string | undefined> =>
+    namespace === undefined
+      ? files.findTextSync(path)
+      : (await processes.run([...enter, 'cat', path], { signal, timeoutMs: legacyWithinMs })).stdout;
+  return { processes, enter, findText, signal };
 }
 
 async function remove(state: State): Promise<readonly string[]> {
@@ -193,17 +232,21 @@ async function remove(state: State): Promise<readonly string[]> {
     await nft.run(commands);
     done.push(...state.accepted.map(chain => `removed accept rules from ${chain}`));
   }
+  done.push(...(await removeLegacy(legacyOptions(state.options), prefix)));
   await nft.run(`add table inet ${prefix}\ndelete table inet ${prefix}\n`);
   if (state.rules !== undefined) done.push(`removed table inet ${prefix}`);
   await host.files.remove(state.notePath);
   state.noted = [];
   state.accepted = [];
+  state.legacyAccepted = [];
+  state.problems = [];
+  state.firewallGeneration = undefined;
   state.rules = undefined;
   state.link = undefined;
   return done;
 }
 
-function changesOf({ link, device, options, noted, accepted }: State): readonly HostChange[] {
+function changesOf({ link, device, options, noted, accepted, legacyAccepted }: State): readonly HostChange[] {
   const own: HostChange[] =
     link === undefined
       ? []
@@ -219,7 +262,11 @@ function changesOf({ link, device, options, noted, accepted }: State): readonly 
   return [
     ...own,
     ...noted.map(one => ({ kind: 'sysctl' as const, name: dotted(one.name), detail: `${one.before} -> ${one.after}` })),
-    ...accepted.map(chain => ({ kind: 'nft-rule' as const, name: chain, detail: `accepts what ${device} carries` })),
+    ...[...accepted, ...legacyAccepted].map(chain => ({
+      kind: 'nft-rule' as const,
+      name: chain,
+      detail: /input/i.test(chain) ? 'accepts what comes in from other nodes' : `accepts what ${device} carries`,
+    })),
   ];
 }
 

@@ -16,6 +16,7 @@ import { isTaskDevice, resolverSocketsAt, tunnelOverheadBytes } from './constant
 import { type FabricObject, isSame, keyOf, readFabric } from './fabric-object.js';
 import { type HostPlane, openHostPlane } from './host-plane.js';
 import { isAddressV4 } from './ip.js';
+import type { FirewallProblem } from './legacy-firewall.js';
 import { connectNamespace, type LinkFabric, makeTaskNamespace } from './link.js';
 import { type LinkSeen, removeLink } from './netlink/links.js';
 import { decodeMessage, sendRequests } from './netlink/message.js';
@@ -55,6 +56,7 @@ export interface Plane extends Disposable {
     options: { readonly host: boolean; readonly signal: AbortSignal },
   ) => Promise<readonly string[]>;
   readonly changes: () => readonly HostChange[];
+  readonly firewallProblems: () => readonly FirewallProblem[];
   readonly remove: () => Promise<readonly string[]>;
 }
 
@@ -112,6 +114,7 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     check: (tables, signal) => check(state, tables, signal),
     glance: (tables, options) => glance(state, tables, options),
     changes: () => changesOf(state),
+    firewallProblems: state.hostPlane.firewallProblems,
     remove: () => remove(state),
     [Symbol.dispose]: () => {
       state.opened?.fabric[Symbol.dispose]();
@@ -245,7 +248,7 @@ async function check(state: State, tables: Tables, signal: AbortSignal): Promise
   const links = mendLinks(state, readObjects(state));
   if (links.length > 0) readObjects(state);
   const rest = await applyTables(state, { tables, signal, verify: true });
-  return [...mended, ...links, ...rest, ...(await state.hostPlane.checkFirewall())];
+  return [...mended, ...links, ...rest, ...(await state.hostPlane.checkFirewall(current(state).identity.dataPort))];
 }
 
 async function glance(

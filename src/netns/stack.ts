@@ -86,6 +86,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     check: () => inTurn(state, () => check(state)),
     glance: ({ host }) => inTurn(state, () => glance(state, host)),
     changes: () => state.plane.changes(),
+    firewallProblems: () => state.plane.firewallProblems(),
     removeEverything: () => inTurn(state, () => removeEverything(state)),
     [Symbol.asyncDispose]: () => close(state),
   };

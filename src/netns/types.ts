@@ -8,9 +8,12 @@ import type { TableItem, Task } from '../gen/types.js';
 import type { Host, NamespaceHandle } from '../host.js';
 import type { NodeId, TaskId } from '../ids.js';
 import type { Telemetry } from '../telemetry.js';
+import type { FirewallProblem } from './legacy-firewall.js';
 
 /** The parts of the machine that the network uses. */
-export type NetworkHost = Pick<Host, 'clock' | 'random' | 'files' | 'kernel'>;
+export type NetworkHost = Pick<Host, 'clock' | 'random' | 'files' | 'kernel'> & {
+  readonly processes: Pick<Host['processes'], 'run' | 'findOnPath'>;
+};
 
 export interface NetworkOptions {
   readonly host: NetworkHost;
@@ -25,6 +28,8 @@ export interface NetworkOptions {
   readonly namespace?: NamespaceHandle | undefined;
   /** Resolvers that names outside of the cluster are asked of, "address" or "address:port". Default: resolv.conf of the host. */
   readonly upstreams?: (() => readonly string[]) | undefined;
+  /** TCP port at which this daemon listens for other nodes. Default: 7377. */
+  readonly clusterPort?: number | undefined;
   /** From the end of one look to the next. Default: 1,000. */
   readonly glanceEveryMs?: number | undefined;
 }
@@ -101,6 +106,8 @@ export interface NetworkStack extends AsyncDisposable {
   glance(options: { readonly host: boolean }): Promise<readonly string[]>;
   /** What is different on the host because of covey, now. */
   changes(): readonly HostChange[];
+  /** Where the host's firewall is in the way and could not be opened, as of the last check. */
+  firewallProblems(): readonly FirewallProblem[];
   /** For leave: everything undone, sysctls as before; a line for each thing undone. Tasks have to be detached before. */
   removeEverything(): Promise<readonly string[]>;
 }

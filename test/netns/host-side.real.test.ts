@@ -1,48 +1,43 @@
 import t from 'tap';
 import { linuxHost } from '../../src/host-linux/index.js';
+import { firewalls, listFirewall, loadFirewall } from './firewalls.js';
 import { ask, configure, get, inside, nodeItem, openLab, serve, serviceItem, tables } from './lab.js';
 import { never, openStage, published, skipUnlessRoot, untilAll } from './stage.js';
 
-const docker = `
-table ip filter {
-  chain DOCKER-USER { }
-  chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
-}`;
-const ufw = 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } }';
-const firewalld = `
-table inet firewalld {
-  chain filter_FORWARD { type filter hook forward priority 10; policy accept; ct state established,related accept; reject with icmpx admin-prohibited; }
-}`;
-
-for (const [what, rules, place] of [
-  ['Docker', docker, 'ip filter DOCKER-USER'],
-  ['ufw', ufw, 'ip filter FORWARD'],
-  ['firewalld', firewalld, 'inet firewalld filter_FORWARD'],
-] as const) {
-  t.test(
-    `published ports and the way out work behind a firewall that drops, as ${what} sets it`,
-    skipUnlessRoot,
-    async t => {
-      await using stage = await openStage({ nodes: 2 });
-      const { lab } = stage;
-      const [node] = lab.nodes;
-      if (node === undefined) throw new Error('no node');
-      const file = `${lab.directory}/firewall.nft`;
-      linuxHost.files.writeSync(file, rules.replaceAll(/[;{}] /g, end => `${end.trim()}\n`).replaceAll(' }', '\n}\n'));
-      inside(node.namespace, 'nft', '-f', file);
-      const before = inside(node.namespace, 'nft', 'list', 'ruleset').replace(/table inet covey[\s\S]*?\n}\n/, '');
-      t.match(await get(lab.client, node.address, published), 'failed', 'dropped at first');
-      t.same(await node.stack.check(), [`accept rules in ${place}`]);
-      const wanted = [`w1 sees ${lab.clientAddress}`, `w2 sees ${lab.clientAddress}`];
-      t.same(await untilAll(wanted, () => get(lab.client, node.address, published)), wanted);
-      await using _outside = await serve(lab.client, 'outside', 80);
-      t.equal(await get(stage.namespace('c1'), lab.clientAddress, 80), `outside sees ${node.address}`);
-      t.same(await node.stack.check(), [], 'once is enough');
-      t.ok(node.stack.changes().some(change => change.kind === 'nft-rule' && change.name === place));
-      await node.stack.removeEverything();
-      t.equal(inside(node.namespace, 'nft', 'list', 'ruleset'), before, 'the firewall is as it was');
-    },
-  );
+for (const firewall of firewalls) {
+  const { name, program, chains } = firewall;
+  const obstacle = program === 'nft' || linuxHost.processes.findOnPath(program) !== undefined ? {} : { skip: program };
+  const skip = { ...obstacle, ...skipUnlessRoot };
+  t.test(`the overlay, published ports and the way out work behind a firewall as ${name} sets it`, skip, async t => {
+    await using stage = await openStage({ nodes: 2 });
+    const { lab } = stage;
+    const [node] = lab.nodes;
+    if (node === undefined) throw new Error('no node');
+    const file = (text: string): string => {
+      linuxHost.files.writeSync(`${lab.directory}/firewall`, text);
+      return `${lab.directory}/firewall`;
+    };
+    loadFirewall(node.namespace, firewall, file);
+    const before = listFirewall(node.namespace, firewall);
+    t.match(await ask(lab.client, 'nc', '-n', '-w1', node.address, String(published)), 'failed', 'dropped at first');
+    const put = chains.map(chain => `accept rules in ${chain}`);
+    t.same([...(await node.stack.check())].sort(), [...put].sort());
+    const wanted = [`w1 sees ${lab.clientAddress}`, `w2 sees ${lab.clientAddress}`];
+    t.same(await untilAll(wanted, () => get(lab.client, node.address, published)), wanted);
+    t.equal(await get(stage.namespace('c2'), '10.0.1.12', 80), 'w1 sees 10.0.1.21', 'the tunnel comes in');
+    t.match(await get(node.namespace, '127.0.0.1', published), /^w[12] sees /, 'from the host itself');
+    await using _outside = await serve(lab.client, 'outside', 80);
+    t.equal(await get(stage.namespace('c1'), lab.clientAddress, 80), `outside sees ${node.address}`);
+    t.same(await node.stack.check(), [], 'once is enough');
+    const listed = node.stack.changes().flatMap(change => (change.kind === 'nft-rule' ? [change.name] : []));
+    t.same(listed.sort(), [...chains].sort());
+    t.same(node.stack.firewallProblems(), []);
+    loadFirewall(node.namespace, firewall, file);
+    t.same([...(await node.stack.check())].sort(), [...put].sort(), 'put back when the firewall was loaded anew');
+    t.match(await get(lab.client, node.address, published), /^w[12] sees /);
+    await node.stack.removeEverything();
+    t.equal(listFirewall(node.namespace, firewall), before, 'the firewall is as it was');
+  });
 }
 
 t.test('a node with two NICs does not become a router, and 127.0.0.1 stays its own', skipUnlessRoot, async t => {

@@ -24,6 +24,8 @@ export interface RuleSeen {
   readonly comment: string;
   /** Top-level verdict words of the rule: "drop", "reject", "accept", "jump". */
   readonly verdicts: readonly string[];
+  /** Chains that it jumps or goes to. */
+  readonly targets: readonly string[];
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -97,10 +99,16 @@ export function parseChainNames(output: string, family: string, table: string): 
 
 /** Output of "list chain …" or "list table …". */
 export function parseRules(output: string): RuleSeen[] {
-  return objectsOf(output, 'rule').map(rule => ({
-    chain: String(rule['chain']),
-    handle: Number(rule['handle']),
-    comment: String(rule['comment'] ?? ''),
-    verdicts: Array.isArray(rule['expr']) ? rule['expr'].flatMap(one => (isJson(one) ? Object.keys(one) : [])) : [],
-  }));
+  return objectsOf(output, 'rule').map(rule => {
+    const parts = Array.isArray(rule['expr']) ? rule['expr'].filter(isJson) : [];
+    return {
+      chain: String(rule['chain']),
+      handle: Number(rule['handle']),
+      comment: String(rule['comment'] ?? ''),
+      verdicts: parts.flatMap(one => Object.keys(one)),
+      targets: parts
+        .flatMap(one => [one['jump'], one['goto']])
+        .flatMap(to => (isJson(to) ? [String(to['target'])] : [])),
+    };
+  });
 }

@@ -1,19 +1,31 @@
 import t from 'tap';
 import { type FirewallChain, planFirewall, planFirewallRemoval } from '../../../src/netns/nft/firewall.js';
 
-const us = { prefix: 'covey', device: 'covey0' };
+const us = { prefix: 'covey', device: 'covey0', dataPorts: [7378, 7379], clusterPort: 7377 } as const;
 const rule = (handle: number, comment: string, ...verdicts: string[]) => ({
   chain: 'FORWARD',
   handle,
   comment,
   verdicts,
+  targets: [],
 });
 const chain = (policy: string, ...rules: FirewallChain['rules']): FirewallChain => ({
   table: 'ip filter',
   name: 'FORWARD',
+  hook: 'forward',
   policy,
   rules,
+  dropsBelow: false,
 });
+const input = (policy: string, ...rules: FirewallChain['rules']): FirewallChain => ({
+  ...chain(policy, ...rules),
+  table: 'inet filter',
+  name: 'input',
+  hook: 'input',
+});
+const opened =
+  'insert rule inet filter input udp dport 7378-7379 counter accept comment "covey"\n' +
+  'insert rule inet filter input tcp dport 7377 counter accept comment "covey"\n';
 const ours = [rule(7, 'covey', 'accept'), rule(8, 'covey', 'accept')];
 const inserted =
   'insert rule ip filter FORWARD oifname "covey0" counter accept comment "covey"\n' +
@@ -39,6 +51,9 @@ for (const [what, chains, commands] of [
     [chain('drop', rule(7, 'other', 'accept'), rule(8, 'other', 'accept'))],
     inserted,
   ],
+  ['what comes in from other nodes is accepted where it would be dropped', [input('drop')], opened],
+  ['a chain that only leads to one that drops counts as one', [{ ...input('accept'), dropsBelow: true }], opened],
+  ['once it is accepted nothing is done', [input('drop', ...ours)], ''],
   [
     'when the firewall does not drop any more ours go',
     [chain('accept', ...ours)],
@@ -49,7 +64,7 @@ for (const [what, chains, commands] of [
 }
 
 t.test('Docker’s own chain for users is used in any case', async t => {
-  const plan = planFirewall([{ table: 'ip filter', name: 'DOCKER-USER', policy: 'accept', rules: [] }], us);
+  const plan = planFirewall([{ ...chain('accept'), name: 'DOCKER-USER' }], us);
   t.same(plan.chains, ['ip filter DOCKER-USER']);
   t.match(plan.commands, 'DOCKER-USER');
 });
