@@ -47,6 +47,8 @@ export interface HostPlane extends Disposable {
   readonly isUntouched: () => boolean;
   /** Accept rules where the host's firewall drops. Looks only when some rule of the host has changed. */
   readonly checkFirewall: (dataPort: number) => Promise<readonly string[]>;
+  /** The part of that which no generation tells of; nearly free where there are no such rules. */
+  readonly checkLegacyFirewall: (dataPort: number) => Promise<readonly string[]>;
   /** Where it is in the way and could not be opened, as of the last check. */
   readonly firewallProblems: () => readonly FirewallProblem[];
   readonly changes: () => readonly HostChange[];
@@ -117,6 +119,7 @@ export function openHostPlane(options: NetworkOptions): HostPlane {
     hasNews: () => news.take()?.length !== 0,
     isUntouched: () => isUntouched(state),
     checkFirewall: dataPort => checkFirewall(state, dataPort),
+    checkLegacyFirewall: dataPort => checkLegacyFirewall(state, dataPort),
     firewallProblems: () => state.problems,
     changes: () => changesOf(state),
     remove: () => remove(state),
@@ -173,15 +176,20 @@ function isUntouched({ rules, firewallGeneration, netfilter }: State): boolean {
 }
 
 async function checkFirewall(state: State, dataPort: number): Promise<readonly string[]> {
-  const { device, options } = state;
-  const { prefix, clusterPort = clusterPortDefault } = options;
-  const dataPorts = [dataPort, dataPort + 1] as const;
-  const passage: Passage = { prefix, device, dataPorts, clusterPort };
-  const mended = await checkNftFirewall(state, passage);
-  const legacy = await checkLegacy(legacyOptions(options), passage);
+  const mended = await checkNftFirewall(state, passageOf(state, dataPort));
+  return [...mended, ...(await checkLegacyFirewall(state, dataPort))];
+}
+
+async function checkLegacyFirewall(state: State, dataPort: number): Promise<readonly string[]> {
+  const legacy = await checkLegacy(legacyOptions(state.options), passageOf(state, dataPort));
   state.legacyAccepted = legacy.chains;
   state.problems = legacy.problems;
-  return [...mended, ...legacy.mended];
+  return legacy.mended;
+}
+
+function passageOf({ device, options }: State, dataPort: number): Passage {
+  const { prefix, clusterPort = clusterPortDefault } = options;
+  return { prefix, device, dataPorts: [dataPort, dataPort + 1], clusterPort };
 }
 
 async function checkNftFirewall(state: State, passage: Passage): Promise<readonly string[]> {

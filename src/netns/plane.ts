@@ -263,7 +263,8 @@ async function glance(
   // Links of others come and go on some hosts all day: what counts is whether anything of it is ours, or an uplink.
   const before = JSON.stringify(hostPlane.uplinks());
   const mtu = state.mtu;
-  const mended = ensure(state, tables);
+  const opened = await hostPlane.checkLegacyFirewall(current(state).identity.dataPort);
+  const mended = [...ensure(state, tables), ...opened];
   if (mended.length === 0 && JSON.stringify(hostPlane.uplinks()) === before && state.mtu === mtu) return [];
   return [...mended, ...(await check(state, tables, signal))];
 }
