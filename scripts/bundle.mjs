@@ -3,7 +3,7 @@
 // The command line is one function in one script (dist/covey-cli.js), which dist/covey.cjs compiles from V8's own code of it
 // (scripts/code-cache.mjs). What it imports late is in it too, and is evaluated late.
 import { createHash } from 'node:crypto';
-import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { writeCodeCache } from './code-cache.mjs';
 
@@ -25,7 +25,12 @@ const common = {
 // Without a source map: positions would be off by the mark, and a map is read before the program that needs none.
 const script = { ...common, format: 'cjs', banner: {}, sourcemap: false, supported: { 'dynamic-import': false } };
 await build({ ...script, entryPoints: ['src/host-linux/start.ts'], outfile: 'dist/covey.cjs' });
-const { outputFiles } = await build({ ...script, entryPoints: ['src/cli/main.ts'], write: false });
+const { outputFiles } = await build({
+  ...script,
+  entryPoints: ['src/cli/main.ts'],
+  write: false,
+  plugins: [late(), parsedJson()],
+});
 const [{ text }] = outputFiles;
 const mark = createHash('sha256').update(text).digest('hex').slice(0, 16);
 const code = `covey-cli.${mark}.${process.arch}.code`;
@@ -38,3 +43,40 @@ for (const name of readdirSync('dist')) if (name.endsWith('.code') && name !== c
 await build({ ...common, entryPoints: ['src/daemon/main.ts'], outfile: 'dist/coveyd.js' });
 // The thread that owns the log of a manager.
 await build({ ...common, entryPoints: ['src/raft/storage/wal-worker.ts'], outfile: 'dist/wal-worker.js' });
+
+/**
+ * Functions of Node that few commands call, by module: it comes with the first call, whoever imports it. node:crypto alone takes 4 ms
+ * of 20. A name that is missing here is an error of the build.
+ */
+function late() {
+  const functions = {
+    crypto: ['createCipheriv', 'createDecipheriv', 'createHash', 'randomBytes', 'scryptSync'],
+    child_process: ['spawn'],
+  };
+  const render = module => {
+    const calls = functions[module].map(
+      name => `export const ${name} = (...args) => process.getBuiltinModule('${module}').${name}(...args);`,
+    );
+    return `${calls.join('\n')}\nexport default { ${functions[module].join(', ')} };`;
+  };
+  const filter = new RegExp(`^(?:node:)?(?:${Object.keys(functions).join('|')})$`);
+  return {
+    name: 'late',
+    setup: ({ onResolve, onLoad }) => {
+      onResolve({ filter }, ({ path }) => ({ path: path.replace(/^node:/, ''), namespace: 'late' }));
+      onLoad({ filter: /./, namespace: 'late' }, ({ path }) => ({ contents: render(path) }));
+    },
+  };
+}
+
+/** A large literal is slower to make than the same text is to parse. */
+function parsedJson() {
+  return {
+    name: 'parsed-json',
+    setup: ({ onLoad }) => {
+      onLoad({ filter: /\/src\/gen\/.*\.json$/ }, ({ path }) => ({
+        contents: `export default JSON.parse(${JSON.stringify(readFileSync(path, 'utf8').trim())});`,
+      }));
+    },
+  };
+}

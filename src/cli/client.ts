@@ -4,7 +4,7 @@
  * Keeps true: a daemon that is not there, does not accept or does not greet is `no-daemon` within two seconds, with the reason;
  * so is one that goes away during a call.
  *
- * Loaded late, by context.ts: it brings protobufjs. Not grpc-js, whose start takes longer than most calls (rpc/). Not here:
+ * Loaded late, by context.ts: it brings the protos. Not grpc-js, whose start takes longer than most calls (rpc/). Not here:
  * retries, which no command does by itself.
  */
 import type { Duplex } from 'node:stream';

@@ -2,7 +2,7 @@
  * What an action may use: the console, a signal that ends with the user's patience, and the daemon, which is connected to when
  * first asked for.
  *
- * Not here: how the connection is made (client.ts, loaded late: it brings protobufjs).
+ * Not here: how the connection is made (client.ts, loaded late: it brings the protos).
  */
 import type { Console } from '../console.js';
 import { CoveyError } from '../errors.js';

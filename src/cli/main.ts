@@ -1,7 +1,7 @@
 /**
  * The program `covey`: gives this process's console to `run` and ends with its exit code.
  *
- * Keeps true: what `covey --help` needs is all that is evaluated at the start; protobufjs and YAML come with the commands that
+ * Keeps true: what `covey --help` needs is all that is evaluated at the start; the protos and YAML come with the commands that
  * use them.
  *
  * Not here: everything else (run.ts).

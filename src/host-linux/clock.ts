@@ -1,10 +1,10 @@
 /**
  * The real clock and randomness.
  *
- * Timers never keep the process alive: the daemon lives by its servers and its lifetime, not by a timer.
+ * Timers never keep the process alive: the daemon lives by its servers and its lifetime, not by a timer. `performance` is not
+ * imported: Node makes it at its first use, which most commands never come to.
  */
 import { randomBytes } from 'node:crypto';
-import { performance } from 'node:perf_hooks';
 import { asCoveyError } from '../errors.js';
 import type { Clock, Random } from '../host.js';
 

@@ -133,21 +133,24 @@ const endMark = 256;
 /** Symbols by `2^length + code`, which is a number of its own for each pair. */
 type Symbols = ReadonlyMap<number, number>;
 
+/** Codes of one length follow each other in the order of their symbols, and those of the next length after them. */
 function makeSymbols(): Symbols {
-  const lengths = codeLengths.split(' ').flatMap(word => {
+  const lengths: number[] = [];
+  const counts = new Array<number>(32).fill(0);
+  for (const word of codeLengths.split(' ')) {
     const [length = 0, times = 1] = word.split('*').map(Number);
-    return Array.from({ length: times }, () => length);
-  });
-  const ordered = lengths.map((length, symbol) => ({ length, symbol })).sort((a, b) => a.length - b.length);
-  const made = new Map<number, number>();
-  let code = 0;
-  let before = 0;
-  for (const { length, symbol } of ordered) {
-    code *= 2 ** (length - before);
-    before = length;
-    made.set(2 ** length + code, symbol);
-    code += 1;
+    for (let time = 0; time < times; time += 1) lengths.push(length);
+    counts[length] = (counts[length] ?? 0) + times;
   }
+  const next: number[] = [0];
+  for (let length = 1; length < counts.length; length += 1)
+    next[length] = ((next[length - 1] ?? 0) + (counts[length - 1] ?? 0)) * 2;
+  const made = new Map<number, number>();
+  lengths.forEach((length, symbol) => {
+    const code = next[length] ?? 0;
+    next[length] = code + 1;
+    made.set(2 ** length + code, symbol);
+  });
   return made;
 }
 
