@@ -22,6 +22,9 @@ export interface WireType<Message> {
   readonly decode: (bytes: Uint8Array) => Message;
 }
 
+/** A message that knows its own bytes: many are sent that differ in little. They must be what its fields say. */
+export const encodedAs: unique symbol = Symbol('encoded as');
+
 /** One registry per program: made by the composition root (or a test) and handed to who needs it. */
 export interface Wire {
   /** The codec of a message by its proto name. */
@@ -73,6 +76,7 @@ function getOrMake<Value>(map: Map<string, Value>, name: string, make: () => Val
   return made;
 }
 
+<<<<<<< HEAD
 function wireType(name: string, { messageOf }: Parts): WireType<unknown> {
   const { write, read } = messageOf(name);
   return {
@@ -81,6 +85,16 @@ function wireType(name: string, { messageOf }: Parts): WireType<unknown> {
       write(writer, message as Plain);
       return writer.finish();
     },
+=======
+interface Encoded {
+  readonly [encodedAs]?: () => Uint8Array;
+}
+
+function wireType(type: protobuf.Type, codecs: Map<protobuf.Type, TypeCodec>): WireType<unknown> {
+  const codec = codecOf(type, codecs);
+  return {
+    encode: message => (message as Encoded)[encodedAs]?.() ?? type.encode(codec.toPlain(message as Plain)).finish(),
+>>>>>>> f5dfd6d (dispatcher: what many nodes have to show is computed and encoded once)
     decode: bytes => {
       try {
         const reader = protobuf.Reader.create(bytes);

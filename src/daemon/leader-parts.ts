@@ -8,8 +8,9 @@ import type { ManagerAddress } from '../gen/types.js';
 import type { Host } from '../host.js';
 import type { NodeId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
-import type { Store } from '../raft/store.js';
+import type { Store, StoreEvent } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
+import type { Wire } from '../wire.js';
 import { openRotation } from './ca/rotation.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
 import type { Group } from './group/group.js';
@@ -24,6 +25,7 @@ export interface LeaderParts {
 
 export function openLeaderParts(options: {
   readonly host: Host;
+  readonly wire: Wire;
   readonly telemetry: Telemetry;
   readonly store: Store;
   readonly group: Group;
@@ -44,6 +46,7 @@ export function openLeaderParts(options: {
     managers: group.managers,
     ownNodeId: options.nodeId,
     count: telemetry.count,
+    wire: options.wire,
   });
   lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime }));
   const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
@@ -56,7 +59,7 @@ export function openLeaderParts(options: {
     dispatcher.managersChanged();
   };
   const watch = store.watch(events => {
-    if (events.some(event => event.table === 'node')) tell();
+    if (events.some(concernsManagers)) tell();
   });
   lifetime.defer('managers/watch', () => watch[Symbol.dispose]());
   return {
@@ -66,4 +69,9 @@ export function openLeaderParts(options: {
       look();
     },
   };
+}
+
+function concernsManagers(event: StoreEvent): boolean {
+  if (event.table !== 'node') return false;
+  return (event.kind === 'put' && event.object.raftId !== 0) || (event.old !== undefined && event.old.raftId !== 0);
 }

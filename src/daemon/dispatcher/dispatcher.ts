@@ -21,18 +21,20 @@ import type { ManagerAddress, ManagerMessage } from '../../gen/types.js';
 import type { Clock, Timer } from '../../host.js';
 import type { NodeId, TaskId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
-import type { Store, StoreEvent } from '../../raft/store.js';
+import type { Store, StoreEvent, View } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
+import type { Wire } from '../../wire.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
 import { planAssignments } from './assignments.js';
 import { findStopping, openHolding } from './drain.js';
-import { endSession, pushUrgent, type Sending, type Sessions, shows } from './node-session.js';
+import { endSession, lookAtTables, pushUrgent, type Sending, type Sessions, shows } from './node-session.js';
 import { patienceOf } from './patience.js';
 import { openPresence } from './presence.js';
 import { openReports } from './reports.js';
 import { type Serving, serveSession, trustFor } from './serve.js';
-import { concernsTables, makeTableItemCache, planTables } from './tables.js';
+import { openTablePlans } from './table-plans.js';
+import { concernsTables, isUrgentForTables } from './tables.js';
 import type { Dispatcher } from './types.js';
 
 export interface DispatcherOptions {
@@ -47,17 +49,28 @@ export interface DispatcherOptions {
   readonly ownNodeId?: NodeId;
   readonly managers: () => readonly ManagerAddress[];
   readonly count: (name: string, by?: number) => void;
+  /** What many nodes are told is encoded once for all; undefined: by each stream for itself. */
+  readonly wire?: Wire | undefined;
 }
 
 const coalesceMs = 5;
+/** News of nodes that nobody talks to yet: one message a second for 1,000 nodes. */
+const idleNewsMsPerSession = 1;
+const idleNewsMaxMs = 2_000;
 
 export function openDispatcher(options: DispatcherOptions): Dispatcher {
   const { store, clock, lifetime } = options;
   const sessions: Sessions = new Map();
   const settling = new Set<() => void>();
   let epoch = 1;
+  const sending = makeSending(options, { epoch: () => epoch, isHeld: taskId => holding.isHeld(taskId) });
   const flush = makeFlush(clock, lifetime, () => {
-    for (const session of sessions.values()) if (session.tablesDirty || session.assignmentsDirty) session.wake?.();
+    const now = sending();
+    for (const session of sessions.values()) {
+      lookAtTables(session, now);
+      if (session.tablesDirty || session.assignmentsDirty) session.wake?.();
+    }
+    shown();
   });
   const holding = openHolding({
     ...options,
@@ -73,7 +86,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     holding.release();
     for (const check of settling) check();
   };
-  const onEvents = (events: readonly StoreEvent[]): void => {
+  const onEvents = (events: readonly StoreEvent[], view: View): void => {
     if (events.some(concernsTables)) {
       epoch += 1;
       for (const session of sessions.values()) session.tablesDirty = true;
@@ -84,7 +97,8 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     );
     markAssignments(sessions, events);
     shown();
-    flush();
+    const soon = events.some(event => isUrgentForTables(event, view));
+    flush(soon ? 0 : Math.min(idleNewsMaxMs, sessions.size * idleNewsMsPerSession));
   };
   const serving: Serving = {
     ...options,
@@ -101,7 +115,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
       },
     }),
     reports: openReports(options),
-    sending: makeSending(options, { epoch: () => epoch, isHeld: holding.isHeld }),
+    sending,
     shown,
   };
   holding.hold(store.view().list('task'), epoch);
@@ -132,13 +146,13 @@ function makeSending(
   state: { readonly epoch: () => number; readonly isHeld: (taskId: TaskId) => boolean },
 ): () => Sending {
   const { store, term } = options;
-  const cache = makeTableItemCache();
+  const tables = openTablePlans({ view: store.view, wire: options.wire });
   let sequence = 0;
   return () => ({
     view: store.view(),
     term,
     epoch: state.epoch(),
-    planTables: nodeId => planTables(store.view(), nodeId, cache),
+    tables,
     planAssignments: nodeId => planAssignments(store.view(), nodeId, state.isHeld),
     nextSequence: () => {
       sequence += 1;
@@ -184,15 +198,20 @@ function untilSettled(
 
 /**
  * Calls back once for all calls within coalesceMs, or within three times what the last call took; at once when that is longer
- * ago.
+ * ago. What can wait longer says how long.
  */
-function makeFlush(clock: Clock, lifetime: Lifetime, call: () => void): () => void {
+function makeFlush(clock: Clock, lifetime: Lifetime, call: () => void): (withinMs?: number) => void {
   let timer: Timer | undefined;
+  let timerAtMs = Number.POSITIVE_INFINITY;
   let dueMs = Number.NEGATIVE_INFINITY;
   lifetime.defer('dispatcher/flush', () => timer?.cancel());
-  return () => {
-    if (timer !== undefined) return;
-    timer = clock.after(Math.max(0, dueMs - clock.monotonicMs()), () => {
+  return (withinMs = 0) => {
+    const nowMs = clock.monotonicMs();
+    const atMs = Math.max(dueMs, nowMs + withinMs);
+    if (timer !== undefined && timerAtMs <= atMs) return;
+    timer?.cancel();
+    timerAtMs = atMs;
+    timer = clock.after(Math.max(0, atMs - nowMs), () => {
       timer = undefined;
       const startedAtMs = clock.monotonicMs();
       call();

@@ -7,15 +7,15 @@
  *
  * Not here: the stream (dispatcher.ts), what is wanted (tables.ts, assignments.ts).
  */
-import type { Acknowledgement, ManagerMessage, TableItem } from '../../gen/types.js';
+import type { Acknowledgement, ManagerMessage } from '../../gen/types.js';
 import type { NodeId } from '../../ids.js';
 import type { View } from '../../raft/store.js';
 import { diffAssignments, nothingWanted, type WantedOfNode } from './assignments.js';
-import { diffTables } from './diff.js';
+import { isSame, type TablePlans, type TableSet } from './table-plans.js';
 
 export interface NodeSession {
   readonly nodeId: NodeId;
-  sentTables: ReadonlyMap<string, TableItem> | undefined;
+  sentTables: TableSet | undefined;
   sentWanted: WantedOfNode | undefined;
   readonly unacknowledged: { readonly version: number; readonly epoch: number }[];
   /** The change of tables that the node shows, and the one that was sent to it (or that sent it nothing). */
@@ -68,7 +68,7 @@ export interface Sending {
   readonly term: number;
   /** Of the last change that concerned tables. */
   readonly epoch: number;
-  readonly planTables: (nodeId: NodeId) => ReadonlyMap<string, TableItem>;
+  readonly tables: TablePlans;
   readonly planAssignments: (nodeId: NodeId) => WantedOfNode;
   /** Grows with each message of this leadership. */
   readonly nextSequence: () => number;
@@ -91,18 +91,33 @@ export function nextMessage(session: NodeSession, sending: Sending): ManagerMess
 }
 
 function tablesMessage(session: NodeSession, sending: Sending): ManagerMessage | undefined {
-  const wanted = sending.planTables(session.nodeId);
-  const full = session.sentTables === undefined;
-  const changes = diffTables(session.sentTables ?? new Map(), wanted);
+  const { epoch, term, tables } = sending;
+  const wanted = tables.wanted(session.nodeId, epoch);
+  if (isShown(session, wanted, sending)) return undefined;
+  const news = tables.news(session.sentTables, wanted);
   session.sentTables = wanted;
-  session.sentEpoch = sending.epoch;
-  if (!full && changes.items.length === 0 && changes.removed.length === 0) {
-    if (session.unacknowledged.length === 0) session.shownEpoch = sending.epoch;
-    return undefined;
-  }
+  session.sentEpoch = epoch;
   const version = sending.nextSequence();
-  session.unacknowledged.push({ version, epoch: sending.epoch });
-  return { body: { kind: 'tables', term: sending.term, version, full, ...changes } };
+  session.unacknowledged.push({ version, epoch });
+  return tables.message(news, { term, version });
+}
+
+type TablesNow = Pick<Sending, 'tables' | 'epoch'>;
+
+/** Whether there is nothing to say about the tables: then it is noted which change that holds for. */
+function isShown(session: NodeSession, wanted: TableSet, { tables, epoch }: TablesNow): boolean {
+  if (session.sentTables === undefined) return false;
+  if (wanted !== session.sentTables && !isSame(tables.news(session.sentTables, wanted))) return false;
+  session.sentTables = wanted;
+  session.sentEpoch = epoch;
+  if (session.unacknowledged.length === 0) session.shownEpoch = epoch;
+  return true;
+}
+
+/** Looks whether the session has to say anything about its tables; one that has not need not be woken for that. */
+export function lookAtTables(session: NodeSession, now: TablesNow): void {
+  const { tables, epoch } = now;
+  if (session.tablesDirty && isShown(session, tables.wanted(session.nodeId, epoch), now)) session.tablesDirty = false;
 }
 
 function assignmentsMessage(session: NodeSession, sending: Sending): ManagerMessage | undefined {
@@ -131,7 +146,8 @@ export function acknowledge(session: NodeSession, acknowledgement: Acknowledgeme
 /** Whether the node shows the change of tables; one that was never told of the key has nothing to show. */
 export function shows(session: NodeSession, epoch: number, key?: string): boolean {
   if (session.ended !== undefined || session.shownEpoch >= epoch) return true;
-  return key !== undefined && session.sentTables !== undefined && !session.sentTables.has(key);
+  const { sentTables } = session;
+  return key !== undefined && sentTables !== undefined && !sentTables.base.has(key) && !sentTables.own.has(key);
 }
 
 /** False when the session has ended or is far behind. */

@@ -66,7 +66,6 @@ function findShortest(view: View): ReadonlyMap<string, number> {
 /** For all nodes as the state is now. */
 export function patienceOf(view: View, cluster: Times): (node: Node) => Patience {
   const shortest = findShortest(view);
-  let nodeCount = 0;
-  for (const _ of view.list('node')) nodeCount += 1;
+  const nodeCount = view.count('node');
   return node => planPatience({ link: node.spec.link ?? 'lan', cluster, nodeCount, shortestMs: shortest.get(node.id) });
 }

@@ -5,7 +5,7 @@
  * `planTables` is a function of the state and the node alone: what was sent before plays no part (diff.ts compares). Items
  * are kept per object of the store, so that an unchanged object gives the same item and comparing is cheap.
  *
- * Called by sessions.ts after changes that concern tables. Not here: what the node makes of it (netns/).
+ * Called by table-plans.ts after changes that concern tables. Not here: what the node makes of it (netns/).
  */
 import type {
   EndpointAddress,
@@ -39,20 +39,38 @@ export function makeTableItemCache(): TableItemCache {
   };
 }
 
+/** What a node's tasks are attached to: nodes of which that is the same have to show the same. */
+export interface TableScope {
+  readonly key: string;
+  /** That its tasks have addresses on. */
+  readonly networks: ReadonlySet<string>;
+  /** Those of drivers without addresses too: the node has to know the driver. */
+  readonly named: ReadonlySet<string>;
+}
+
 export function planTables(view: View, nodeId: string, cache = makeTableItemCache()): Map<string, TableItem> {
-  const items = new Map<string, TableItem>();
-  const add = (item: TableItem): void => void items.set(item.key, item);
-  for (const node of view.list('node')) {
-    if (node.status.state !== 'left' && node.tunnelIndex > 0) add(kept(cache.nodes, node, nodeItem));
-  }
+  const items = planScope(view, scopeOf(view, nodeId), cache);
+  for (const item of planOwn(view, { nodeId, cache, base: items })) items.set(item.key, item);
+  return items;
+}
+
+export function scopeOf(view: View, nodeId: string): TableScope {
   const networks = new Set<string>();
-  // Those of drivers without addresses too: the node has to know the driver.
   const named = new Set<string>();
   for (const task of view.tasksOfNode(nodeId)) {
     if (!isPlaced(task)) continue;
     for (const attachment of task.spec.networks) named.add(attachment.network);
     for (const endpoint of task.endpoints) networks.add(endpoint.networkId);
-    add(endpointItem(task, view, cache));
+  }
+  return { key: `${[...networks].sort().join(' ')} / ${[...named].sort().join(' ')}`, networks, named };
+}
+
+/** What all nodes of the scope have to show. */
+export function planScope(view: View, { networks, named }: TableScope, cache: TableItemCache): Map<string, TableItem> {
+  const items = new Map<string, TableItem>();
+  const add = (item: TableItem): void => void items.set(item.key, item);
+  for (const node of view.list('node')) {
+    if (node.status.state !== 'left' && node.tunnelIndex > 0) add(kept(cache.nodes, node, nodeItem));
   }
   const reachable = new Set([...networks, ...named]);
   for (const service of view.list('service')) {
@@ -67,6 +85,22 @@ export function planTables(view: View, nodeId: string, cache = makeTableItemCach
   for (const id of reachable) {
     const network = view.find('network', id);
     if (network !== undefined) add(kept(cache.networks, network, networkItem));
+  }
+  return items;
+}
+
+/** What only this node has to show beyond its scope: its tasks without addresses. */
+export function planOwn(
+  view: View,
+  {
+    nodeId,
+    cache,
+    base,
+  }: { readonly nodeId: string; readonly cache: TableItemCache; readonly base: ReadonlyMap<string, TableItem> },
+): TableItem[] {
+  const items: TableItem[] = [];
+  for (const task of view.tasksOfNode(nodeId)) {
+    if (isPlaced(task) && !base.has(`endpoint/${task.id}`)) items.push(endpointItem(task, view, cache));
   }
   return items;
 }
@@ -95,6 +129,17 @@ export function concernsTables(event: StoreEvent): boolean {
     case 'removedNode':
       return false;
   }
+}
+
+/** Whether somebody may miss it soon. Of a node on which nothing runs yet, nobody asks anything. */
+export function isUrgentForTables(event: StoreEvent, view: View): boolean {
+  if (event.table !== 'node') return true;
+  return (
+    view
+      .tasksOfNode((event.kind === 'put' ? event.object : event.old).id)
+      [Symbol.iterator]()
+      .next().done !== true
+  );
 }
 
 const placedStates: readonly TaskState[] = ['assigned', 'accepted', 'preparing', 'ready', 'starting', 'running'];

@@ -318,7 +318,7 @@ t.test('a stop is held until every node that may send there has acknowledged, fo
   sessions.set(a, { ...makeNodeSession(a), shownEpoch: 4 });
   t.same(ended(200), [], 'one has not acknowledged');
   t.same(ended(2_100), [[a]], 'out of time, and it says who was late');
-  sessions.set(a, { ...makeNodeSession(a), sentTables: new Map() });
+  sessions.set(a, { ...makeNodeSession(a), sentTables: { base: new Map(), own: new Map() } });
   t.same(ended(200), [[]], 'one that was never told of the endpoint has nothing to take away');
   sessions.delete(a);
   t.same(ended(200), [], 'one that is ready and away just now may route by older tables');
