@@ -76,25 +76,20 @@ function getOrMake<Value>(map: Map<string, Value>, name: string, make: () => Val
   return made;
 }
 
-<<<<<<< HEAD
-function wireType(name: string, { messageOf }: Parts): WireType<unknown> {
-  const { write, read } = messageOf(name);
-  return {
-    encode: message => {
-      const writer = protobuf.Writer.create();
-      write(writer, message as Plain);
-      return writer.finish();
-    },
-=======
 interface Encoded {
   readonly [encodedAs]?: () => Uint8Array;
 }
 
-function wireType(type: protobuf.Type, codecs: Map<protobuf.Type, TypeCodec>): WireType<unknown> {
-  const codec = codecOf(type, codecs);
+function wireType(name: string, { messageOf }: Parts): WireType<unknown> {
+  const { write, read } = messageOf(name);
   return {
-    encode: message => (message as Encoded)[encodedAs]?.() ?? type.encode(codec.toPlain(message as Plain)).finish(),
->>>>>>> f5dfd6d (dispatcher: what many nodes have to show is computed and encoded once)
+    encode: message => {
+      const known = (message as Encoded)[encodedAs]?.();
+      if (known !== undefined) return known;
+      const writer = protobuf.Writer.create();
+      write(writer, message as Plain);
+      return writer.finish();
+    },
     decode: bytes => {
       try {
         const reader = protobuf.Reader.create(bytes);

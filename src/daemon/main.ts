@@ -16,6 +16,11 @@ import { type AdjustableLogger, makeLogger } from './logger.js';
 import { makeNotifier } from './notify.js';
 
 const stopTimeoutMs = 25_000;
+/**
+ * Small buffers are cut from pieces of this size, and the last of them keeps the whole piece: each TLS connection holds three
+ * bytes for as long as it lives, each entry of the log some hundred. Of Node's 64 KiB those are 40 KiB for each session.
+ */
+const bufferPoolBytes = 8 * 1_024;
 const defaultConfigFile = '/etc/covey/covey.yaml';
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -35,6 +40,7 @@ async function main(argv: readonly string[]): Promise<void> {
     environment: process.env,
     file: await readConfigFile(typeof named === 'string' && named !== '' ? named : undefined),
   });
+  Buffer.poolSize = bufferPoolBytes;
   await serve(settings);
 }
 

@@ -30,7 +30,7 @@ import { planAssignments } from './assignments.js';
 import { findStopping, openHolding } from './drain.js';
 import { endSession, lookAtTables, pushUrgent, type Sending, type Sessions, shows } from './node-session.js';
 import { patienceOf } from './patience.js';
-import { openPresence } from './presence.js';
+import { openPresence, type Presence } from './presence.js';
 import { openReports } from './reports.js';
 import { type Serving, serveSession, trustFor } from './serve.js';
 import { openTablePlans } from './table-plans.js';
@@ -103,17 +103,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
   const serving: Serving = {
     ...options,
     sessions,
-    presence: openPresence({
-      ...options,
-      ownNodeId: options.ownNodeId,
-      patience: view => patienceOf(view, getCluster(view).spec),
-      onPeriod: (id, heartbeatMs) => pushUrgent(sessions.get(id), periodMessage(heartbeatMs)),
-      onLost: nodeId => {
-        const lost = new CoveyError('timeout', 'Cannot go on: nothing was heard of the node');
-        const session = sessions.get(nodeId);
-        if (session !== undefined) endSession(session, lost);
-      },
-    }),
+    presence: presenceFor(options, sessions),
     reports: openReports(options),
     sending,
     shown,
@@ -134,6 +124,20 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     },
     settled: limits => untilSettled({ clock, settling, isSettled: at => isShownByAll(sessions, at) }, epoch, limits),
   };
+}
+
+function presenceFor(options: DispatcherOptions, sessions: Sessions): Presence {
+  return openPresence({
+    ...options,
+    ownNodeId: options.ownNodeId,
+    patience: view => patienceOf(view, getCluster(view).spec),
+    onPeriod: (id, heartbeatMs) => pushUrgent(sessions.get(id), periodMessage(heartbeatMs)),
+    onLost: nodeId => {
+      const lost = new CoveyError('timeout', 'Cannot go on: nothing was heard of the node');
+      const session = sessions.get(nodeId);
+      if (session !== undefined) endSession(session, lost);
+    },
+  });
 }
 
 function periodMessage(heartbeatMs: number): ManagerMessage {
