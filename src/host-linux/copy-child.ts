@@ -70,10 +70,20 @@ function serve(request: CopyRequest, answer: (line: CopyAnswer) => void): void {
     return;
   }
   const owner = request.archive ? ('archive' as const) : { uid: 0, gid: 0 };
+  checkDirectory(path);
   const unpack = openUnpack({ directory: path, owner, setuid: true, ids });
   const buffer = Buffer.alloc(chunkBytes);
   for (let got = read(0, buffer); got > 0; got = read(0, buffer)) unpack.push(buffer.subarray(0, got));
   unpack.finish();
+}
+
+function checkDirectory(path: string): void {
+  const stat = fs.statSync(Buffer.from(path, 'latin1'), { throwIfNoEntry: false });
+  if (stat?.isDirectory()) return;
+  const state = stat === undefined ? 'there is no such directory' : 'it is no directory';
+  throw new CoveyError('not-found', `Cannot copy into "${Buffer.from(path, 'latin1').toString()}": ${state}`, {
+    hint: 'covey exec TASK mkdir -p DIRECTORY',
+  });
 }
 
 function statOf(path: string, follow: boolean): CopyStat {

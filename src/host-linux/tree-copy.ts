@@ -3,7 +3,8 @@
  * and inside a container in a child that sees nothing else (copy-child.ts).
  *
  * Keeps true: nothing is read or written through a link below the top of the tree; what an archive calls "..", an absolute
- * name, or a name below a link is refused; devices are neither read nor made.
+ * name, or a name below a link is refused; devices are neither read nor made. Views of the kernel (/proc, /sys) are no files:
+ * nobody knows how long they are before they are read, and a whole root file system is copied without them.
  *
  * Not here: the form of the stream (tar-stream.ts), which path is meant (cli/commands/copy.ts).
  */
@@ -12,6 +13,7 @@ import { CoveyError, errnoOf } from '../errors.js';
 import { openTarParser, renderTarHeader, type TarEntry, type TarParser, tarEnd, tarPadding } from '../tar-stream.js';
 
 const chunkBytes = 262_144;
+const gatherBytes = 65_536;
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 
 /** A path as bytes; names are held as latin1 texts. */
@@ -37,15 +39,63 @@ export interface PackOptions {
   readonly onContent?: ((bytes: number) => void) | undefined;
 }
 
-/** The archive in pieces. Sockets, devices and FIFOs are left out. */
+/** statfs(2): proc, sysfs, cgroup 1 and 2, devpts, mqueue, debugfs, tracefs, securityfs, bpf, configfs, pstore, efivarfs. */
+const kernelFileSystems: ReadonlySet<number> = new Set([
+  0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x1cd1, 0x19800202, 0x64626720, 0x74726163, 0x73636673, 0xcafe4a11,
+  0x62656570, 0x6165676c, 0xde5e81e4,
+]);
+
+/** The archive in pieces. Sockets, devices, FIFOs, what is gone when its turn comes, and what the kernel shows are left out. */
 export function* packTree(options: PackOptions): Generator<Buffer> {
   const links = new Map<string, string>();
   const look = options.followLink ? fs.statSync : fs.lstatSync;
   const ids = options.ids ?? sameIds;
   const { onContent = () => undefined } = options;
-  const top = { stat: look(raw(options.path)), links, ids, onContent, isTop: true };
-  yield* packEntry(options.path, options.name, top);
+  const stat = look(raw(options.path));
+  if ((stat.isFile() || stat.isDirectory()) && isOfKernel(options.path)) {
+    throw new CoveyError(
+      'bad-argument',
+      `Cannot copy "${shown(options.path)}": it is a view of the kernel, not a file`,
+      {
+        hint: 'read it where it is: covey exec TASK cat FILE',
+      },
+    );
+  }
+  yield* gathered(packEntry(options.path, options.name, { stat, links, ids, onContent, isTop: true }));
   yield tarEnd();
+}
+
+function isOfKernel(path: string): boolean {
+  return kernelFileSystems.has(fs.statfsSync(raw(path)).type);
+}
+
+function shown(path: string): string {
+  return Buffer.from(path, 'latin1').toString();
+}
+
+/** Small pieces joined: each one that leaves costs a system call and a message. */
+function* gathered(pieces: Iterable<Buffer>): Generator<Buffer> {
+  let waiting: Buffer[] = [];
+  let bytes = 0;
+  for (const piece of pieces) {
+    waiting.push(piece);
+    bytes += piece.length;
+    if (bytes < gatherBytes) continue;
+    yield Buffer.concat(waiting);
+    waiting = [];
+    bytes = 0;
+  }
+  if (bytes > 0) yield Buffer.concat(waiting);
+}
+
+/** undefined when it is gone: trees change while they are copied. */
+function unlessGone<Found>(look: () => Found): Found | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 interface Packed {
@@ -63,32 +113,45 @@ function* packEntry(path: string, name: string, packed: Packed): Generator<Buffe
   const [uid, gid] = [ids.inside(stat.uid), ids.inside(stat.gid)];
   const plain = { name, target: '', sizeBytes: 0, mode: mode & 0o7777, uid, gid, modifiedMs: Math.floor(mtimeMs) };
   if (stat.isSymbolicLink()) {
-    const target = fs.readlinkSync(raw(path), { encoding: 'latin1' });
-    yield renderTarHeader({ ...plain, kind: 'symlink', target });
+    const target = unlessGone(() => fs.readlinkSync(raw(path), { encoding: 'latin1' }));
+    if (target !== undefined) yield renderTarHeader({ ...plain, kind: 'symlink', target });
   } else if (stat.isDirectory()) {
     yield renderTarHeader({ ...plain, kind: 'directory' });
-    for (const child of fs.readdirSync(raw(path), { encoding: 'latin1' })) {
-      const below = `${path === '/' ? '' : path}/${child}`;
-      const found = fs.lstatSync(raw(below), { throwIfNoEntry: false });
-      if (found !== undefined) yield* packEntry(below, `${name}/${child}`, { ...packed, stat: found, isTop: false });
-    }
+    yield* packBelow(path, name, packed);
   } else if (stat.isFile()) {
     const key = `${stat.dev}/${stat.ino}`;
     const first = stat.nlink > 1 ? links.get(key) : undefined;
     if (first !== undefined) yield renderTarHeader({ ...plain, kind: 'link', target: first });
     else {
-      if (stat.nlink > 1) links.set(key, name);
-      yield* packFile(path, plain, packed);
+      const isThere = yield* packFile(path, plain, packed);
+      if (isThere && stat.nlink > 1) links.set(key, name);
     }
   }
 }
 
-/** As long as the header says, whatever becomes of the file meanwhile. */
-function* packFile(path: string, plain: Omit<TarEntry, 'kind'>, { isTop, onContent }: Packed): Generator<Buffer> {
-  const fd = fs.openSync(raw(path), O_RDONLY | O_NONBLOCK | (isTop ? 0 : O_NOFOLLOW));
+function* packBelow(path: string, name: string, packed: Packed): Generator<Buffer> {
+  const { dev } = packed.stat;
+  for (const child of unlessGone(() => fs.readdirSync(raw(path), { encoding: 'latin1' })) ?? []) {
+    const below = `${path === '/' ? '' : path}/${child}`;
+    const stat = fs.lstatSync(raw(below), { throwIfNoEntry: false });
+    if (stat === undefined) continue;
+    const isMount = stat.dev !== dev && (stat.isFile() || stat.isDirectory());
+    if (isMount && unlessGone(() => isOfKernel(below)) !== false) continue;
+    yield* packEntry(below, `${name}/${child}`, { ...packed, stat, isTop: false });
+  }
+}
+
+/** As long as the header says, whatever becomes of the file meanwhile. false: it is gone, or something else by now. */
+function* packFile(
+  path: string,
+  plain: Omit<TarEntry, 'kind'>,
+  { isTop, onContent }: Packed,
+): Generator<Buffer, boolean> {
+  const fd = unlessGone(() => fs.openSync(raw(path), O_RDONLY | O_NONBLOCK | (isTop ? 0 : O_NOFOLLOW)));
+  if (fd === undefined) return false;
   try {
     const stat = fs.fstatSync(fd);
-    if (!stat.isFile()) return; // it was swapped for something else
+    if (!stat.isFile()) return false;
     yield renderTarHeader({ ...plain, kind: 'file', sizeBytes: stat.size });
     for (let left = stat.size; left > 0; ) {
       const buffer = Buffer.alloc(Math.min(chunkBytes, left));
@@ -99,6 +162,7 @@ function* packFile(path: string, plain: Omit<TarEntry, 'kind'>, { isTop, onConte
       yield piece;
     }
     yield tarPadding(stat.size);
+    return true;
   } finally {
     fs.closeSync(fd);
   }

@@ -74,6 +74,35 @@ t.test('the top gets another name, what is in it goes without, and bits that cha
   t.ok(fs.existsSync(join(target, 'plain')));
 });
 
+t.test('small files travel together, and what goes away meanwhile is left out', async t => {
+  const [source, target] = [scratch(t), scratch(t)];
+  fs.mkdirSync(join(source, 'many'));
+  for (let n = 0; n < 300; n += 1) fs.writeFileSync(join(source, 'many', `${n}`), `${n}\n`);
+  const pieces = [...packTree({ path: source, name: 'tree', followLink: false })];
+  t.ok(pieces.length <= 20, `${pieces.length} pieces for 300 small files`);
+  unpackInto(target, Buffer.concat(pieces));
+  t.equal(fs.readdirSync(join(target, 'tree/many')).length, 300);
+
+  const [shrinking, rest] = [scratch(t), scratch(t)];
+  // All are listed when the first piece comes, and it is full with the first few of them.
+  for (let n = 0; n < 30; n += 1) {
+    fs.mkdirSync(join(shrinking, `${n}`));
+    fs.writeFileSync(join(shrinking, `${n}/file`), Buffer.alloc(40_000, n));
+  }
+  const archive = packTree({ path: shrinking, name: 'tree', followLink: false });
+  const first = archive.next().value;
+  for (let n = 0; n < 30; n += 1) fs.rmSync(join(shrinking, `${n}/file`));
+  unpackInto(rest, Buffer.concat([first ?? Buffer.alloc(0), ...archive]));
+  const came = fs.readdirSync(join(rest, 'tree')).filter(name => fs.existsSync(join(rest, 'tree', name, 'file')));
+  t.ok(came.length >= 1 && came.length < 30, `${came.length} of 30 came before they went`);
+});
+
+t.test('a view of the kernel is no file', async t => {
+  for (const path of ['/proc/self/status', '/proc/sys', '/sys/kernel']) {
+    t.throws(() => packed(path), { code: 'bad-argument', message: /is a view of the kernel, not a file/ }, path);
+  }
+});
+
 function archive(...entries: readonly Partial<TarEntry & { data: string }>[]): Buffer {
   const blocks = entries.flatMap(({ data = '', ...entry }) => {
     const plain = { kind: 'file', name: 'x', target: '', mode: 0o644, uid: 0, gid: 0, modifiedMs: 0 } as const;

@@ -118,6 +118,22 @@ t.test('cp', { skip }, async t => {
     t.equal(fs.readFileSync(secret, 'utf8'), 'of the host');
   });
 
+  await t.test('a whole root file system comes out without what the kernel shows in it', async t => {
+    const all = await unpacked('/');
+    t.ok(fs.existsSync(`${all}/etc/passwd`));
+    t.strictSame(
+      ['proc', 'sys'].filter(name => fs.existsSync(`${all}/${name}`)),
+      [],
+    );
+    await t.rejects(copy(rig, startOf(task, { path: '/proc/1/status' })), {
+      message: /"\/proc\/1\/status": it is a view of the kernel/,
+    });
+    const pieces = [...packTree({ path: secret, name: 'x', followLink: false })];
+    await t.rejects(copy(rig, startOf(task, { path: '/tmp/no/such', into: true }), pieces), {
+      message: 'Cannot copy into "/tmp/no/such": there is no such directory',
+    });
+  });
+
   await t.test('a hostile archive is refused with its reason', async t => {
     await t.rejects(copy(rig, startOf(task, { path: '/tmp', into: true }), [Buffer.alloc(1_024, 65)]), {
       code: 'bad-archive',
