@@ -29,7 +29,7 @@ import { quickFiles } from './quick-files.js';
 import { planRelabel, relabel } from './relabel.js';
 import { type BundleInput, hostnameOf, planBundle, renderHosts, renderResolvConf } from './runtime/bundle.js';
 import { planCapabilities } from './runtime/capabilities.js';
-import { createMonitored, type Monitored } from './runtime/conmon.js';
+import { awaitMonitorEnd, createMonitored, type Monitored } from './runtime/conmon.js';
 import { forgetContainer, isHybridRefusal } from './runtime/crun.js';
 import { type BoundFile, parseTarget } from './runtime/mounts.js';
 import { renderConfig } from './runtime/oci.js';
@@ -314,6 +314,7 @@ export async function releaseTask(engine: Engine, task: Task): Promise<void> {
   for (const index of indexes) {
     const containerId = paths.containerId(task.id, index);
     await attempt(() => forgetContainer(engine.host, paths.runtimeRoots, containerId));
+    await attempt(() => awaitMonitorEnd(engine.host, { bundle: paths.bundle(task.id, index), containerId }));
     await attempt(() => files.removeFileSync(paths.exit(containerId)));
   }
   for (const index of indexes) await attempt(() => hideSys(engine, task.id, index));

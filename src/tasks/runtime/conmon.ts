@@ -8,7 +8,8 @@
  *   reads one line         <------------ {"data": PID}, or {"data": -1, "message": …}
  *   ...                                  container ends: exit code to persist/exit, then to exits/<container id>
  *
- * A conmon whose line nobody reads dies and leaves a created container without a monitor: `recover` deletes those.
+ * A conmon whose line nobody reads dies and leaves a created container without a monitor: `recover` deletes those. One whose
+ * start pipe ends without the byte goes on all the same: it is killed before its pipes are closed.
  *
  * Not here: the bundle (bundle.ts), starting (crun.ts), what an exit means (task.ts).
  */
@@ -35,6 +36,9 @@ export interface Monitored {
 
 const createTimeoutMs = 60_000;
 const pidTimeoutMs = 10_000;
+const endTimeoutMs = 2_000;
+const endLookMs = 2;
+const SIGKILL = 9;
 const wordsMaxBytes = 16_384;
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -51,13 +55,44 @@ export async function createMonitored(
     detached: true,
     cwd: request.bundle, // where it leaves an empty file "oom" when the container ran out of memory
   });
+  let isLetGo = false;
   try {
     await request.adopt(child.pid);
     child.pipes.get(4)?.end('\0');
+    isLetGo = true;
     const pid = parseSync(await readSync(host, child, request.signal));
     return { pid, monitorPid: await readMonitorPid(host, child, request) };
   } finally {
+    if (!isLetGo) await endChild(host, child);
     for (const pipe of child.pipes.values()) pipe.destroy();
+  }
+}
+
+/** It is our own child and not reaped yet, so that its pid is its own. */
+async function endChild({ clock, processes }: Pick<Host, 'clock' | 'processes'>, child: SpawnedProcess): Promise<void> {
+  const done = new AbortController();
+  processes.kill(child.pid, SIGKILL);
+  await Promise.race([child.exited, clock.sleep(endTimeoutMs, done.signal).catch(() => undefined)]);
+  done.abort();
+}
+
+/**
+ * Waits until the monitor of a container whose processes are gone is gone too: it writes down the exit code twice, and the
+ * second time may come after somebody has read the first. One that does not end is killed.
+ */
+export async function awaitMonitorEnd(
+  host: Pick<Host, 'clock' | 'files' | 'processes'>,
+  { bundle, containerId }: Pick<MonitorRequest, 'bundle' | 'containerId'>,
+): Promise<void> {
+  const pid = findPid(host, `${bundle}/conmon.pid`);
+  if (pid === undefined) return;
+  const untilMs = host.clock.monotonicMs() + endTimeoutMs;
+  while (isMonitorOf(host, pid, containerId)) {
+    if (host.clock.monotonicMs() >= untilMs) {
+      host.processes.kill(pid, SIGKILL);
+      return;
+    }
+    await host.clock.sleep(endLookMs, AbortSignal.timeout(endTimeoutMs));
   }
 }
 
