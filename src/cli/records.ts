@@ -6,7 +6,17 @@
  *
  * Not here: how people see them (the views in commands/).
  */
-import type { ContainerStatus, Image, Network, Node, NodeHardware, PortSpec, Service, Task } from '../gen/types.js';
+import type {
+  ContainerStatus,
+  Image,
+  Network,
+  NetworkPolicy,
+  Node,
+  NodeHardware,
+  PortSpec,
+  Service,
+  Task,
+} from '../gen/types.js';
 import type { JsonRecord } from './output/format.js';
 import { renderTime } from './output/values.js';
 
@@ -214,6 +224,15 @@ export interface CountedNetwork {
   readonly used: number;
 }
 
+function policyRecord({ closed, allow, metadata }: NetworkPolicy): JsonRecord {
+  const rules = allow.map(({ from, to, ports }) => ({
+    from,
+    to,
+    ports: ports.map(({ protocol, first, last }) => `${first === last ? first : `${first}-${last}`}/${protocol}`),
+  }));
+  return { default: closed ? 'deny' : 'allow', allow: rules, metadata: metadata ? 'allow' : 'deny' };
+}
+
 export function networkRecord({ network, used }: CountedNetwork): JsonRecord {
   const { spec, meta } = network;
   return {
@@ -223,6 +242,7 @@ export function networkRecord({ network, used }: CountedNetwork): JsonRecord {
     subnets: network.subnets,
     internal: spec.internal,
     attachable: spec.attachable,
+    ...(spec.policy === undefined ? {} : { policy: policyRecord(spec.policy) }),
     used,
     stack: spec.stack,
     labels: spec.labels,

@@ -14,6 +14,7 @@ import { generalCommands } from './commands/general.js';
 import { imageCommands } from './commands/image.js';
 import { imageCareCommands } from './commands/image-care.js';
 import { networkCommands } from './commands/network.js';
+import { networkPolicyCommands } from './commands/network-policy.js';
 import { nodeCommands } from './commands/node.js';
 import { nodeDrainCommands } from './commands/node-drain.js';
 import { rebalanceCommands } from './commands/rebalance.js';
@@ -49,5 +50,6 @@ export const commandTree: readonly CommandDefinition[] = [
   ...imageCareCommands,
   ...registryCommands,
   ...networkCommands,
+  ...networkPolicyCommands,
   ...volumeCommands,
 ];

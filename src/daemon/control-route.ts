@@ -48,6 +48,7 @@ const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'l
   listTasks: 'here',
   listNetworks: 'here',
   createNetwork: 'leader',
+  setNetworkPolicy: 'leader',
   removeNetwork: 'leader',
   listSecrets: 'here',
   listConfigs: 'here',

@@ -8,6 +8,7 @@
 import { networkHandlers } from './control/networks.js';
 import { nodeHandlers } from './control/nodes.js';
 import type { ControlHandlers, Parts } from './control/parts.js';
+import { setNetworkPolicyOf } from './control/policy.js';
 import { rebalanceOf } from './control/rebalance.js';
 import { restartTasksOf } from './control/restart-tasks.js';
 import { serviceHandlers } from './control/services.js';
@@ -28,6 +29,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     ...nodeHandlers(parts),
     ...serviceHandlers(parts),
     ...networkHandlers(parts),
+    setNetworkPolicy: setNetworkPolicyOf(parts),
     ...stackHandlers(parts),
     createJoinToken: tokens.createJoinToken,
     listJoinTokens: tokens.listJoinTokens,

@@ -28,6 +28,7 @@ import { isAddressV4 } from './ip.js';
 import { type Memo, openMemo } from './memo.js';
 import { basicRules, mainTable } from './netlink/routes.js';
 import { type RuleSets, type RulesWanted, ruleSets } from './nft/model.js';
+import { fillPolicies } from './policy.js';
 import { stickyPlaces } from './sticky.js';
 import type { HostLink, NetworkIdentity } from './types.js';
 
@@ -143,6 +144,7 @@ export function planWanted(input: WantedInput, parts = openParts()): Wanted {
   }
   fillNodes(sets, others, input.hostAddresses);
   fillNetworks(sets, index.networks, attached);
+  fillPolicies(sets, index);
   const published = fillServices(fill);
   const tunnels = new Set(
     [input.identity, ...others].map(({ dataPort }) => String(dataPort || input.identity.dataPort)),
@@ -281,7 +283,8 @@ function fillNetworks(sets: RuleSets, networks: readonly TableNetwork[], attache
   for (const network of networks) {
     const subnets = network.subnets.filter(isSubnetV4);
     for (const from of subnets) {
-      for (const to of subnets) sets.pairs.set(`${from} . ${to}`, '');
+      if (!network.closed) for (const to of subnets) sets.pairs.set(`${from} . ${to}`, '');
+      if (network.metadata) sets.metadata.set(from, '');
       if (network.internal) sets.internal.set(from, '');
     }
   }

@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TableItem, Task } from '../../src/gen/types.js';
+import type { TableItem, TableNetwork, Task } from '../../src/gen/types.js';
 import type { NamespaceHandle } from '../../src/host.js';
 import { linuxHost } from '../../src/host-linux/index.js';
 import { asId, type NetworkId, type NodeId, type ServiceId, type TaskId } from '../../src/ids.js';
@@ -267,11 +267,27 @@ export function nodeItem(node: LabNode): TableItem {
   };
 }
 
-export function networkItem(name: string, subnet: string, internal = false): TableItem {
+export function networkItem(
+  name: string,
+  subnet: string,
+  internal = false,
+  policy: Partial<Pick<TableNetwork, 'closed' | 'allowed' | 'metadata'>> = {},
+): TableItem {
   const networkId = id<NetworkId>(name);
   return {
     key: `network/${networkId}`,
-    value: { kind: 'network', networkId, name, subnets: [subnet], internal, driver: 'overlay' },
+    value: {
+      kind: 'network',
+      networkId,
+      name,
+      subnets: [subnet],
+      internal,
+      driver: 'overlay',
+      closed: false,
+      allowed: [],
+      metadata: false,
+      ...policy,
+    },
   };
 }
 

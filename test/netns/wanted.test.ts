@@ -1,4 +1,5 @@
 import t from 'tap';
+import type { ServiceId } from '../../src/ids.js';
 import { planAttachment } from '../../src/netns/attachment.js';
 import { describe } from '../../src/netns/fabric-object.js';
 import { parseTables, renderTables } from '../../src/netns/tables-file.js';
@@ -134,6 +135,38 @@ t.test('networks pair with themselves alone, and a task with its own addresses',
   t.same(elements(wanted, 'pairs'), { '10.0.1.0/24 . 10.0.1.0/24': '', '10.0.2.0/24 . 10.0.2.0/24': '' });
   t.same(elements(wanted, 'internal'), { '10.0.2.0/24': '' });
   t.same(elements(wanted, 'hairpin'), { '10.0.1.11 . 10.0.1.11': '' });
+});
+
+t.test('a network with a policy pairs with nothing; its services have numbers, and what they reach', async t => {
+  const [web, db] = [id<ServiceId>('web'), id<ServiceId>('db')];
+  const ports = [
+    { protocol: 'tcp' as const, first: 80, last: 80 },
+    { protocol: 'udp' as const, first: 53, last: 60 },
+  ];
+  const policy = {
+    closed: true,
+    metadata: true,
+    allowed: [
+      { fromService: web, toService: db, ports },
+      { fromService: web, toService: web, ports: [] },
+    ],
+  };
+  const wanted = plan(
+    tables(
+      machine(2),
+      networkItem('net1', '10.0.1.0/24', false, policy),
+      serviceItem({ name: 'web' }),
+      serviceItem({ name: 'db' }),
+      endpointItem(local),
+      endpointItem({ ...remote, task: 'c', service: 'db', address: '10.0.1.22' }),
+      endpointItem({ ...remote, task: 'd', service: 'db', address: '10.0.2.22', network: 'net2' }),
+    ),
+  );
+  t.same(elements(wanted, 'pairs'), {});
+  t.same(elements(wanted, 'metadata'), { '10.0.1.0/24': '' });
+  t.same(elements(wanted, 'groups'), { '10.0.1.11': '1' });
+  t.same(elements(wanted, 'allowed'), { '1 . 10.0.1.11': '' });
+  t.same(elements(wanted, 'allowed-ports'), { '1 . 10.0.1.22 . tcp . 80': '', '1 . 10.0.1.22 . udp . 53-60': '' });
 });
 
 t.test('other nodes: two ways there, one way back; this node and impossible ones are left out', async t => {

@@ -19,6 +19,7 @@ import type {
 } from '../../gen/types.js';
 import type { StoreEvent, View } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
+import { planWays } from './policy.js';
 
 /** Items of objects that did not change since they were last looked at. */
 export interface TableItemCache {
@@ -84,7 +85,9 @@ export function planScope(view: View, { networks, named }: TableScope, cache: Ta
   }
   for (const id of reachable) {
     const network = view.find('network', id);
-    if (network !== undefined) add(kept(cache.networks, network, networkItem));
+    if (network === undefined) continue;
+    const item = kept(cache.networks, network, networkItem);
+    add(network.spec.policy?.closed === true ? withWays(item, network, view) : item);
   }
   return items;
 }
@@ -215,8 +218,18 @@ function networkItem(network: Network): TableItem {
       subnets: network.subnets,
       internal: network.spec.internal,
       driver: network.spec.driver,
+      closed: network.spec.policy?.closed ?? false,
+      allowed: [],
+      metadata: network.spec.policy?.metadata ?? false,
     },
   };
+}
+
+/** What its policy allows depends on labels of services, so it is worked out each time. */
+function withWays(item: TableItem, { id, spec }: Network, view: View): TableItem {
+  if (item.value?.kind !== 'network') return item;
+  const services = [...view.list('service')].filter(service => networksOf(service).includes(id));
+  return { ...item, value: { ...item.value, allowed: planWays(spec.policy?.allow ?? [], services) } };
 }
 
 function serviceItem(service: Service): TableItem {
@@ -237,7 +250,7 @@ function serviceItem(service: Service): TableItem {
 }
 
 function serviceMark(service: Service): string {
-  return JSON.stringify(serviceItem(service));
+  return JSON.stringify([serviceItem(service), service.spec.labels]);
 }
 
 /** Each network of the service with all names it is known by there: its own, the one without the stack, its aliases. */

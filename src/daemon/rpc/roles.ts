@@ -83,6 +83,7 @@ export const roleTable: RoleTable = {
     listTasks: people,
     listNetworks: people,
     createNetwork: people,
+    setNetworkPolicy: people,
     removeNetwork: people,
     listSecrets: people,
     listConfigs: people,

@@ -65,9 +65,10 @@ export function parseTable(output: string): TableSeen {
 
 function renderTerm(term: unknown): string {
   if (!isJson(term)) return String(term);
-  const { concat, prefix, elem } = term;
+  const { concat, prefix, elem, range } = term;
   if (Array.isArray(concat)) return concat.map(renderTerm).join(' . ');
   if (isJson(prefix)) return `${String(prefix['addr'])}/${String(prefix['len'])}`;
+  if (Array.isArray(range)) return range.map(renderTerm).join('-');
   if (isJson(elem)) return renderTerm(elem['val']);
   if (isJson(term['goto'])) return `goto ${String(term['goto']['target'])}`;
   return JSON.stringify(term);

@@ -22,6 +22,11 @@ export const fabricSets = {
   zones: 'map { typeof ether saddr : ct zone; }',
   pairs: 'set { type ipv4_addr . ipv4_addr; flags interval; }',
   internal: 'set { type ipv4_addr; flags interval; }',
+  metadata: 'set { type ipv4_addr; flags interval; }',
+  // Networks with a policy: the number of the service that an address belongs to, and where its tasks may connect to.
+  groups: 'map { type ipv4_addr : mark; }',
+  allowed: 'set { type mark . ipv4_addr; }',
+  'allowed-ports': 'set { type mark . ipv4_addr . inet_proto . inet_service; flags interval; }',
   hairpin: 'set { type ipv4_addr . ipv4_addr; }',
 } as const;
 
@@ -54,6 +59,10 @@ export function ruleSets(): RuleSets {
     zones: none(),
     pairs: none(),
     internal: none(),
+    metadata: none(),
+    groups: none(),
+    allowed: none(),
+    'allowed-ports': none(),
     hairpin: none(),
   };
 }

@@ -150,6 +150,9 @@ function filterChains(): Chain[] {
         `iifname { "${deviceHost}", "${deviceIngress}" } drop`,
         `oifname "${deviceHost}" goto leave`,
         'ip saddr . ip daddr @pairs accept',
+        'meta mark set ip saddr map @groups',
+        'meta mark . ip daddr @allowed accept',
+        'meta mark . ip daddr . meta l4proto . th dport @allowed-ports accept',
         'goto refuse-forward',
       ],
     },
@@ -158,6 +161,7 @@ function filterChains(): Chain[] {
       name: 'leave',
       rules: [
         `iifname "${deviceOverlay}" drop`,
+        'ip daddr 169.254.169.254 ip saddr @metadata accept',
         'ip daddr 169.254.0.0/16 goto refuse-forward',
         'ip saddr @internal goto refuse-forward',
         'accept',

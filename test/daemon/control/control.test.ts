@@ -1,7 +1,7 @@
 /** What people ask of the cluster: answers, refusals, and what is stored. */
 import t from 'tap';
 import { codeOf } from '../../../src/errors.js';
-import type { ServiceSpec, TaskSpec } from '../../../src/gen/types.js';
+import type { NetworkPolicy, ServiceSpec, TaskSpec } from '../../../src/gen/types.js';
 import { plainMount } from '../../../src/tasks/spec/mounts.js';
 import { container, networkSpec, node, serviceSpec, taskSpec } from '../object-fixtures.js';
 import { anySignal, callerOf, openPlane, type Plane } from '../plane-fixtures.js';
@@ -276,6 +276,33 @@ t.test('networks: made with a prefix, refused when they overlap, kept while they
   await plane.control.removeService({ object: 'web' }, callerOf());
   await plane.settle();
   t.equal(await refusal(plane.control.removeNetwork({ object: 'back' }, callerOf())), 'accepted');
+});
+
+t.test('the policy of a network: the whole of it, over the version that was read, with what can be meant', async t => {
+  await using plane = await openPlane();
+  await plane.settle();
+  const made = await plane.control.createNetwork({ spec: networkSpec({ name: 'back' }) }, callerOf());
+  const rule = { from: ['app=web'], to: ['app=db'], ports: [{ protocol: 'tcp' as const, first: 5_432, last: 5_432 }] };
+  const set = (policy: Partial<NetworkPolicy> | undefined, over: { version?: number; network?: string } = {}) =>
+    plane.control.setNetworkPolicy(
+      {
+        network: 'back',
+        version: 0,
+        ...(policy === undefined ? {} : { policy: { closed: true, allow: [rule], metadata: false, ...policy } }),
+        ...over,
+      },
+      callerOf(),
+    );
+  const changed = await set({}, { version: made.meta.version });
+  t.match(changed.spec, { name: 'back', policy: { closed: true, allow: [rule] } });
+  t.same(changed.subnets, made.subnets);
+  t.match(await refusal(set({}, { version: made.meta.version })), /^stale-version.*was changed meanwhile/s);
+  t.match(await refusal(set({ closed: false })), /policy.closed: an open network needs no rules/);
+  t.match(await refusal(set({ allow: [{ ...rule, from: ['=web'] }] })), /allow\[0\].from: "=web" is no label/);
+  const backwards = [{ protocol: 'udp' as const, first: 9, last: 8 }];
+  t.match(await refusal(set({ allow: [{ ...rule, ports: backwards }] })), /9-8 is no range/);
+  t.match(await refusal(set({}, { network: 'host' })), /it has the driver host/);
+  t.equal((await set(undefined)).spec.policy, undefined, 'none: open again');
 });
 
 t.test('nodes: labels and availability; the last manager stays', async t => {
