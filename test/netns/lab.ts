@@ -267,28 +267,17 @@ export function nodeItem(node: LabNode): TableItem {
   };
 }
 
+const open = { closed: false, allowed: [], metadata: false };
+
 export function networkItem(
   name: string,
   subnet: string,
   internal = false,
-  policy: Partial<Pick<TableNetwork, 'closed' | 'allowed' | 'metadata'>> = {},
+  policy: Partial<TableNetwork> = {},
 ): TableItem {
   const networkId = id<NetworkId>(name);
-  return {
-    key: `network/${networkId}`,
-    value: {
-      kind: 'network',
-      networkId,
-      name,
-      subnets: [subnet],
-      internal,
-      driver: 'overlay',
-      closed: false,
-      allowed: [],
-      metadata: false,
-      ...policy,
-    },
-  };
+  const value = { networkId, name, subnets: [subnet], internal, driver: 'overlay' as const, ...open, ...policy };
+  return { key: `network/${networkId}`, value: { kind: 'network', ...value } };
 }
 
 export interface ServiceOptions {
