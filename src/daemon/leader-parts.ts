@@ -48,7 +48,8 @@ export function openLeaderParts(options: {
     count: telemetry.count,
     wire: options.wire,
   });
-  lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime }));
+  const { waitsFor } = dispatcher;
+  lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime, waitsFor }));
   const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
   openRotation({ store, clock, log: log.with({ part: 'ca' }), lifetime });
   let told = JSON.stringify(group.managers());

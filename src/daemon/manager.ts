@@ -15,6 +15,7 @@ import { type Loop, openLoop } from '../loop.js';
 import { isEnded, type Store, type StoreEvent, updateInPieces, type View } from '../raft/store.js';
 import { isServing } from '../serving.js';
 import type { Logger } from '../telemetry.js';
+import type { WaitsFor } from './allocate/index.js';
 import { openPasses } from './orchestrate/passes.js';
 import { planTidy } from './orchestrate/reap.js';
 import { planDefaults } from './tables.js';
@@ -26,6 +27,8 @@ export interface ManagerParts {
   readonly log: Logger;
   /** The loops end with it at the latest. */
   readonly lifetime: Lifetime;
+  /** Nodes that may still lead to what had the address before; undefined: none. */
+  readonly waitsFor: WaitsFor;
 }
 
 /** Disposing ends all loops and resolves when the last of them has stopped writing. */
@@ -58,7 +61,7 @@ export function openManager(parts: ManagerParts): Manager {
   lifetime.defer('wakes', () => {
     for (const { timer } of wakes.values()) timer.cancel();
   });
-  const passes = openPasses({ store, clock, random: parts.random, signal: lifetime.signal });
+  const passes = openPasses({ store, clock, random: parts.random, signal: lifetime.signal, waitsFor: parts.waitsFor });
   const services: Loop<string> = openLoop<string>({
     name: 'services',
     clock,

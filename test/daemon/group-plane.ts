@@ -166,7 +166,8 @@ async function openMember({ id, root, network, lifetime, content }: MemberParts)
   if (opened === undefined) throw new Error('no log was opened');
   leadership = openLeadership<Manager>({
     lifetime,
-    open: (_term, scope) => openManager({ store, clock, random, log: silent, lifetime: scope }),
+    open: (_term, scope) =>
+      openManager({ store, clock, random, log: silent, lifetime: scope, waitsFor: () => undefined }),
   });
   return { id, log: opened, store, leadership, control: makeControl(stubParts({ store, clock, random })) };
 }

@@ -154,7 +154,7 @@ export async function openPlane(
   store.watch(events => history.push(...events));
   const random = seededRandom();
   const warn: Logger = { ...silent, warn: (message, fields) => failures.push({ message, fields }), with: () => warn };
-  const open = (): Manager => openManager({ store, clock, random, log: warn, lifetime });
+  const open = (): Manager => openManager({ store, clock, random, log: warn, lifetime, waitsFor: () => undefined });
   let manager = open();
   const parts = stubParts({ store, clock, random });
   const report = async (taskId: string, change: Partial<TaskStatus>): Promise<void> => {

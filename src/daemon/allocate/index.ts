@@ -13,9 +13,11 @@ import type { NetworkId } from '../../ids.js';
 import { isEnded } from '../../raft/store.js';
 import type { Draft } from '../orchestrate/draft.js';
 import { clusterSpecOf } from '../tables.js';
-import { type AddressPool, ledgerAfter, openAddressPool } from './ipam.js';
+import { type AddressPool, ledgerAfter, openAddressPool, type WaitsFor } from './ipam.js';
 import { planPorts } from './ports.js';
 import { planSubnets } from './subnets.js';
+
+export type { WaitsFor };
 
 interface Problem {
   readonly code: ErrorCode;
@@ -39,7 +41,17 @@ export interface Allocator {
 export type AddressPools = Map<string, AddressPool>;
 
 export function openAllocator(
-  { draft, pools, freed }: { readonly draft: Draft; readonly pools: AddressPools; readonly freed: readonly Freed[] },
+  {
+    draft,
+    pools,
+    freed,
+    waitsFor,
+  }: {
+    readonly draft: Draft;
+    readonly pools: AddressPools;
+    readonly freed: readonly Freed[];
+    readonly waitsFor: WaitsFor;
+  },
   serviceId: string,
   nowMs: number,
 ): Allocator {
@@ -47,7 +59,7 @@ export function openAllocator(
   let ports: readonly PortSpec[] = [];
 
   const take = (network: Network): { readonly endpoint: EndpointAddress } | { readonly problem: Problem } => {
-    const pool = pools.get(network.id) ?? openAddressPool(network, draft.view, freed);
+    const pool = pools.get(network.id) ?? openAddressPool(network, draft.view, { justFreed: freed, waitsFor });
     pools.set(network.id, pool);
     const taken = pool.take(nowMs);
     if (taken.kind === 'address') return { endpoint: { networkId: network.id, addresses: [taken.address] } };

@@ -1,9 +1,10 @@
 /**
  * Addresses of one network: who has which, and which is next.
  *
- * An address that was given back is not given again for 10 s, so that no connection, answer of a resolver or conntrack entry
- * of its last owner leads to the next one; and then the one that has been free for longest comes first. When addresses were
- * given back stands in the network's ledger and in tasks that have ended, hence an election forgets nothing.
+ * An address that was given back is not given again for 10 s, nor before every node has acknowledged that its last owner is gone,
+ * so that no connection, answer of a resolver or conntrack entry of that one leads to the next; and then the one that has been
+ * free for longest comes first. When addresses were given back stands in the network's ledger and in tasks that have ended, hence
+ * an election forgets nothing.
  *
  * Called by allocate/index.ts and orchestrate/pass.ts. Not here: prefixes of networks (subnets.ts), ports (ports.ts).
  */
@@ -29,13 +30,27 @@ export interface AddressPool {
 /** Given back, and not in the ledger yet. */
 type JustFreed = EndpointAddress & { readonly atMs: number };
 
+/** Nodes that may still lead to what had the address before; undefined: none. */
+export type WaitsFor = (address: string) => readonly string[] | undefined;
+
+export interface PoolOptions {
+  readonly justFreed: readonly JustFreed[];
+  readonly waitsFor: WaitsFor;
+}
+
 /** Reads who has an address of the network. */
-export function openAddressPool(network: Network, view: View, justFreed: readonly JustFreed[] = []): AddressPool {
+export function openAddressPool(
+  network: Network,
+  view: View,
+  { justFreed, waitsFor }: PoolOptions = { justFreed: [], waitsFor: () => undefined },
+): AddressPool {
   const subnets = network.subnets.flatMap(text => parsePrefix(text) ?? []);
   const { used, freed } = survey(network, view, justFreed);
   const queue = [...freed].sort((a, b) => a[1] - b[1]);
   let cursor: { subnet: number; offset: number } = { subnet: 0, offset: firstOffset };
   let waiting = 0;
+  const late = new Set<string>();
+  let lateCount = 0;
 
   const nextUnused = (): number | undefined => {
     for (;;) {
@@ -55,7 +70,11 @@ export function openAddressPool(network: Network, view: View, justFreed: readonl
       const [address, freedAtMs] = queue[waiting] ?? [];
       if (address === undefined || freedAtMs === undefined || freedAtMs + reuseDelayMs > nowMs) return undefined;
       waiting += 1;
-      if (!used.has(address)) return address;
+      if (used.has(address)) continue;
+      const nodes = waitsFor(renderAddress(address));
+      if (nodes === undefined) return address;
+      lateCount += 1;
+      for (const node of nodes) late.add(node);
     }
   };
   return {
@@ -64,7 +83,17 @@ export function openAddressPool(network: Network, view: View, justFreed: readonl
     },
     take: nowMs => {
       const address = nextUnused() ?? nextFreed(nowMs);
-      if (address === undefined) return exhausted(network, { subnets, used: used.size, queue: queue.slice(waiting) });
+      if (address === undefined) {
+        const resting = queue.slice(waiting);
+        const names = [...late].map(id => view.find('node', id)?.spec.name ?? id);
+        return exhausted(network, {
+          subnets,
+          used: used.size,
+          queue: resting,
+          late: { count: lateCount, names },
+          nowMs,
+        });
+      }
       used.add(address);
       return { kind: 'address', address: renderAddress(address) };
     },
@@ -107,23 +136,27 @@ function addAll(set: Set<number>, addresses: readonly string[]): void {
   }
 }
 
-function exhausted(
-  network: Network,
-  {
-    subnets,
-    used,
-    queue,
-  }: {
-    readonly subnets: readonly Prefix[];
-    readonly used: number;
-    readonly queue: readonly (readonly [number, number])[];
-  },
-): Taken {
+interface Exhaustion {
+  readonly subnets: readonly Prefix[];
+  readonly used: number;
+  readonly queue: readonly (readonly [number, number])[];
+  /** Addresses that nodes have not acknowledged the end of, and those nodes. */
+  readonly late: { readonly count: number; readonly names: readonly string[] };
+  readonly nowMs: number;
+}
+
+const lookAgainMs = 1_000;
+
+function exhausted(network: Network, { subnets, used, queue, late, nowMs }: Exhaustion): Taken {
   const total = subnets.reduce((sum, { bits }) => sum + Math.max(0, sizeOf(bits) - firstOffset - 1), 0);
   const soon = queue.length === 0 ? '' : `, ${queue.length} free again within ${reuseDelayMs / 1_000} s`;
-  const message = `no free address on network "${network.spec.name}": ${network.subnets.join(', ')}: ${used} of ${total} in use${soon}`;
-  const first = queue[0];
-  return { kind: 'exhausted', message, retryAtMs: first === undefined ? undefined : first[1] + reuseDelayMs };
+  const waits = late.count === 0 ? '' : `, ${late.count} until ${late.names.join(', ') || 'the nodes'} let them go`;
+  const message = `no free address on network "${network.spec.name}": ${network.subnets.join(', ')}: ${used} of ${total} in use${soon}${waits}`;
+  const times = [
+    ...queue.slice(0, 1).map(([, atMs]) => atMs + reuseDelayMs),
+    ...(late.count > 0 ? [nowMs + lookAgainMs] : []),
+  ];
+  return { kind: 'exhausted', message, retryAtMs: times.length === 0 ? undefined : Math.min(...times) };
 }
 
 /** The ledger after more addresses were given back: those within the delay all stay, of the older ones the youngest. */

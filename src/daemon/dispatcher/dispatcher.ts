@@ -32,6 +32,7 @@ import { endSession, lookAtTables, pushUrgent, type Sending, type Sessions, show
 import { patienceOf } from './patience.js';
 import { openPresence, type Presence } from './presence.js';
 import { openReports } from './reports.js';
+import { openRetiring } from './retiring.js';
 import { type Serving, serveSession, trustFor } from './serve.js';
 import { openTablePlans } from './table-plans.js';
 import { concernsTables, isUrgentForTables } from './tables.js';
@@ -82,13 +83,16 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
       flush();
     },
   });
+  const retiring = openRetiring({ sessions, view: store.view, clock, firstEpoch: epoch });
   const shown = (): void => {
     holding.release();
+    retiring.look();
     for (const check of settling) check();
   };
   const onEvents = (events: readonly StoreEvent[], view: View): void => {
     if (events.some(concernsTables)) {
       epoch += 1;
+      retiring.changed(events, epoch);
       for (const session of sessions.values()) session.tablesDirty = true;
     }
     holding.hold(
@@ -122,6 +126,8 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
       const message: ManagerMessage = { body: { kind: 'managers', managers: options.managers() } };
       for (const session of sessions.values()) pushUrgent(session, message);
     },
+    waitsFor: retiring.waitsFor,
+    acknowledgedMs: retiring.lastMs,
     settled: limits => untilSettled({ clock, settling, isSettled: at => isShownByAll(sessions, at) }, epoch, limits),
   };
 }

@@ -22,6 +22,10 @@ export interface Dispatcher {
    * A node that leaves waits for this before it stops its containers.
    */
   readonly settled: (options: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<void>;
+  /** Nodes that may still lead to what had the address before; undefined: none. */
+  readonly waitsFor: (address: string) => readonly NodeId[] | undefined;
+  /** From a change of the tables to the last node that shows it, of the latest changes. */
+  readonly acknowledgedMs: () => readonly number[];
   /** The list of managers changed: every node is told. */
   readonly managersChanged: () => void;
 }

@@ -12,7 +12,14 @@ import type { Node, Rollout, Service, Task, TaskStatus } from '../../gen/types.j
 import type { Random } from '../../host.js';
 import { isEnded, stateRank, type View, type Write } from '../../raft/store.js';
 import { findFullName } from '../../tasks/image/reference.js';
-import { type AddressPools, type Freed, freeAddresses, freedBy, openAllocator } from '../allocate/index.js';
+import {
+  type AddressPools,
+  type Freed,
+  freeAddresses,
+  freedBy,
+  openAllocator,
+  type WaitsFor,
+} from '../allocate/index.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { addTask, demandOf, type NodeUsage, surveyNodes } from '../schedule/filters.js';
 import { failuresByNode, leavingByNode, type Placement, planPlacement } from '../schedule/place.js';
@@ -53,6 +60,7 @@ export interface Shared {
   /** What deleted tasks and services give back. */
   readonly freed: Freed[];
   readonly pools: AddressPools;
+  readonly waitsFor: WaitsFor;
 }
 
 interface Passing extends Shared {
@@ -69,10 +77,11 @@ interface Passing extends Shared {
 export interface PassContext {
   readonly nowMs: number;
   readonly random: Pick<Random, 'bytes'>;
+  readonly waitsFor: WaitsFor;
 }
 
-export function openShared(base: View): Shared {
-  return { draft: openDraft(base), freed: [], pools: new Map() };
+export function openShared(base: View, waitsFor: WaitsFor): Shared {
+  return { draft: openDraft(base), freed: [], pools: new Map(), waitsFor };
 }
 
 export function writesOfShared({ draft, freed }: Shared, nowMs: number): readonly Write[] {
@@ -84,7 +93,7 @@ export function writesOfShared({ draft, freed }: Shared, nowMs: number): readonl
 export function takePass(
   base: View,
   serviceId: string,
-  { nowMs, random, shared }: PassContext & { readonly shared: Shared },
+  { nowMs, random, shared }: Omit<PassContext, 'waitsFor'> & { readonly shared: Shared },
 ): PassNotes {
   const passing: Passing = {
     ...shared,

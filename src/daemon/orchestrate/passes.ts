@@ -8,6 +8,7 @@
  */
 import type { Clock, Random } from '../../host.js';
 import { type Store, updateInPieces, type View, type Write } from '../../raft/store.js';
+import type { WaitsFor } from '../allocate/index.js';
 import { openShared, type PassContext, type PassNotes, passPrincipal, takePass, writesOfShared } from './pass.js';
 
 /** Services of one draft. */
@@ -42,6 +43,7 @@ export interface PassesOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
+  readonly waitsFor: WaitsFor;
 }
 
 export function openPasses(options: PassesOptions): Passes {
@@ -104,7 +106,7 @@ async function storeGroup(options: PassesOptions, group: readonly Asked[]): Prom
 }
 
 async function store(
-  { store, clock, random, signal }: PassesOptions,
+  { store, clock, random, signal, waitsFor }: PassesOptions,
   group: readonly Asked[],
 ): Promise<{ readonly notes: ReadonlyMap<string, PassNotes>; readonly tookMs: number }> {
   let notes: ReadonlyMap<string, PassNotes> = new Map();
@@ -112,7 +114,7 @@ async function store(
   const ids = group.map(({ serviceId }) => serviceId);
   const decide = (view: View): readonly (readonly Write[])[] => {
     const startedAtMs = clock.monotonicMs();
-    const planned = planPasses(view, ids, { nowMs: clock.wallMs(), random });
+    const planned = planPasses(view, ids, { nowMs: clock.wallMs(), random, waitsFor });
     notes = planned.notes;
     tookMs = clock.monotonicMs() - startedAtMs;
     return planned.writes.map(write => [write]);
@@ -127,7 +129,7 @@ export function planPasses(
   serviceIds: Iterable<string>,
   context: PassContext,
 ): { readonly writes: readonly Write[]; readonly notes: ReadonlyMap<string, PassNotes> } {
-  const shared = openShared(base);
+  const shared = openShared(base, context.waitsFor);
   const notes = new Map<string, PassNotes>();
   for (const serviceId of serviceIds) {
     if (shared.draft.changes() >= changesEnough) break;
