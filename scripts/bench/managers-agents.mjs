@@ -41,7 +41,8 @@ export async function* agents({ signal, say }) {
   yield metric('agents_1000_mib', 'MiB', sizes);
 }
 
-function openFleet(argv, signal) {
+/** ADDRESS TOKEN COUNT; `connected` resolves when all have a session. */
+export function openFleet(argv, signal) {
   const fleet = spawn(process.execPath, [child, ...argv], { stdio: ['ignore', 'pipe', 'inherit'], signal });
   const ended = new Promise(resolve => fleet.once('exit', resolve));
   fleet.once('error', () => undefined);

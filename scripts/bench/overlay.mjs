@@ -1,10 +1,11 @@
-// Measures the network of a node: a container's link, a change with many services, DNS, and traffic through the overlay, all in
-// network namespaces of its own. `metrics` yields {metric, value, unit, samples}; run by main.mjs, or alone:
+// Measures the network of a node: a container's link, and a change with many services, in network namespaces of its own; and how
+// long nodes take to acknowledge a change. `metrics` yields {metric, value, unit, samples}; run by main.mjs, or alone:
 //   scripts/node scripts/bench/overlay.mjs
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { acknowledgements } from './overlay-acks.mjs';
 
 const built = new URL('../../dist/src/', import.meta.url);
 const attachRounds = 100;
@@ -16,7 +17,7 @@ function metric(name, unit, samples) {
   return { metric: name, value: round(median(samples)), unit, samples: samples.map(round) };
 }
 
-export async function* metrics(_options = {}) {
+export async function* metrics(options = {}) {
   const { openNetworkStack } = await import(new URL('netns/index.js', built));
   const { linuxHost } = await import(new URL('host-linux/index.js', built));
   const { makeTelemetry } = await import(new URL('telemetry.js', built));
@@ -55,6 +56,7 @@ export async function* metrics(_options = {}) {
     linuxHost.kernel.removeNamespace(machine.path);
     rmSync(directory, { recursive: true, force: true });
   }
+  yield* acknowledgements(options);
 }
 
 const id = text => text.padEnd(25, '0');

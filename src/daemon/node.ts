@@ -246,7 +246,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     volumes,
     recovery: recoveryHandlers({ runner, membership, dismantle, lifetime }),
   });
-  const bench = settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster?.store) } : {};
+  const bench = settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster) } : {};
   lifetime.own(
     await openLocalServer({
       path: settings.socket,

@@ -127,7 +127,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
       for (const session of sessions.values()) pushUrgent(session, message);
     },
     waitsFor: retiring.waitsFor,
-    acknowledgedMs: retiring.lastMs,
+    acknowledged: retiring.times,
     settled: limits => untilSettled({ clock, settling, isSettled: at => isShownByAll(sessions, at) }, epoch, limits),
   };
 }

@@ -21,8 +21,13 @@ export interface Retiring {
   readonly look: () => void;
   /** Whether no node leads to what had the address before; undefined: yes. Else the nodes that are waited for. */
   readonly waitsFor: (address: string) => readonly NodeId[] | undefined;
-  /** From a change to the acknowledgement of the last node, of the latest changes. */
-  readonly lastMs: () => readonly number[];
+  readonly times: () => AcknowledgedTimes;
+}
+
+export interface AcknowledgedTimes {
+  readonly count: number;
+  /** From a change to the acknowledgement of the last node; the latest ones. */
+  readonly milliseconds: readonly number[];
 }
 
 interface Pending {
@@ -45,6 +50,7 @@ export function openRetiring(options: {
   const pending: Pending[] = [{ epoch: firstEpoch, sinceMs: clock.monotonicMs() }];
   const addresses = new Map<string, number>();
   const samples: number[] = [];
+  let count = 0;
   /** Known to be behind when last looked at: as long as it is, nobody else has to be asked. */
   let laggard: NodeId | undefined;
   const isBehind = (nodeId: NodeId, epoch: number): boolean => {
@@ -68,6 +74,7 @@ export function openRetiring(options: {
       [laggard] = behind({ sessions, view: view() }, oldest.epoch);
       if (laggard !== undefined) return;
       pending.shift();
+      count += 1;
       samples.push(clock.monotonicMs() - oldest.sinceMs);
       if (samples.length > samplesMax) samples.shift();
       for (const [address, epoch] of addresses) if (epoch <= oldest.epoch) addresses.delete(address);
@@ -87,7 +94,7 @@ export function openRetiring(options: {
       const epoch = isFirst ? firstEpoch : addresses.get(address);
       return epoch === undefined ? undefined : lateAt(epoch);
     },
-    lastMs: () => samples,
+    times: () => ({ count, milliseconds: samples }),
   };
 }
 

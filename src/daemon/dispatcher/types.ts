@@ -6,6 +6,7 @@
 import type { Services } from '../../gen/services.js';
 import type { Handlers } from '../../grpc.js';
 import type { NodeId } from '../../ids.js';
+import type { AcknowledgedTimes } from './retiring.js';
 
 /** The manager's half of all sessions. Lives as long as this manager leads. */
 export interface Dispatcher {
@@ -24,8 +25,8 @@ export interface Dispatcher {
   readonly settled: (options: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<void>;
   /** Nodes that may still lead to what had the address before; undefined: none. */
   readonly waitsFor: (address: string) => readonly NodeId[] | undefined;
-  /** From a change of the tables to the last node that shows it, of the latest changes. */
-  readonly acknowledgedMs: () => readonly number[];
+  /** How long changes of the tables take until every node shows them. */
+  readonly acknowledged: () => AcknowledgedTimes;
   /** The list of managers changed: every node is told. */
   readonly managersChanged: () => void;
 }

@@ -61,7 +61,7 @@ export const roleTable: RoleTable = {
     setNodeAddress: local,
     setLogLevel: local,
   },
-  Bench: { put: local },
+  Bench: { put: local, acknowledged: local },
   Control: {
     getCluster: people,
     createJoinToken: people,

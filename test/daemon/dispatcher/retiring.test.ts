@@ -62,7 +62,7 @@ t.test('an address is free when every node has acknowledged the change that took
   two.shownEpoch = 2;
   retiring.look();
   t.equal(retiring.waitsFor('10.1.0.5'), undefined);
-  t.same(retiring.lastMs(), [0, 42], 'and it is known how long that took');
+  t.same(retiring.times(), { count: 2, milliseconds: [0, 42] }, 'and it is known how long that took');
 });
 
 t.test('a node that is away for a moment is waited for, one that is lost or has left is not', async t => {
