@@ -120,12 +120,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
     session: (requests, context) => serveSession(serving, requests, context),
     isConnected: nodeId => sessions.has(nodeId),
     silentMs: serving.presence.silentMs,
-    openBulk: (nodeId, ticket) => pushUrgent(sessions.get(nodeId), { body: { kind: 'openBulk', ticket } }),
-    closeBulk: (nodeId, ticket) => void pushUrgent(sessions.get(nodeId), { body: { kind: 'closeBulk', ticket } }),
-    managersChanged: () => {
-      const message: ManagerMessage = { body: { kind: 'managers', managers: options.managers() } };
-      for (const session of sessions.values()) pushUrgent(session, message);
-    },
+    ...tellers(sessions, options.managers),
     waitsFor: retiring.waitsFor,
     acknowledged: retiring.times,
     settled: limits => untilSettled({ clock, settling, isSettled: at => isShownByAll(sessions, at) }, epoch, limits),
@@ -144,6 +139,21 @@ function presenceFor(options: DispatcherOptions, sessions: Sessions): Presence {
       if (session !== undefined) endSession(session, lost);
     },
   });
+}
+
+/** What is told to nodes whatever the store says. */
+function tellers(
+  sessions: Sessions,
+  managers: () => readonly ManagerAddress[],
+): Pick<Dispatcher, 'openBulk' | 'closeBulk' | 'managersChanged'> {
+  return {
+    openBulk: (nodeId, ticket) => pushUrgent(sessions.get(nodeId), { body: { kind: 'openBulk', ticket } }),
+    closeBulk: (nodeId, ticket) => void pushUrgent(sessions.get(nodeId), { body: { kind: 'closeBulk', ticket } }),
+    managersChanged: () => {
+      const message: ManagerMessage = { body: { kind: 'managers', managers: managers() } };
+      for (const session of sessions.values()) pushUrgent(session, message);
+    },
+  };
 }
 
 function periodMessage(heartbeatMs: number): ManagerMessage {
