@@ -13,6 +13,11 @@ const tortures = {
     rounds: 200,
     says: 'kill -9 of the daemon at random moments while 30 replicas come and go',
   },
+  core: {
+    file: './core.mjs',
+    rounds: 60,
+    says: 'what `load` does, for an hour, with all daemons, their containers and the load on one core',
+  },
   load: {
     file: './load.mjs',
     rounds: 10,
