@@ -39,6 +39,8 @@ export interface Arrivals {
   readonly unreachable: (peer: PeerId) => void;
   /** Its machine answers that no process of it listens: it has ended. Tolerates being wrong. */
   readonly ended: (peer: PeerId) => void;
+  /** Members that were out of reach are reached again, and nobody leads. Tolerates being wrong. */
+  readonly leaderless: () => void;
 }
 
 /** What of it concerns snapshots. */

@@ -292,7 +292,21 @@ t.test('a leader whose process has ended is followed by another before an electi
   t.match(group.write(others.find(member => member.node?.status().role === 'leader')!, 'k', 2), { kind: 'committed' });
 });
 
-t.test('whoever is wrong about the end of a leader changes nothing', async t => {
+t.test('members that meet again and have no leader need not wait for the next election', async t => {
+  const group = openSmallGroup(3);
+  const members = [...group.members.values()];
+  group.write(group.leader(), 'k', 1);
+  for (const { id } of members) for (const other of members) if (other.id !== id) group.network.cut(id, other.id);
+  group.until('nobody leads', () => members.every(member => member.node?.status().leader === 0), 8 * election);
+  group.network.healAll();
+  const healed = group.world.now();
+  members[0]!.node!.leaderless();
+  group.until('one leads', () => members.some(member => member.node?.status().role === 'leader'));
+  t.ok(group.world.now() - healed < 3 * tickUnits, `after ${group.world.now() - healed} of ${election}`);
+  t.match(group.write(group.leader(), 'k', 2), { kind: 'committed' });
+});
+
+t.test('whoever is wrong about the end of a leader, or of there being none, changes nothing', async t => {
   const group = openSmallGroup(3);
   const leader = group.leader();
   const { term } = leader.node!.status();
@@ -300,6 +314,7 @@ t.test('whoever is wrong about the end of a leader changes nothing', async t => 
   one!.node!.ended(leader.id);
   two!.node!.ended(one!.id);
   leader.node!.ended(leader.id);
+  for (const member of group.members.values()) member.node!.leaderless();
   group.run(3 * election);
   t.equal(group.leader(), leader);
   t.equal(leader.node!.status().term, term, 'no term was begun');

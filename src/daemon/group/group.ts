@@ -12,7 +12,7 @@ import type { Host } from '../../host.js';
 import type { ClusterId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import { bootstrapGroup } from '../../raft/bootstrap.js';
-import type { PeerId } from '../../raft/core/types.js';
+import { nobody, type PeerId } from '../../raft/core/types.js';
 import { type GroupLog, openGroupLog } from '../../raft/group-log.js';
 import type { NodeEvent } from '../../raft/node/types.js';
 import { firstSnapshot, type StoreMachine, type Write } from '../../raft/store.js';
@@ -90,6 +90,8 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
     isLeader: peer => group?.status().leader === peer,
     turnAfter: peer => group?.status().confState.voters.filter(one => one !== peer && one < raftId).length ?? 0,
     onEnded: peer => group?.arrivals.ended(peer),
+    isLeaderless: () => group?.status().leader === nobody,
+    onLeaderless: () => group?.arrivals.leaderless(),
     whereabouts: options.whereabouts,
     identity: options.identity,
     wire,

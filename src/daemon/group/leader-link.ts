@@ -5,6 +5,7 @@
  * Called by control-route.ts and cluster-parts.ts. Not here: which calls go there, and whether they are made again.
  */
 import { CoveyError, codeOf } from '../../errors.js';
+import { firstOf } from '../../first-of.js';
 import type { Services } from '../../gen/services.js';
 import type { ManagerAddress } from '../../gen/types.js';
 import type { Calls } from '../../grpc.js';
@@ -43,6 +44,8 @@ export interface LeaderLink {
 }
 
 const connectMs = 1_000;
+/** Between two of its addresses. */
+const headStartMs = 200;
 
 interface Connection {
   readonly nodeId: string;
@@ -119,25 +122,20 @@ async function connect(
   signal: AbortSignal,
 ): Promise<ManagerClient> {
   const { clusterId, root, certificate, key } = options.identity.current();
-  let failure: unknown = new CoveyError('no-connection', 'Cannot reach the leader', {
-    state: 'no address of it is known',
-  });
-  for (const address of leader.addresses) {
-    try {
-      return await connectToManager({
-        address,
-        nodeId: leader.nodeId,
-        clusterId,
-        root,
-        client: { certificate, key },
-        wire: options.wire,
-        clock: options.clock,
-        timeoutMs: connectMs,
-        signal,
-      });
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw failure;
+  if (leader.addresses.length === 0)
+    throw new CoveyError('no-connection', 'Cannot reach the leader', { state: 'no address of it is known' });
+  const attempt = (address: string, ending: AbortSignal): Promise<ManagerClient> =>
+    connectToManager({
+      address,
+      nodeId: leader.nodeId,
+      clusterId,
+      root,
+      client: { certificate, key },
+      wire: options.wire,
+      clock: options.clock,
+      timeoutMs: connectMs,
+      signal: ending,
+    });
+  const ways = { clock: options.clock, attempt, headStartMs: () => headStartMs };
+  return (await firstOf(leader.addresses, ways, signal)).made;
 }

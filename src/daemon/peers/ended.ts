@@ -26,9 +26,9 @@ export interface EndedOptions {
 }
 
 /** Longer than a round of votes takes on a busy machine. */
-const turnMs = 200;
-const momentMinMs = 10;
-const momentMaxMs = 50;
+export const turnMs = 200;
+export const momentMinMs = 10;
+export const momentMaxMs = 50;
 const askMs = 500;
 
 /** Returns what to call when a lane to a member broke. */

@@ -24,6 +24,7 @@ import type { ProtocolRange } from '../session/protocol.js';
 import { toWire } from './codec.js';
 import { watchEnds } from './ended.js';
 import { type Link, type LinkStream, openLink } from './link.js';
+import { watchReunions } from './reunion.js';
 import { sendSnapshot } from './snapshots.js';
 
 /** Where a member lives. */
@@ -43,10 +44,13 @@ export interface PeerTransportOptions {
   /** A member of this group says that it is of a newer one, without this member. */
   readonly onSuperseded: (error: CoveyError) => void;
   readonly isLeader: (peer: PeerId) => boolean;
-  /** How many managers ask for votes before this one when that one has ended. */
-  readonly turnAfter: (peer: PeerId) => number;
+  readonly isLeaderless: () => boolean;
+  /** How many managers ask for votes before this one; when that one has ended, it does not count. */
+  readonly turnAfter: (peer: PeerId | undefined) => number;
   /** The process of the leader has ended, as its machine says. */
   readonly onEnded: (peer: PeerId) => void;
+  /** A member is reached again, and nobody leads. */
+  readonly onLeaderless: () => void;
   readonly whereabouts?: Pick<Whereabouts, 'own' | 'believed'>;
   readonly identity: IdentityHolder;
   readonly wire: Wire;
@@ -91,6 +95,7 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
       return address !== undefined && (await isRefused(parseHostPort(address, defaultPort), signal));
     },
   });
+  const onReached = watchReunions({ ...options, lifetime, turn: () => options.turnAfter(undefined) });
   const peerOf = (id: PeerId): Peer => {
     const known = peers.get(id);
     if (known !== undefined) return known;
@@ -107,7 +112,7 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
       ...options,
       name: lane,
       lifetime: peer.scope,
-      connect: signal => openStream(options, { id, peer, lane }, signal),
+      connect: signal => openStream({ ...options, onReached }, { id, peer, lane }, signal),
       onBroken: error => {
         tell(options, { id, peer }, error);
         if (codeOf(error) === 'group-superseded') options.onSuperseded(asCoveyError(error));
@@ -181,7 +186,7 @@ async function connect(options: PeerTransportOptions, { id, turn }: Target, sign
 }
 
 async function openStream(
-  options: PeerTransportOptions,
+  options: PeerTransportOptions & { readonly onReached: () => void },
   { id, peer, lane }: { readonly id: PeerId; readonly peer: Peer; readonly lane: Lane },
   signal: AbortSignal,
 ): Promise<LinkStream> {
@@ -213,7 +218,10 @@ async function openStream(
         for await (const receipt of call) {
           peer.connected.add(stream);
           believe(options, receipt);
-          if (peer.told !== '') options.log.info('member reached again', { member: id, lane });
+          if (peer.told !== '') {
+            options.log.info('member reached again', { member: id, lane });
+            options.onReached();
+          }
           peer.told = '';
           yield receipt;
         }

@@ -1,6 +1,9 @@
 /**
- * Finds a manager that leads: in this process when this node leads itself (no TLS to oneself), else by a fresh connection to
- * each known address in turn, the leader's first.
+ * Finds a manager that leads: in this process when this node leads itself (no TLS to oneself), else by fresh connections to the
+ * known addresses, the leader's first and each of the others some moments after the one before it (first-of.ts).
+ *
+ * Keeps true: a leader that is slow to reach is reached. Whoever wins against it is asked who leads; when the same one is named
+ * again, it has its whole deadline to itself the next time.
  *
  * Bulk streams share a second TCP connection, made when the first is asked for and closed some seconds after the last has
  * ended, because its handshake costs more than a short exec; while it is used, it outlives the session that asked for it.
@@ -8,6 +11,7 @@
  * Not here: the connection itself (rpc/client.ts), when to dial (session.ts).
  */
 import { CoveyError } from '../../errors.js';
+import { firstOf } from '../../first-of.js';
 import type { BulkFrame, ManagerAddress } from '../../gen/types.js';
 import type { Duplex } from '../../grpc.js';
 import type { Clock, Random, Timer } from '../../host.js';
@@ -30,6 +34,10 @@ export interface DialOptions {
 }
 
 const connectMs = 1_000;
+/** Alone for so long; longer than a handshake takes on a busy network. */
+const headStartMs = 200;
+/** Longer than any attempt takes: until it has failed. */
+const wholeMs = 10_000;
 
 interface Target {
   readonly address: string;
@@ -37,26 +45,27 @@ interface Target {
 }
 
 export function makeDial(options: DialOptions): DialManager {
+  /** The leader that somebody else won against the last time. */
+  let passedOver: string | undefined;
   return async (managers, signal) => {
     const local = options.findLocal();
     if (local !== undefined) return localConnection(local, options.identity.current());
-    let failure: unknown = new CoveyError('no-connection', 'Cannot find a manager', {
-      state: 'no address of one is known',
-    });
     const own = options.identity.current().nodeId;
     const others = managers.filter(({ nodeId }) => nodeId !== own);
-    for (const target of targetsOf(others, options.random.fraction)) {
-      signal.throwIfAborted();
-      try {
-        const connection = await openConnection(options, target, signal);
-        options.reach?.reached(target.address);
-        return connection;
-      } catch (error) {
-        if (!signal.aborted) options.reach?.failed(target, error);
-        failure = error;
-      }
-    }
-    throw failure;
+    const targets = targetsOf(others, options.random.fraction);
+    if (targets.length === 0)
+      throw new CoveyError('no-connection', 'Cannot find a manager', { state: 'no address of one is known' });
+    const leader = others.find(manager => manager.leader)?.nodeId;
+    const attempts = {
+      clock: options.clock,
+      attempt: (target: Target, ending: AbortSignal) => openConnection(options, target, ending),
+      headStartMs: ({ nodeId }: Target) => (nodeId === leader && nodeId === passedOver ? wholeMs : headStartMs),
+      onFailed: (target: Target, error: unknown) => options.reach?.failed(target, error),
+    };
+    const { way, made } = await firstOf(targets, attempts, signal);
+    passedOver = way.nodeId === leader ? undefined : leader;
+    options.reach?.reached(way.address);
+    return made;
   };
 }
 

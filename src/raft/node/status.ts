@@ -6,7 +6,7 @@
 import { lastIndex } from '../core/log.js';
 import type { Raft } from '../core/raft/index.js';
 import { campaign, type RawNode, transferLeader } from '../core/rawnode.js';
-import type { ConfState, PeerId } from '../core/types.js';
+import { type ConfState, nobody, type PeerId } from '../core/types.js';
 import type { MemoryLog } from '../storage/memory-log.js';
 import type { ApplyQueue } from './apply-queue.js';
 import type { NodeOptions, NodeStatus } from './types.js';
@@ -61,6 +61,12 @@ export function handOver(node: RawNode): boolean {
 export function campaignAfterEnd(node: RawNode, peer: PeerId): void {
   const { role, leader } = node.raft;
   if (role === 'follower' && leader === peer) campaign(node);
+}
+
+/** The same where nobody is known to lead. A real candidate has asked already. */
+export function campaignWithoutLeader(node: RawNode): void {
+  const { role, leader } = node.raft;
+  if (leader === nobody && (role === 'follower' || role === 'pre-candidate')) campaign(node);
 }
 
 /** What has stood still since before `tick`; the disk counts first. Undefined = nothing waits, or it got on. */

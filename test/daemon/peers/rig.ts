@@ -107,6 +107,8 @@ export async function openPeer(id: PeerId, options: PeerOptions): Promise<Peer> 
     isLeader: () => false,
     turnAfter: () => 0,
     onEnded: () => undefined,
+    isLeaderless: () => false,
+    onLeaderless: () => undefined,
     identity,
     wire,
     clock,

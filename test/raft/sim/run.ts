@@ -192,6 +192,7 @@ function carryOut(cluster: Cluster, fault: Fault): void {
       return;
     case 'heal':
       network.healAll();
+      tellReunion(cluster);
       return;
     case 'quality':
       Object.assign(network.quality, {
@@ -223,6 +224,14 @@ function killAndTell({ world, members, seed }: Cluster, killed: Member): void {
   const tell = (other: Member) => other.node?.ended(killed.id);
   for (const other of members.values())
     if (other !== killed && random.chance(0.6)) other.later(random.between(1, 40), '', () => tell(other));
+}
+
+/** Members that reach each other again notice it, or not, and may be wrong about having no leader. */
+function tellReunion({ world, members, seed }: Cluster): void {
+  const random = createRandom(seed, `reunion ${world.now()}`);
+  const tell = (member: Member) => member.node?.leaderless();
+  for (const member of members.values())
+    if (random.chance(0.6)) member.later(random.between(1, 40), '', () => tell(member));
 }
 
 /** Faults of one machine. */
