@@ -285,7 +285,7 @@ async function startDaemon(node) {
     `${boot.script}hostname "$1"; shift; exec "$@"`,
     'sh',
     node.host,
-    join(root, 'bin/coveyd'),
+    process.env.DEV_CLUSTER_DAEMON ?? join(root, 'bin/coveyd'),
     '--data-dir',
     node.dataDir,
     '--run-dir',

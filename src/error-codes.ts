@@ -121,6 +121,8 @@ export const errorCodes = {
   'no-connection':
     'The address does not answer: wrong host or port, nothing listens, or a firewall in between. Cluster traffic is TCP 7377.',
   unresolvable: 'The host name has no address: it is misspelt, or this machine’s resolver does not know it.',
+  'older-managers':
+    'The change uses something that came with a newer covey, and some managers run an older one, which would have to stop at it. Update those; until then everything that both know works.',
   'no-common-protocol': 'The two sides speak no common version of the protocol. Update the older one.',
   'session-replaced':
     'Another session with the identity of this node was opened: a copied disk, or a restart that was faster than the old connection.',

@@ -6,10 +6,7 @@
  */
 import { CoveyError } from '../errors.js';
 import type { Files } from '../host.js';
-import { version } from '../version.js';
-
-/** Grows when an older covey would misread what this one writes. */
-export const dataFormat = 1;
+import { dataFormat, version } from '../version.js';
 
 interface Stamp {
   readonly format: number;

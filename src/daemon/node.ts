@@ -20,7 +20,7 @@ import { openUserNamespaces, type UserNamespaces, usernsFinding } from '../tasks
 import { openUsageMeter } from '../tasks/volume-usage.js';
 import { listNamedVolumes, openVolumes, type Volumes } from '../tasks/volumes.js';
 import { makeTelemetry, type Telemetry } from '../telemetry.js';
-import { version } from '../version.js';
+import { schemaVersion, version } from '../version.js';
 import { openWire, type Wire } from '../wire.js';
 import { chooseAddress, defaultRouteInterface } from './addresses.js';
 import { benchHandlers } from './bench.js';
@@ -325,6 +325,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     runtime: nameOf(probe),
     cgroup: probe.cgroup,
     version,
+    schemaVersion,
     labels: {},
     images: images
       .list()

@@ -37,7 +37,7 @@ export type { StoreMachine } from './store/machine.js';
 export { type OpenStore, openStore } from './store/open.js';
 export { updateInPieces } from './store/pieces.js';
 export { firstSnapshot, openRebuild } from './store/rebuild.js';
-export { schemaVersion } from './store/transaction.js';
+export { refuseOlderManager, schemaOfState } from './store/schema.js';
 
 /** Every table with the type of its objects. */
 export interface Tables {

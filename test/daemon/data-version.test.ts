@@ -2,9 +2,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { dataFormat, refusalOf, stampDataDir } from '../../src/daemon/data-version.js';
+import { refusalOf, stampDataDir } from '../../src/daemon/data-version.js';
 import { linuxHost } from '../../src/host-linux/index.js';
-import { version } from '../../src/version.js';
+import { dataFormat, version } from '../../src/version.js';
 
 t.test('a downgrade is refused, an update is not, and what says nothing is told', async t => {
   const own = { format: 3, version: '1.2.0' };

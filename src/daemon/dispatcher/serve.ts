@@ -13,10 +13,11 @@ import { asId, type NodeId } from '../../ids.js';
 import type { Lifetime } from '../../lifetime.js';
 import type { Store } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
+import { sessionProtocols } from '../../version.js';
 import { trustOf } from '../ca/authority.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
-import { chooseProtocol, sessionProtocols } from '../session/protocol.js';
+import { chooseProtocol } from '../session/protocol.js';
 import { skewMaxMs } from '../session/skew.js';
 import { orphanAbsent } from './absent.js';
 import {

@@ -9,7 +9,7 @@
 import { CoveyError } from '../../errors.js';
 import type { BackupHead } from '../../gen/types.js';
 import type { Clock } from '../../host.js';
-import { type OpenStore, schemaVersion, type View } from '../../raft/store.js';
+import { type OpenStore, schemaOfState, type View } from '../../raft/store.js';
 import { version } from '../../version.js';
 import { getCluster } from '../ca/issue.js';
 import type { Group } from './group.js';
@@ -64,7 +64,7 @@ function headOf(
     nodeName: own.spec.name,
     takenAtMs: at.takenAtMs,
     version,
-    schemaVersion,
+    schemaVersion: schemaOfState(view),
     counts: countObjects(view),
     managers: managers.map(({ spec }) => spec.name),
     stale: at.stale,

@@ -14,7 +14,7 @@ import type { Clock, Random } from '../../host.js';
 import type { NodeId } from '../../ids.js';
 import { deadline } from '../../lifetime.js';
 import { newPeerId, planRemove } from '../../raft/membership.js';
-import type { Store } from '../../raft/store.js';
+import { refuseOlderManager, type Store } from '../../raft/store.js';
 import { isRaftIdUsed } from '../ca/removal.js';
 import type { Group } from './group.js';
 
@@ -71,6 +71,7 @@ export function makeRoles(options: RolesOptions): Roles {
           const node = view.find('node', nodeId);
           if (node === undefined || (node.role === 'manager' && !node.demoting)) return [];
           refuseBusy(node);
+          refuseOlderManager(view, node, `Cannot make node "${node.spec.name}" a manager`);
           const raftId = newPeerId(options.random.bytes, id => isRaftIdUsed(view, id));
           return [{ kind: 'put', table: 'node', object: { ...node, role: 'manager', raftId } }];
         },

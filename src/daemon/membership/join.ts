@@ -13,6 +13,7 @@ import { CoveyError, codeOf } from '../../errors.js';
 import type { JoinClusterRequest, JoinClusterResponse, JoinResponse, NodeDescription } from '../../gen/types.js';
 import { newId } from '../../ids.js';
 import { deadline } from '../../lifetime.js';
+import { sessionProtocols } from '../../version.js';
 import { joinHostPort } from '../addresses.js';
 import { rootsText } from '../ca/authority.js';
 import { type NodeIdentity, tlsNameOf } from '../ca/identity.js';
@@ -22,7 +23,6 @@ import { parseHostPort } from '../config.js';
 import { connectToManager } from '../rpc/client.js';
 import { type FetchedRoot, fetchRoot } from '../rpc/root-fetch.js';
 import { saveFirstManagers, withReached } from '../session/memory.js';
-import { sessionProtocols } from '../session/protocol.js';
 import {
   findAttempt,
   type JoinAttempt,

@@ -25,10 +25,11 @@ import type { Clock, Timer } from '../../host.js';
 import type { PeerId, SnapshotRequest } from '../../raft/core/types.js';
 import type { Arrivals } from '../../raft/transport.js';
 import type { Logger } from '../../telemetry.js';
+import type { ProtocolRange } from '../../version.js';
 import type { Wire } from '../../wire.js';
 import { removedError } from '../ca/removal.js';
 import type { Whereabouts } from '../group/whereabouts.js';
-import { chooseProtocol, type ProtocolRange } from '../session/protocol.js';
+import { chooseProtocol } from '../session/protocol.js';
 import { fromWire, snapshotRequestFrom } from './codec.js';
 
 export interface PeerServiceOptions {

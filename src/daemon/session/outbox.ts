@@ -6,7 +6,7 @@
  */
 import type { AgentMessage, NodeDescription, TaskReport } from '../../gen/types.js';
 import type { Clock } from '../../host.js';
-import { sessionProtocols } from './protocol.js';
+import { sessionProtocols } from '../../version.js';
 
 export interface Outbox {
   readonly reports: (reports: readonly TaskReport[]) => void;

@@ -1,16 +1,10 @@
 /**
- * Versions of the session protocol that this program speaks, and the choice between two sides.
+ * The choice between two sides that each say the range of versions that they speak.
  *
- * Not here: versions of the log's entries (raft/store), of the wire format (proto: fields are only ever added).
+ * Not here: the ranges of this program (version.ts), versions of the log's entries (raft/store), of the wire format (proto: fields are only ever added).
  */
 import { CoveyError } from '../../errors.js';
-
-export interface ProtocolRange {
-  readonly min: number;
-  readonly max: number;
-}
-
-export const sessionProtocols: ProtocolRange = { min: 1, max: 1 };
+import type { ProtocolRange } from '../../version.js';
 
 /** The highest version that both speak. */
 export function chooseProtocol(theirs: ProtocolRange, ours: ProtocolRange): number {

@@ -15,6 +15,7 @@ import type { Wire } from '../../wire.js';
 import type { Log, ProposeOutcome } from '../log.js';
 import type { FailedOutcome, Store, UpdateOptions, View, Write } from '../store.js';
 import { type Machine, openMachine, type StoreMachine } from './machine.js';
+import { refuseForOlder } from './schema.js';
 import { applyTransaction, transactionOf } from './transaction.js';
 
 export interface StoreParts {
@@ -167,6 +168,7 @@ function decideOne(
     }
     checkCount(writes);
     const transaction = transactionOf(state, writes, { principal, atMs: proposing.atMs, once });
+    refuseForOlder(state.view, transaction.schemaVersion);
     const entry = proposing.encode(transaction);
     checkSize(entry);
     const verdict = applyTransaction(state, transaction, state.view.version + 1);

@@ -8,8 +8,9 @@
  */
 import type { Change, StoreSnapshot } from '../../gen/types.js';
 import type { StoreEvent, TableName } from '../store.js';
+import { schemaOfState } from './schema.js';
 import { openState, type State, tableNames } from './tables.js';
-import { decodeKnown, newerSchema, schemaVersion } from './transaction.js';
+import { decodeKnown, newerSchema } from './transaction.js';
 
 interface Stored {
   readonly table: TableName;
@@ -29,8 +30,9 @@ const stepBytes = 256 * 1024;
 export function encodeSnapshot(state: State, type: Codec, clients: StoreSnapshot['clients']): Iterable<Uint8Array> {
   const stored = objectsOf(state);
   const { version } = state.view;
+  const schema = schemaOfState(state.view);
   return (function* pieces() {
-    yield type.encode({ schemaVersion, version, objects: [], clients });
+    yield type.encode({ schemaVersion: schema, version, objects: [], clients });
     for (let at = 0; at < stored.length; at += stepObjects) {
       const objects = stored
         .slice(at, at + stepObjects)

@@ -10,12 +10,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { CoveyError, type ErrorCode } from '../../errors.js';
 import type { Change, Meta, Task, TaskSpec, Transaction } from '../../gen/types.js';
 import { isServing } from '../../serving.js';
+import { schemaVersion } from '../../version.js';
 import type { StoreEvent, TableName, Tables, Write } from '../store.js';
 import type { Once } from './clients.js';
 import { actorsOf, isEnded, refuseTaskDeletion, refuseTaskWrite } from './edges.js';
+import { schemaOf } from './schema.js';
 import { isTableName, namedTables, type State } from './tables.js';
-
-export const schemaVersion = 1;
 
 export type Verdict =
   | { readonly kind: 'applied'; readonly events: readonly StoreEvent[] }
@@ -205,7 +205,8 @@ export function transactionOf(
   writes: readonly Write[],
   { principal, atMs, once }: { readonly principal: string; readonly atMs: number; readonly once?: Once | undefined },
 ): Transaction {
-  return { schemaVersion, atMs, principal, once, changes: writes.map(write => changeOf(state, write)) };
+  const changes = writes.map(write => changeOf(state, write));
+  return { schemaVersion: schemaOf(writes.map(({ table }) => table)), atMs, principal, once, changes };
 }
 
 function changeOf(state: State, write: Write): Change {
@@ -236,6 +237,7 @@ export function decodeKnown<Message extends { readonly schemaVersion: number }>(
   } catch (error) {
     throw newerSchema(`${bytes.length} bytes of the log`, error);
   }
-  if (message.schemaVersion !== schemaVersion) throw newerSchema(`schema version ${message.schemaVersion}`);
+  if (message.schemaVersion < 1 || message.schemaVersion > schemaVersion)
+    throw newerSchema(`schema version ${message.schemaVersion}`);
   return message;
 }

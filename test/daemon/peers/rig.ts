@@ -2,16 +2,15 @@
 import { holdIdentity, type NodeIdentity, roleUnits, tlsNameOf } from '../../../src/daemon/ca/identity.js';
 import { identityOf, toPem } from '../../../src/daemon/ca/pem.js';
 import { issueCertificate, makeRequest, makeRoot } from '../../../src/daemon/ca/x509.js';
-import { peerProtocols } from '../../../src/daemon/peers/protocol.js';
 import { peerHandlers } from '../../../src/daemon/peers/serve.js';
 import { openPeerTransport, type PeerAddress, type PeerTransport } from '../../../src/daemon/peers/transport.js';
 import { openClusterServer } from '../../../src/daemon/rpc/cluster-server.js';
-import type { ProtocolRange } from '../../../src/daemon/session/protocol.js';
 import type { CoveyError } from '../../../src/errors.js';
 import type { GroupHistory } from '../../../src/gen/types.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import type { PeerId } from '../../../src/raft/core/types.js';
 import type { Arrivals } from '../../../src/raft/transport.js';
+import { type ProtocolRange, peerProtocols } from '../../../src/version.js';
 import { silent, testLifetime, wire } from '../node-fixtures.js';
 
 const { clock, random } = linuxHost;

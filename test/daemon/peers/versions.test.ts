@@ -2,13 +2,13 @@
 import grpc from '@grpc/grpc-js';
 import t from 'tap';
 import { toWire } from '../../../src/daemon/peers/codec.js';
-import { peerProtocols } from '../../../src/daemon/peers/protocol.js';
 import { peerHandlers } from '../../../src/daemon/peers/serve.js';
 import type { CallContext } from '../../../src/grpc.js';
 import { linuxHost } from '../../../src/host-linux/index.js';
 import { type Message, messageVersion, type PeerId } from '../../../src/raft/core/types.js';
 import { refuseNewer } from '../../../src/raft/node/apply-queue.js';
 import type { Arrivals } from '../../../src/raft/transport.js';
+import { peerProtocols } from '../../../src/version.js';
 import { eventually, silent, wire } from '../node-fixtures.js';
 import { openPeer } from './rig.js';
 
