@@ -31,15 +31,7 @@ import { createSender, type Sender } from './node/sender.js';
 import { createSnapshotInstaller, restoreInSlices, type SnapshotInstaller } from './node/snapshot-installer.js';
 import { createSnapshotKeeper, type SnapshotKeeper, snapshotOf } from './node/snapshot-keeper.js';
 import { createSnapshotPolicy, type SnapshotPolicy } from './node/snapshot-policy.js';
-import {
-  campaignAfterEnd,
-  campaignWithoutLeader,
-  findStuck,
-  handOver,
-  isOnlyVoter,
-  mayFollow,
-  statusOf,
-} from './node/status.js';
+import { campaignAfterEnd, findStuck, handOver, isOnlyVoter, mayFollow, statusOf } from './node/status.js';
 import { createStorageQueue, type StorageQueue } from './node/storage-queue.js';
 import type { MembershipChange, NodeOptions, NodeProposeOutcome, NodeReadOutcome, NodeStatus } from './node/types.js';
 import { createMemoryLog, type MemoryLog } from './storage/memory-log.js';
@@ -212,10 +204,6 @@ export class RaftNode implements Arrivals {
 
   ended(peer: PeerId): void {
     this.#call(node => campaignAfterEnd(node, peer));
-  }
-
-  leaderless(): void {
-    this.#call(campaignWithoutLeader);
   }
 
   /** Ends: everything that waits is answered. The storage is closed by its owner. */

@@ -37,10 +37,11 @@ export interface Arrivals {
   /** All bytes are here: store it, then take the message. Refused when it is not exactly `totalBytes`: a late repetition. */
   readonly finishSnapshot: (message: SnapshotRequest, totalBytes: number, answer: (stored: boolean) => void) => void;
   readonly unreachable: (peer: PeerId) => void;
-  /** Its machine answers that no process of it listens: it has ended. Tolerates being wrong. */
+  /**
+   * Its machine answers that no process of it listens: it has ended. `nobody`: members are reached again, and nobody leads.
+   * Tolerates being wrong.
+   */
   readonly ended: (peer: PeerId) => void;
-  /** Members that were out of reach are reached again, and nobody leads. Tolerates being wrong. */
-  readonly leaderless: () => void;
 }
 
 /** What of it concerns snapshots. */

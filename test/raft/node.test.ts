@@ -1,5 +1,6 @@
 /** The driver: outcomes, watchdogs, snapshots, restarts, on simulated machines. */
 import t from 'tap';
+import { nobody } from '../../src/raft/core/types.js';
 import { openSmallGroup, tickUnits } from './sim/small-group.js';
 
 const election = 10 * tickUnits;
@@ -297,10 +298,10 @@ t.test('members that meet again and have no leader need not wait for the next el
   const members = [...group.members.values()];
   group.write(group.leader(), 'k', 1);
   for (const { id } of members) for (const other of members) if (other.id !== id) group.network.cut(id, other.id);
-  group.until('nobody leads', () => members.every(member => member.node?.status().leader === 0), 8 * election);
+  group.until('nobody leads', () => members.every(member => member.node?.status().leader === nobody), 8 * election);
   group.network.healAll();
   const healed = group.world.now();
-  members[0]!.node!.leaderless();
+  members[0]!.node!.ended(nobody);
   group.until('one leads', () => members.some(member => member.node?.status().role === 'leader'));
   t.ok(group.world.now() - healed < 3 * tickUnits, `after ${group.world.now() - healed} of ${election}`);
   t.match(group.write(group.leader(), 'k', 2), { kind: 'committed' });
@@ -314,7 +315,7 @@ t.test('whoever is wrong about the end of a leader, or of there being none, chan
   one!.node!.ended(leader.id);
   two!.node!.ended(one!.id);
   leader.node!.ended(leader.id);
-  for (const member of group.members.values()) member.node!.leaderless();
+  for (const member of group.members.values()) member.node!.ended(nobody);
   group.run(3 * election);
   t.equal(group.leader(), leader);
   t.equal(leader.node!.status().term, term, 'no term was begun');

@@ -91,7 +91,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
     turnAfter: peer => group?.status().confState.voters.filter(one => one !== peer && one < raftId).length ?? 0,
     onEnded: peer => group?.arrivals.ended(peer),
     isLeaderless: () => group?.status().leader === nobody,
-    onLeaderless: () => group?.arrivals.leaderless(),
+    onLeaderless: () => group?.arrivals.ended(nobody),
     whereabouts: options.whereabouts,
     identity: options.identity,
     wire,

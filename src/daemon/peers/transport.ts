@@ -89,7 +89,6 @@ export function openPeerTransport(options: PeerTransportOptions): PeerTransport 
     ...options,
     lifetime,
     matters: options.isLeader,
-    turnAfter: options.turnAfter,
     isRefused: async (id, signal) => {
       const address = options.findPeer(id)?.addresses[0];
       return address !== undefined && (await isRefused(parseHostPort(address, defaultPort), signal));

@@ -55,18 +55,14 @@ export function handOver(node: RawNode): boolean {
 }
 
 /**
- * The process of that member has ended. If it led, votes are asked for at once. Whoever is wrong about it does no harm: a pre-vote
+ * The process of that member has ended (or nobody leads). If it led, votes are asked for at once. Whoever is wrong about it does no harm: a pre-vote
  * changes nothing, members that hear from the leader refuse it, and the leader's next beat brings the asker back.
  */
 export function campaignAfterEnd(node: RawNode, peer: PeerId): void {
   const { role, leader } = node.raft;
-  if (role === 'follower' && leader === peer) campaign(node);
-}
-
-/** The same where nobody is known to lead. A real candidate has asked already. */
-export function campaignWithoutLeader(node: RawNode): void {
-  const { role, leader } = node.raft;
-  if (leader === nobody && (role === 'follower' || role === 'pre-candidate')) campaign(node);
+  if (leader !== peer) return;
+  // Whoever asks for votes already, and gets no answer, asks again where nobody leads; a real candidate goes on waiting for its own.
+  if (role === 'follower' || (role === 'pre-candidate' && peer === nobody)) campaign(node);
 }
 
 /** What has stood still since before `tick`; the disk counts first. Undefined = nothing waits, or it got on. */

@@ -23,7 +23,7 @@ export function schemaOfState(view: Pick<View, 'count'>): number {
 }
 
 /** The newest version that the covey on that node knows; those that do not say know the first only. */
-export function schemaKnownOn({ description }: Pick<Node, 'description'>): number {
+function schemaKnownOn({ description }: Pick<Node, 'description'>): number {
   return Math.max(1, description?.schemaVersion ?? 1);
 }
 

@@ -38,7 +38,6 @@ function inbox(over: Partial<Arrivals> = {}) {
     finishSnapshot: (_message, _total, answer) => answer(false),
     unreachable: () => undefined,
     ended: () => undefined,
-    leaderless: () => undefined,
     ...over,
   };
   return { messages, arrivals: () => arrivals };

@@ -32,7 +32,6 @@ function inbox() {
     finishSnapshot: (_, _bytes, answer) => answer(false),
     unreachable: none,
     ended: none,
-    leaderless: none,
   };
   return { messages, arrivals: () => arrivals };
 }

@@ -71,7 +71,6 @@ export function createNetwork({ world, random, deliver, onSend }: NetworkOptions
       receive: () => undefined,
       unreachable: () => undefined,
       ended: () => undefined,
-      leaderless: () => undefined,
       beginSnapshot: (message, answer) =>
         ask<number>('snapshot-begin', (arrivals, back) => arrivals.beginSnapshot(message, back), answer),
       snapshotChunk: (message, chunk, answer) =>

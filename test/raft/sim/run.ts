@@ -5,7 +5,7 @@
  * Called by: main.ts, mutants.ts, the tests. Not here: the single properties (checks.ts).
  */
 import { configOf, isJoint, membersOf } from '../../../src/raft/core/confchange.js';
-import type { PeerId } from '../../../src/raft/core/types.js';
+import { nobody, type PeerId } from '../../../src/raft/core/types.js';
 import { type NodeEvent, type NodeLimits, nodeDefaults } from '../../../src/raft/node/types.js';
 import { checkLinearizable } from '../linearizability/checker.js';
 import { registerModel } from '../linearizability/models.js';
@@ -192,7 +192,7 @@ function carryOut(cluster: Cluster, fault: Fault): void {
       return;
     case 'heal':
       network.healAll();
-      tellReunion(cluster);
+      tellEnd(cluster, nobody);
       return;
     case 'quality':
       Object.assign(network.quality, {
@@ -217,21 +217,11 @@ function carryOut(cluster: Cluster, fault: Fault): void {
   }
 }
 
-/** Whose process was killed refuses connections; others notice that, or not, or after it is back. */
-function killAndTell({ world, members, seed }: Cluster, killed: Member): void {
-  killed.kill();
-  const random = createRandom(seed, `refusals ${killed.id} ${world.now()}`);
-  const tell = (other: Member) => other.node?.ended(killed.id);
-  for (const other of members.values())
-    if (other !== killed && random.chance(0.6)) other.later(random.between(1, 40), '', () => tell(other));
-}
-
-/** Members that reach each other again notice it, or not, and may be wrong about having no leader. */
-function tellReunion({ world, members, seed }: Cluster): void {
-  const random = createRandom(seed, `reunion ${world.now()}`);
-  const tell = (member: Member) => member.node?.leaderless();
-  for (const member of members.values())
-    if (random.chance(0.6)) member.later(random.between(1, 40), '', () => tell(member));
+/** Others notice that a process has ended, or (`nobody`) that no member leads although they meet again: or not, or late, or wrongly. */
+function tellEnd({ world, members, seed }: Cluster, gone: PeerId): void {
+  const random = createRandom(seed, `refusals ${gone} ${world.now()}`);
+  for (const one of members.values())
+    if (one.id !== gone && random.chance(0.6)) one.later(random.between(1, 40), '', () => one.node?.ended(gone));
 }
 
 /** Faults of one machine. */
@@ -246,7 +236,8 @@ function strike(
     case 'crash':
     case 'kill':
       if (fault.kind === 'crash') member.crash();
-      else killAndTell(cluster, member);
+      else member.kill();
+      if (fault.kind === 'kill') tellEnd(cluster, member.id);
       world.after(fault.downFor, '', () => member.start());
       return;
     case 'crash-at-write':

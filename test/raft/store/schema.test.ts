@@ -28,7 +28,10 @@ t.test('what a manager would not know is not stored; workers never read it', asy
     code: 'older-managers',
     state: /^m3 runs covey 0.0.0; .* version 2$/,
   });
-  t.throws(() => refuseForOlder(state.view, 3), { state: /^m2 runs covey 0.2.0, m3 runs covey 0.0.0; / });
+  t.throws(() => refuseForOlder(state.view, 3), {
+    code: 'older-managers',
+    state: /^m2 runs covey 0.2.0, m3 runs covey 0.0.0; /,
+  });
 });
 
 t.test('a node whose covey could not read what is stored becomes no manager', async t => {
