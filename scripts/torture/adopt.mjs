@@ -92,18 +92,20 @@ async function dieGoing({ cluster, call, random }, round) {
   return [...restarts(before, await startTimes(cluster)), ...left];
 }
 
-/** Start times of the main processes of all running tasks. */
+/** Start times of the main processes of all running tasks; of a daemon that has just been started, once it answers. */
 async function startTimes(cluster) {
-  try {
-    const tasks = await tasksOf(cluster, '');
-    return new Map(
-      tasks
-        .filter(task => task.status.state === 'running' && task.desired === 'running')
-        .map(task => [task.id, startOf(task.status.pid)]),
-    );
-  } catch (error) {
-    if (error?.code === 'bug') throw error;
-    return new Map(); // too busy to say: nothing is known to have run
+  for (let tries = 0; ; tries += 1) {
+    try {
+      const tasks = await tasksOf(cluster, '');
+      return new Map(
+        tasks
+          .filter(task => task.status.state === 'running' && task.desired === 'running')
+          .map(task => [task.id, startOf(task.status.pid)]),
+      );
+    } catch (error) {
+      if (error?.code === 'bug' || tries > 20) throw error;
+    }
+    await sleep(50);
   }
 }
 
@@ -137,14 +139,14 @@ async function services({ cluster, call }) {
 
 async function running(cluster, service, count) {
   let seen = 0;
-  for (let tries = 0; tries < 600; tries += 1) {
+  for (let tries = 0; tries < 2_400; tries += 1) {
     try {
       seen = (await tasksOf(cluster, service)).filter(
         task => task.status.state === 'running' && task.desired === 'running',
       ).length;
       if (seen === count) return;
     } catch (error) {
-      if (tries > 500) throw error;
+      if (tries > 2_000) throw error;
     }
     await sleep(50);
   }
@@ -154,7 +156,7 @@ async function running(cluster, service, count) {
 /** What is not as it is with that many tasks, once it has had time to become so. */
 async function settled(node, count) {
   let problems = [];
-  for (let tries = 0; tries < 300; tries += 1) {
+  for (let tries = 0; tries < 1_200; tries += 1) {
     problems = Object.entries(countAll(node))
       .filter(([, seen]) => seen !== count)
       .map(([what, seen]) => `${seen} ${what}, not ${count}`);

@@ -9,7 +9,7 @@ import { cannotCluster, openDevCluster, type TaskRow, until } from './dev-cluste
 
 const sleeper = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.2; done'];
 
-t.test('backup and restore', { skip: cannotCluster, timeout: 300_000 }, async t => {
+t.test('backup and restore', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const directory = t.testdir({ key: 'a key of more than eight bytes\n', wrong: 'another key, as long as that\n' });
   const file = join(directory, 'covey.bak');
   const key = ['--key-file', join(directory, 'key')];

@@ -32,7 +32,7 @@ function census(cluster: DevCluster): unknown {
   );
 }
 
-t.test('bad input', { skip: cannotCluster, timeout: 300_000 }, async t => {
+t.test('bad input', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'bad', workers: 1 });
   const directory = temporary(t);
 

@@ -137,7 +137,7 @@ export async function until<Answer>(
   what: string,
   look: () => Answer | Promise<Answer>,
   holds: (answer: Answer) => boolean,
-  withinMs = 60_000,
+  withinMs = 180_000,
 ): Promise<Answer> {
   const end = performance.now() + withinMs;
   for (;;) {

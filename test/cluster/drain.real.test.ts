@@ -31,7 +31,7 @@ const placesOf = (cluster: DevCluster, service: string): readonly string[] =>
     .map(task => task.node)
     .sort();
 
-t.test('drain and return', { skip: cannotCluster, timeout: 300_000 }, async t => {
+t.test('drain and return', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'dr', workers: 2 });
   const [one, two, three] = cluster.nodes.map(({ name }) => name);
   if (one === undefined || two === undefined || three === undefined) throw new Error('three nodes');

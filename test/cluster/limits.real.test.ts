@@ -43,7 +43,7 @@ function programs(prefix: string, taskId: string): string {
     .join('\n');
 }
 
-t.test('limits of a service that runs', { skip: cannotCluster, timeout: 180_000 }, async t => {
+t.test('limits of a service that runs', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'li', workers: 1 });
   const far = cluster.node(2).name;
   const place = ['--constraint', `node.hostname==${far}`];

@@ -8,7 +8,7 @@ import { cannotCluster, openDevCluster, run, until } from './dev-cluster.js';
 
 const cannotMount = fs.existsSync('/dev/loop-control') ? false : 'no loop devices here';
 
-t.test('the disk of the leader is lost', { skip: cannotCluster || cannotMount, timeout: 300_000 }, async t => {
+t.test('the disk of the leader is lost', { skip: cannotCluster || cannotMount, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'ld', managers: 3, workers: 0, diskMib: 256 });
   const create = (at: number, name: string) =>
     cluster.covey(at, 'service', 'create', '-d', '--name', name, '--replicas', '0', 'hello:1');

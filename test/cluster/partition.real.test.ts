@@ -6,7 +6,7 @@ import t from 'tap';
 import { cutAndHeal, setUpServices } from './cut.js';
 import { cannotCluster, openDevCluster } from './dev-cluster.js';
 
-t.test('F14: a node is cut off and comes back', { skip: cannotCluster, timeout: 180_000 }, async t => {
+t.test('F14: a node is cut off and comes back', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'pt', workers: 2 });
   setUpServices(cluster);
   const { problems, equalAfterMs } = await cutAndHeal(cluster, {

@@ -26,7 +26,7 @@ function processes(cluster: DevCluster, at: number, nodes: readonly string[]): R
   return Object.fromEntries(rows.map(row => [row.id, `${row.pid} ${startOf(row.pid)}`]));
 }
 
-t.test('a majority is lost for good', { skip: cannotCluster, timeout: 300_000 }, async t => {
+t.test('a majority is lost for good', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'rec', managers: 3, workers: 1 });
   const kept = [cluster.node(3).name, cluster.node(4).name];
   const lost = [cluster.node(1).name, cluster.node(2).name];

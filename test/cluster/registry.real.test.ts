@@ -72,7 +72,7 @@ interface ImageRow {
   readonly digest: string;
 }
 
-t.test('images from a registry', { skip, timeout: 180_000 }, async t => {
+t.test('images from a registry', { skip, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'rg', workers: 1 });
   const scratch = await openRegistries(t, cluster);
   const skopeo = (...args: readonly string[]): string => {

@@ -4,7 +4,7 @@
 import t from 'tap';
 import { cannotCluster, openDevCluster, openOutsider, type TaskRow, until } from './dev-cluster.js';
 
-t.test('two nodes run one stack', { skip: cannotCluster, timeout: 180_000 }, async t => {
+t.test('two nodes run one stack', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'st', workers: 1 });
   const outsider = openOutsider(t, { cluster: 'st', address: cluster.node(1).address.replace(/\d+$/, '99') });
   const manager = cluster.node(1);

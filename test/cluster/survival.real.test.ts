@@ -13,7 +13,7 @@ function lastTick(cluster: DevCluster, service: string): number {
   return Math.max(...lines.map(line => Number(/tick (\d+)/.exec(line)?.[1] ?? 0)));
 }
 
-t.test('daemons and links', { skip: cannotCluster, timeout: 240_000 }, async t => {
+t.test('daemons and links', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'sv', workers: 1 });
   // A starved machine may take longer than the usual 10 s to start a daemon: that would be a loss, which is not what this is about.
   const patient = ['--lost-after', '10m'];

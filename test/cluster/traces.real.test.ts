@@ -8,7 +8,7 @@ import { compareStates, readMachineState } from './machine-state.js';
 
 t.test(
   'a dev-cluster that was used and killed leaves nothing behind',
-  { skip: cannotCluster, timeout: 180_000 },
+  { skip: cannotCluster, timeout: 600_000 },
   async t => {
     const before = readMachineState();
     await t.test('used and killed', async t => {
@@ -28,7 +28,7 @@ const foreign = fs.existsSync('/var/lib/covey') || fs.existsSync('/run/covey/cov
 
 t.test(
   'the quickstart runs twice, and --down removes every trace',
-  { skip: cannotCluster || (foreign && 'a covey of this machine is in the way'), timeout: 300_000 },
+  { skip: cannotCluster || (foreign && 'a covey of this machine is in the way'), timeout: 600_000 },
   async t => {
     const before = readMachineState();
     t.teardown(() => run(['scripts/quickstart', '--down'], { timeoutMs: 120_000 }));

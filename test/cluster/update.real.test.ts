@@ -25,7 +25,7 @@ function running(cluster: DevCluster, name: string): readonly TaskRow[] {
     .filter(task => task.state === 'running' && task.desiredState === 'running');
 }
 
-t.test('updates', { skip: cannotCluster, timeout: 180_000 }, async t => {
+t.test('updates', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'ur', workers: 1 });
 
   await t.test('nine replicas are replaced one by one, and the command waits for the last', async t => {

@@ -27,7 +27,7 @@ function onTerminal(cluster: DevCluster, args: string, input = ''): Outcome {
   return run(['script', '-qec', line, '/dev/null'], { input, timeoutMs: 30_000 });
 }
 
-t.test('tasks of another node', { skip: cannotCluster, timeout: 180_000 }, async t => {
+t.test('tasks of another node', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'vb', workers: 1 });
   const directory = fs.mkdtempSync(`${os.tmpdir()}/covey-verbs-`);
   t.teardown(() => fs.rmSync(directory, { recursive: true, force: true }));

@@ -77,7 +77,7 @@ function openWriter(test: { readonly teardown: (end: () => void) => void }, clus
 
 t.test(
   'managers of this version and the next run together; what only the next one knows waits for the last of them, and then there is no way back',
-  { skip: cannotCluster, timeout: 300_000 },
+  { skip: cannotCluster, timeout: 600_000 },
   async t => {
     const next = await buildNextDaemon(t);
     const cluster = openDevCluster(t, { name: 'ver', managers: 3, workers: 0 });

@@ -22,8 +22,13 @@ export async function changeLeaders(changes: number, { seed }: { readonly seed: 
       return control.createService({ spec }, callerOf());
     });
   await create('steady', steadyCount);
-  await plane.settle();
-  const steady = steadyTasks(await plane.view());
+  // A leader that went away in the middle of its pass leaves it to be tried again in a while: what settles may do so without tasks.
+  let steady: readonly string[] = [];
+  while (steady.length < steadyCount || steady.some(task => !task.includes(' running running '))) {
+    await new Promise(resolve => setTimeout(resolve, 5));
+    await plane.settle();
+    steady = steadyTasks(await plane.view());
+  }
   const wrong: string[] = [];
   for (let change = 1; change <= changes && wrong.length === 0; change += 1) {
     const others = [...(await plane.view()).list('service')].filter(({ spec }) => spec.name !== 'steady');

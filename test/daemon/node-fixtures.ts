@@ -196,7 +196,7 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
 export async function eventually<Value>(
   what: string,
   find: () => Value | undefined | false,
-  timeoutMs = 30_000,
+  timeoutMs = 120_000,
 ): Promise<Value> {
   const untilMs = performance.now() + timeoutMs;
   for (;;) {

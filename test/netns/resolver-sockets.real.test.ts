@@ -58,7 +58,7 @@ function holders(node: LabNode): readonly string[] {
     });
 }
 
-t.test('the sockets of the resolver outlive its daemon', { ...skipUnlessRoot, timeout: 120_000 }, async t => {
+t.test('the sockets of the resolver outlive its daemon', { ...skipUnlessRoot, timeout: 600_000 }, async t => {
   await using lab = await openLab({ nodes: 1 });
   const [node] = lab.nodes;
   if (node === undefined) throw new Error('no node');

@@ -12,7 +12,7 @@ import { openStage } from './whole-stage.js';
 const skip = whyNotReal();
 t.setTimeout(300_000);
 
-t.test('F2: the daemon may be killed after any step', { skip, timeout: 300_000 }, async t => {
+t.test('F2: the daemon may be killed after any step', { skip, timeout: 600_000 }, async t => {
   await using stage = await openStage(t, 'cvst');
 
   await t.test('all steps are known by their effects on the machine', async t => {

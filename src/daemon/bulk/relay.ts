@@ -61,6 +61,9 @@ export type OpenTaskStream = (
 ) => AsyncIterable<BulkFrame>;
 
 const ticketMs = 5_000;
+/** So long a member that is ready may be without a session: it looks for a new leader, or was too busy for a while. */
+const sessionWaitMs = 5_000;
+const sessionLookMs = 100;
 const ticketWaitMs = 5_000;
 const streamsMax = 512;
 /** So long after the loss of a node its streams are waited for. */
@@ -160,7 +163,7 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
     });
     let ended = false;
     try {
-      if (options.dispatcher()?.openBulk(place.nodeId, id) !== true) throw unreachableNode(options.store.view(), place);
+      await openAt(options, place, { ticket: id, signal });
       yield* framesUp(await arrivalOf(options, { place, arrived: arrived.promise, signal }), signal);
       ended = true;
     } finally {
@@ -170,6 +173,22 @@ function openTaskStream(options: RelayOptions, tickets: Map<string, Ticket>): Op
       stream.down.close();
     }
   };
+}
+
+/** Asks the node to come; of one whose session is away for a moment that is waited for. */
+async function openAt(
+  options: RelayOptions,
+  place: StreamPlace,
+  { ticket, signal }: { readonly ticket: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const { clock, store } = options;
+  const untilMs = clock.monotonicMs() + sessionWaitMs;
+  while (options.dispatcher()?.openBulk(place.nodeId, ticket) !== true) {
+    const isReady = store.view().find('node', place.nodeId)?.status.state === 'ready';
+    // What looks at all nodes shows what it has and does not wait.
+    if (!isReady || place.id === undefined || clock.monotonicMs() > untilMs) throw unreachableNode(store.view(), place);
+    await clock.sleep(sessionLookMs, signal);
+  }
 }
 
 async function arrivalOf(

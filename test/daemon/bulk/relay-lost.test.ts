@@ -69,3 +69,55 @@ t.test('the streams of a node end when it is lost and stays so; when it comes ba
   await end;
   t.match(ended, { code: 'node-unreachable' });
 });
+
+t.test('a node that is ready and has no session is waited for, for a while; one that is lost is not', async t => {
+  const store = await memoryStore();
+  const clock = makeFakeClock();
+  let hasSession = false;
+  let asked = 0;
+  const relay = openBulkRelay({
+    store,
+    clock,
+    dispatcher: () => ({
+      openBulk: () => {
+        asked += 1;
+        return hasSession;
+      },
+      closeBulk: () => undefined,
+    }),
+    term: () => 1,
+    own: { nodeId: own, agent: fakeAgent().agent },
+  });
+  const setState = (state: 'ready' | 'lost') =>
+    put(store, [{ kind: 'put', table: 'node', object: node('a', { status: { state, sinceMs: 0, message: '' } }) }]);
+  await setState('ready');
+  const task = await putTask(store, { nodeId: asId('a') });
+  await changeTask(store, task.id, old => ({ ...old, status: { ...old.status, state: 'running' } }));
+  const call = () => {
+    const seen: { error?: { code?: string; state?: string } } = {};
+    const answer = relay.exec(say(exec(task.id)), adminContext())[Symbol.asyncIterator]();
+    void answer.next().catch((error: object) => {
+      seen.error = error;
+    });
+    return seen;
+  };
+  const never = call();
+  await eventually('the first try', () => asked === 1);
+  for (let tenths = 0; never.error === undefined && tenths < 100; tenths += 1) await clock.advance(100);
+  t.match(never.error, { code: 'node-unreachable', state: /is ready and has no session/ });
+  t.ok(asked > 10, `asked ${asked} times`);
+
+  const late = call();
+  const before = asked;
+  await eventually('another try', () => asked > before);
+  hasSession = true;
+  await clock.advance(100);
+  await eventually('the session', () => asked > before + 1);
+  t.equal(late.error, undefined);
+
+  hasSession = false;
+  await setState('lost');
+  const lost = call();
+  await eventually('the refusal', () => lost.error);
+  t.match(lost.error, { code: 'node-unreachable', state: /is lost/ });
+});

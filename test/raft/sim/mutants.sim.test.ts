@@ -19,7 +19,7 @@ const rare = 'before its own vote';
 
 for (const part of quick) {
   const mutant = mutants.find(({ name }) => name.includes(part))!;
-  t.test(`noticed: a member that ${mutant.name}`, { timeout: 120_000 }, async t => {
+  t.test(`noticed: a member that ${mutant.name}`, { timeout: 600_000 }, async t => {
     const seeds = part === rare ? 600 : 60;
     const { seed, violation } = await hunt(mutant, seeds);
     t.ok(seed !== undefined, violation ?? `not noticed in ${seeds} seeds`);

@@ -8,7 +8,7 @@ import { createWorld } from './world.js';
 
 const seeds = 2000;
 
-t.test('2,000 seeds of faults break nothing', { timeout: 600_000 }, async t => {
+t.test('2,000 seeds of faults break nothing', { timeout: 900_000 }, async t => {
   let operations = 0;
   for (let seed = 1; seed <= seeds; seed += 1) {
     const { violation, counts } = runSeed(seed);

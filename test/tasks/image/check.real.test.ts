@@ -30,7 +30,7 @@ async function check(store: TestStore['store'], repair: boolean) {
   return answers.filter(answer => answer.damage !== '');
 }
 
-t.test('F6: each damage is found, and mended by the registry or from the blob', { skip, timeout: 120_000 }, async t => {
+t.test('F6: each damage is found, and mended by the registry or from the blob', { skip, timeout: 600_000 }, async t => {
   await using mock = await openMock({ image: packed([layer]) });
   const name = `${mock.host}/app:1`;
   const blob = mock.layers[0]?.digest.slice(7) ?? '';
@@ -75,7 +75,7 @@ t.test('F6: each damage is found, and mended by the registry or from the blob', 
   }
 });
 
-t.test('what is in use, or came from nowhere, is told and left', { skip, timeout: 60_000 }, async t => {
+t.test('what is in use, or came from nowhere, is told and left', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   await importInto(made.store, dockerArchive([{ layers: [layer], names: ['app:1'] }]));
   const digest = made.store.find('app:1')?.digest ?? '';

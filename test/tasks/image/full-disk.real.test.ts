@@ -40,7 +40,7 @@ const tooLarge: readonly (readonly [step: string, archive: () => Buffer, source?
 
 t.test(
   'too little space for an image is told at whatever step it ends, and a smaller image still fits',
-  { skip, timeout: 120_000 },
+  { skip, timeout: 600_000 },
   async t => {
     await onSmallDisk('size=32m', async parent => {
       await using made = await openTestStore({ parent });
@@ -62,7 +62,7 @@ t.test(
   },
 );
 
-t.test('too few inodes are told as well', { skip, timeout: 60_000 }, async t => {
+t.test('too few inodes are told as well', { skip, timeout: 600_000 }, async t => {
   await onSmallDisk('size=64m,nr_inodes=200', async parent => {
     await using made = await openTestStore({ parent });
     await importInto(made.store, small);
@@ -77,7 +77,7 @@ t.test('too few inodes are told as well', { skip, timeout: 60_000 }, async t => 
   });
 });
 
-t.test('when the index cannot be written the store is as before', { skip, timeout: 60_000 }, async t => {
+t.test('when the index cannot be written the store is as before', { skip, timeout: 600_000 }, async t => {
   await onSmallDisk('size=16m', async parent => {
     const store = join(parent, 'x');
     fs.mkdirSync(store);
@@ -103,7 +103,7 @@ t.test('when the index cannot be written the store is as before', { skip, timeou
 
 t.test(
   'F5: a pull that does not fit is told at once or at the layer, leaves nothing, and a smaller one still fits',
-  { skip, timeout: 120_000 },
+  { skip, timeout: 600_000 },
   async t => {
     await onSmallDisk('size=32m', async parent => {
       await using made = await openTestStore({ parent });
@@ -130,7 +130,7 @@ t.test(
   },
 );
 
-t.test('F5: a pull without inodes left is told as well', { skip, timeout: 60_000 }, async t => {
+t.test('F5: a pull without inodes left is told as well', { skip, timeout: 600_000 }, async t => {
   await onSmallDisk('size=64m,nr_inodes=200', async parent => {
     await using made = await openTestStore({ parent });
     const before = contents(made.directory);

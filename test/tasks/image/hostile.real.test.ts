@@ -8,7 +8,7 @@ import { hostileLayers } from './hostile-layers.js';
 import { importInto, isRoot, openTestStore } from './test-store.js';
 import { attributesOf, treeOf } from './tree.js';
 
-t.test('no layer gets out of its directory', { skip: isRoot ? false : 'needs root', timeout: 300_000 }, async t => {
+t.test('no layer gets out of its directory', { skip: isRoot ? false : 'needs root', timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   const canary = join(made.scratch, 'canary');
   fs.mkdirSync(canary);

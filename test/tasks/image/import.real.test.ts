@@ -89,7 +89,7 @@ const forms: readonly (readonly [title: string, archive: Buffer])[] = [
   ['docker-archive with an OCI layout in it', bothForms],
 ];
 
-t.test('every form of archive gives the same root file system', { skip, timeout: 120_000 }, async t => {
+t.test('every form of archive gives the same root file system', { skip, timeout: 600_000 }, async t => {
   for (const [title, archive] of forms) {
     await using made = await openTestStore();
     const [image] = await importInto(made.store, archive);
@@ -330,7 +330,7 @@ function withFlippedGzip(at = 120): Buffer {
   );
 }
 
-t.test('what is wrong is refused by its own code, and nothing is stored', { skip, timeout: 180_000 }, async t => {
+t.test('what is wrong is refused by its own code, and nothing is stored', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   await importInto(made.store, dockerArchive([{ layers: [tarOf([{ path: 'kept', data: 'x' }])], names: ['kept:1'] }]));
   const before = contents(made.directory);

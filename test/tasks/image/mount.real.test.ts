@@ -26,7 +26,7 @@ async function withRoot(
   }
 }
 
-t.test('an image of 120 layers is mounted, wherever the store lies', { skip, timeout: 120_000 }, async t => {
+t.test('an image of 120 layers is mounted, wherever the store lies', { skip, timeout: 600_000 }, async t => {
   const parent = fs.mkdtempSync(`/tmp/covey-image-test-${'long'.repeat(20)}-`);
   {
     await using made = await openTestStore({ parent });

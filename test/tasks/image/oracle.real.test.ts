@@ -118,7 +118,7 @@ t.test(
   },
 );
 
-t.test('umoci unpacks the same tree, skopeo sees the same digests', { skip: skipTools, timeout: 120_000 }, async t => {
+t.test('umoci unpacks the same tree, skopeo sees the same digests', { skip: skipTools, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   const layout = join(made.scratch, 'layout');
   const { root } = packRichTree(made, 'pax');
@@ -178,7 +178,7 @@ function manifestFile(layout: string): string {
 
 t.test(
   'archives that skopeo writes are taken, and what is stored skopeo can copy',
-  { skip: skipTools, timeout: 120_000 },
+  { skip: skipTools, timeout: 600_000 },
   async t => {
     await using made = await openTestStore();
     const layout = join(made.scratch, 'layout');

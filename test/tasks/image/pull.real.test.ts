@@ -73,7 +73,7 @@ t.test('what is here is not pulled again: neither the image, nor a layer of anot
   t.equal(two.count(two.layers[1]?.digest ?? ''), 1);
 });
 
-t.test('a connection that is cut at every tenth goes on where it was', { skip, timeout: 60_000 }, async t => {
+t.test('a connection that is cut at every tenth goes on where it was', { skip, timeout: 600_000 }, async t => {
   const image = packed([large]);
   for (const ranges of [true, false]) {
     await using mock = await openMock({

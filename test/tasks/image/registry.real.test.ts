@@ -12,7 +12,7 @@ const skip = !isRoot ? 'needs root' : hasRegistry ? false : 'needs docker-regist
 
 const skopeo = (...args: readonly string[]): string => execFileSync(skopeoPath, args, { encoding: 'utf8' });
 
-t.test('pull, skopeo, export and import all mean the same image', { skip, timeout: 60_000 }, async t => {
+t.test('pull, skopeo, export and import all mean the same image', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   await using registry = await openDebianRegistry(made.scratch);
   const layers = [tarOf([{ path: 'a', data: 'one' }]), tarOf([{ path: 'b', data: 'two' }])];

@@ -180,7 +180,7 @@ t.test('an index of a newer covey is left alone', { skip }, async t => {
   t.equal(fs.readFileSync(path, 'utf8'), text);
 });
 
-t.test('imports of one image at the same time all succeed, and store it once', { skip, timeout: 60_000 }, async t => {
+t.test('imports of one image at the same time all succeed, and store it once', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   const archives = [dockerArchive([one]), dockerArchive([two]), ociArchive(ociLayout([one])), dockerArchive([one])];
   await Promise.all(archives.map(archive => importInto(made.store, archive)));
@@ -232,7 +232,7 @@ async function* stalled(): AsyncGenerator<Uint8Array> {
   await new Promise<never>(() => undefined);
 }
 
-t.test('an import that ends early leaves no process and no file', { skip, timeout: 60_000 }, async t => {
+t.test('an import that ends early leaves no process and no file', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   const { store, directory } = made;
   const before = contents(directory);
@@ -266,7 +266,7 @@ t.test('an import that ends early leaves no process and no file', { skip, timeou
   t.ok(store.find('one:1'), 'and the store works on');
 });
 
-t.test('no more than eight imports at once', { skip, timeout: 60_000 }, async t => {
+t.test('no more than eight imports at once', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   const controller = new AbortController();
   const running = Array.from({ length: 8 }, async () => {

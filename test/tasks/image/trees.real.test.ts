@@ -186,7 +186,7 @@ async function seenByContainer(made: TestStore, digest: string): Promise<Tree> {
   }
 }
 
-t.test('what umoci unpacks of an image is what a container sees of it', { skip, timeout: 120_000 }, async t => {
+t.test('what umoci unpacks of an image is what a container sees of it', { skip, timeout: 600_000 }, async t => {
   await using made = await openTestStore();
   const layout = join(made.scratch, 'layout');
   const digests = writeLayout(layout);
