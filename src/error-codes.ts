@@ -131,6 +131,10 @@ export const errorCodes = {
   'network-in-use': 'Services are attached to the network. Remove or change them first.',
   'network-not-found': 'There is no network of that name. covey network ls lists them.',
   'subnet-conflict': 'The subnet overlaps with another network, or with a route of a node.',
+  'network-mended':
+    'Rules, routes or links of the overlay on this node were changed or deleted by something else, and the daemon made them as they have to be within a second or two. Packets were lost in between. Its log, and covey node inspect, say what it was.',
+  'network-nearly-full':
+    'Four fifths of the addresses of the network are in use. When none is left, tasks and services wait. covey network update --subnet-add gives it more.',
   'subnet-exhausted':
     'Every address of the subnet is in use or waiting to be free again. Use a larger subnet, or fewer tasks.',
   'port-conflict': 'A service publishes that port already. A port has one owner in the cluster.',

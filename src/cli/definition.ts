@@ -21,7 +21,7 @@ export type Completes =
   | 'file'
   | readonly string[];
 
-interface ArgumentDefinition {
+export interface ArgumentDefinition {
   /** "SERVICE", as help shows it. */
   readonly name: string;
   readonly needed: boolean;

@@ -10,6 +10,7 @@ import type {
   ContainerStatus,
   Image,
   Network,
+  NetworkMended,
   NetworkPolicy,
   Node,
   NodeHardware,
@@ -176,6 +177,8 @@ export function nodeRecord({ node, leader, tasks, own, reachability, lastHeardMs
     addresses: description.addresses,
     dataAddresses: description.dataAddresses,
     dataPort: description.dataPort,
+    routes: description.routes,
+    networkMended: mendedRecord(description.networkMended),
     runtime: description.runtime,
     cgroup: description.cgroup,
     coveyVersion: description.version,
@@ -185,6 +188,11 @@ export function nodeRecord({ node, leader, tasks, own, reachability, lastHeardMs
     since: renderTime(status.sinceMs),
     silentSince: status.silentSinceMs === undefined ? null : renderTime(status.silentSinceMs),
   };
+}
+
+/** null when nobody has destroyed anything since its daemon started. */
+function mendedRecord(mended: NetworkMended | undefined): JsonRecord | null {
+  return mended === undefined ? null : { times: mended.times, lastAt: renderTime(mended.lastAtMs), last: mended.last };
 }
 
 /** null until the node has found out. */
@@ -233,6 +241,11 @@ function policyRecord({ closed, allow, metadata }: NetworkPolicy): JsonRecord {
   return { default: closed ? 'deny' : 'allow', allow: rules, metadata: metadata ? 'allow' : 'deny' };
 }
 
+/** That tasks and services can have: all but the first two of a prefix and the last. */
+export function addressesOf(subnets: readonly string[]): number {
+  return subnets.reduce((sum, subnet) => sum + Math.max(0, 2 ** (32 - Number(subnet.split('/')[1])) - 3), 0);
+}
+
 export function networkRecord({ network, used }: CountedNetwork): JsonRecord {
   const { spec, meta } = network;
   return {
@@ -244,6 +257,7 @@ export function networkRecord({ network, used }: CountedNetwork): JsonRecord {
     attachable: spec.attachable,
     ...(spec.policy === undefined ? {} : { policy: policyRecord(spec.policy) }),
     used,
+    total: addressesOf(network.subnets),
     stack: spec.stack,
     labels: spec.labels,
     version: meta.version,

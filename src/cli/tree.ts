@@ -15,6 +15,7 @@ import { imageCommands } from './commands/image.js';
 import { imageCareCommands } from './commands/image-care.js';
 import { networkCommands } from './commands/network.js';
 import { networkPolicyCommands } from './commands/network-policy.js';
+import { networkUpdateCommands } from './commands/network-update.js';
 import { nodeCommands } from './commands/node.js';
 import { nodeDrainCommands } from './commands/node-drain.js';
 import { rebalanceCommands } from './commands/rebalance.js';
@@ -50,6 +51,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...imageCareCommands,
   ...registryCommands,
   ...networkCommands,
+  ...networkUpdateCommands,
   ...networkPolicyCommands,
   ...volumeCommands,
 ];

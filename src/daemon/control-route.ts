@@ -49,6 +49,7 @@ const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'l
   listNetworks: 'here',
   createNetwork: 'leader',
   setNetworkPolicy: 'leader',
+  updateNetwork: 'leader',
   removeNetwork: 'leader',
   listSecrets: 'here',
   listConfigs: 'here',

@@ -5,6 +5,8 @@
  * Called by the local server (daemon/rpc). Not here: who may call (the role table of daemon/rpc), join tokens (daemon/ca), the
  * relay of exec and logs (daemon/bulk).
  */
+
+import { updateNetworkOf } from './control/network-update.js';
 import { networkHandlers } from './control/networks.js';
 import { nodeHandlers } from './control/nodes.js';
 import type { ControlHandlers, Parts } from './control/parts.js';
@@ -30,6 +32,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     ...serviceHandlers(parts),
     ...networkHandlers(parts),
     setNetworkPolicy: setNetworkPolicyOf(parts),
+    updateNetwork: updateNetworkOf(parts),
     ...stackHandlers(parts),
     createJoinToken: tokens.createJoinToken,
     listJoinTokens: tokens.listJoinTokens,

@@ -11,6 +11,7 @@ import type { Lifetime } from '../lifetime.js';
 import type { Store, StoreEvent } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
+import { openFullness } from './allocate/fullness.js';
 import { openRotation } from './ca/rotation.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
 import type { Group } from './group/group.js';
@@ -50,6 +51,7 @@ export function openLeaderParts(options: {
   });
   const { waitsFor } = dispatcher;
   lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime, waitsFor }));
+  openFullness({ store, clock, telemetry, lifetime });
   const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
   openRotation({ store, clock, log: log.with({ part: 'ca' }), lifetime });
   let told = JSON.stringify(group.managers());

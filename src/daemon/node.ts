@@ -28,7 +28,7 @@ import { defaultPort, parseHostPort, type Settings } from './config.js';
 import { gateControl } from './control-gate.js';
 import { stampDataDir } from './data-version.js';
 import { makeDoctor } from './doctor/doctor.js';
-import { judgeFirewall, refuseBlocked } from './doctor/network-findings.js';
+import { judgeNetwork, refuseBlocked } from './doctor/network-findings.js';
 import { type Hardware, openHardware } from './hardware.js';
 import { localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
@@ -335,6 +335,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     userns: (await machine.userns.findObstacle()) === undefined,
     privileged: settings.allowPrivileged,
     hardware: machine.hardware.current(),
+    ...machine.network.facts(),
   };
 }
 
@@ -351,16 +352,14 @@ function makeLocal(
   },
 ): Handlers<Services['Local']> {
   const { host, settings, telemetry, network, runtime } = machine;
+  network.onMended(() => void parts.findNode()?.describeAgain());
   const doctor = makeDoctor({
     host,
     dataDir: settings.dataDir,
     tryLink: kind => tryLink(host.kernel, kind),
     telemetry,
     runtimeFindings: async () => [...runtime.current().findings, await usernsFinding(machine.userns, settings.userns)],
-    nodeFindings: () => [
-      ...judgeFirewall(network.firewallProblems(), network.changes()),
-      ...(parts.findNode()?.findings() ?? []),
-    ],
+    nodeFindings: () => [...judgeNetwork(network, host.clock.wallMs()), ...(parts.findNode()?.findings() ?? [])],
     changes: () => [
       ...network.changes().map(change => `${change.kind} ${change.name}: ${change.detail}`),
       ...runtime.current().changes(),

@@ -115,6 +115,7 @@ const nothingKnown: Omit<NodeDescription, 'hostname' | 'addresses' | 'dataAddres
   labels: {},
   images: [],
   volumes: [],
+  routes: [],
   userns: false,
   privileged: false,
 };

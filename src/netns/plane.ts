@@ -8,6 +8,7 @@
  * Not here: what is wanted (wanted.ts), requests and timers (stack.ts), names (dns/).
  */
 import { CoveyError } from '../errors.js';
+import type { NodeRoute } from '../gen/types.js';
 import type { NamespaceHandle } from '../host.js';
 import { applyWanted, forgetConnections, type ObjectTarget, removeObjects } from './apply.js';
 import type { Attachment } from './attachment.js';
@@ -15,6 +16,7 @@ import type { Attachments } from './attachments.js';
 import { isTaskDevice, resolverSocketsAt, tunnelOverheadBytes } from './constants.js';
 import { type FabricObject, isSame, keyOf, readFabric } from './fabric-object.js';
 import { type HostPlane, openHostPlane } from './host-plane.js';
+import { readHostRoutes } from './host-routes.js';
 import { isAddressV4 } from './ip.js';
 import type { FirewallProblem } from './legacy-firewall.js';
 import { connectNamespace, type LinkFabric, makeTaskNamespace } from './link.js';
@@ -55,6 +57,7 @@ export interface Plane extends Disposable {
     tables: Tables,
     options: { readonly host: boolean; readonly signal: AbortSignal },
   ) => Promise<readonly string[]>;
+  readonly hostRoutes: () => readonly NodeRoute[];
   readonly changes: () => readonly HostChange[];
   readonly firewallProblems: () => readonly FirewallProblem[];
   readonly remove: () => Promise<readonly string[]>;
@@ -113,6 +116,7 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     },
     check: (tables, signal) => check(state, tables, signal),
     glance: (tables, options) => glance(state, tables, options),
+    hostRoutes: () => readHostRoutes(state.hostPlane.netlink),
     changes: () => changesOf(state),
     firewallProblems: state.hostPlane.firewallProblems,
     remove: () => remove(state),

@@ -5,7 +5,7 @@
  * Not here: the data plane (plane.ts), the resolver (dns/).
  */
 import { CoveyError } from '../errors.js';
-import type { TableItem, Task } from '../gen/types.js';
+import type { NetworkMended, TableItem, Task } from '../gen/types.js';
 import type { Timer } from '../host.js';
 import type { TaskId } from '../ids.js';
 import { deadline } from '../lifetime.js';
@@ -41,11 +41,16 @@ interface State {
   timer: Timer | undefined;
   /** Those who wait for tables or for the identity. */
   listeners: (() => void)[];
+  mended: NetworkMended | undefined;
+  readonly mendedListeners: (() => void)[];
+  /** When they were called last. */
+  toldAtMs: number;
   /** Ends with the last of what has to happen one after the other. */
   turn: Promise<unknown>;
 }
 
 const glanceEveryDefaultMs = 1_000;
+const tellEveryMs = 10_000;
 const firstChangeMs = 5;
 const burstMs = 20;
 const networksWaitMs = 10_000;
@@ -74,6 +79,9 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     resolver: undefined,
     timer: undefined,
     listeners: [],
+    mended: undefined,
+    mendedListeners: [],
+    toldAtMs: Number.NEGATIVE_INFINITY,
     turn: Promise.resolve(),
   };
   return {
@@ -85,6 +93,8 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     applyTables: (items, signal) => applyTables(state, items, signal),
     check: () => inTurn(state, () => check(state)),
     glance: ({ host }) => inTurn(state, () => glance(state, host)),
+    facts: () => ({ routes: state.plane.hostRoutes(), networkMended: state.mended }),
+    onMended: listener => void state.mendedListeners.push(listener),
     changes: () => state.plane.changes(),
     firewallProblems: () => state.plane.firewallProblems(),
     removeEverything: () => inTurn(state, () => removeEverything(state)),
@@ -138,9 +148,15 @@ async function look(state: State, number: number): Promise<void> {
   const isWhole = number % glancesPerCheck === 0;
   const mended = await (isWhole ? check(state) : glance(state, number % glancesPerHostCheck === 0));
   if (mended.length === 0) return;
-  const { log, count } = state.options.telemetry;
-  log.warn('network mended', { count: mended.length, first: mended.slice(0, mendedShownMax) });
-  count('network_mended_total', mended.length);
+  const { host, telemetry } = state.options;
+  const last = mended.slice(0, mendedShownMax);
+  telemetry.log.warn('network mended', { count: mended.length, first: last });
+  telemetry.count('network_mended_total', mended.length);
+  state.mended = { times: (state.mended?.times ?? 0) + 1, lastAtMs: host.clock.wallMs(), last };
+  const nowMs = host.clock.monotonicMs();
+  if (nowMs - state.toldAtMs < tellEveryMs) return;
+  state.toldAtMs = nowMs;
+  for (const listener of state.mendedListeners) listener();
 }
 
 async function glance(state: State, host: boolean): Promise<readonly string[]> {

@@ -4,7 +4,7 @@
  *
  * Not here: how it is done (index.ts has the way through the folder).
  */
-import type { TableItem, Task } from '../gen/types.js';
+import type { NetworkMended, NodeRoute, TableItem, Task } from '../gen/types.js';
 import type { Host, NamespaceHandle } from '../host.js';
 import type { NodeId, TaskId } from '../ids.js';
 import type { Telemetry } from '../telemetry.js';
@@ -76,6 +76,11 @@ export interface HostChange {
   readonly detail: string;
 }
 
+export interface NetworkFacts {
+  readonly routes: readonly NodeRoute[];
+  readonly networkMended: NetworkMended | undefined;
+}
+
 export interface NetworkStack extends AsyncDisposable {
   /**
    * Finds what an earlier daemon left in the kernel (fabric, links, rules) and takes it over as it is; with the identity and
@@ -104,6 +109,10 @@ export interface NetworkStack extends AsyncDisposable {
    * every fourth.
    */
   glance(options: { readonly host: boolean }): Promise<readonly string[]>;
+  /** What managers are told of this node's network. */
+  facts(): NetworkFacts;
+  /** Called when the node's own looks have found something and mended it, at most every ten seconds. */
+  onMended(listener: () => void): void;
   /** What is different on the host because of covey, now. */
   changes(): readonly HostChange[];
   /** Where the host's firewall is in the way and could not be opened, as of the last check. */

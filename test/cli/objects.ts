@@ -149,6 +149,7 @@ export function node(fields: {
       labels: {},
       images: [],
       volumes: [],
+      routes: [],
       userns: true,
       privileged: false,
     },

@@ -80,6 +80,7 @@ export function description(hostname: string, addresses: readonly string[] = [])
     labels: {},
     images: [],
     volumes: [],
+    routes: [],
     userns: true,
     privileged: false,
   };

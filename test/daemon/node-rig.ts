@@ -39,6 +39,7 @@ export const initRequest: InitRequest = {
   lostAfterMs: 0,
   heartbeatMs: 0,
   certificateDays: 0,
+  poolPieceBits: 0,
 };
 
 export const joinRequest: JoinClusterRequest = {

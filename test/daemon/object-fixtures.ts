@@ -116,6 +116,7 @@ export function node(name: string, over: Partial<Node> = {}): Node {
       labels: {},
       images: [],
       volumes: [],
+      routes: [],
       userns: true,
       privileged: false,
     },

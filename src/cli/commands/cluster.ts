@@ -41,7 +41,9 @@ export const clusterCommands: readonly CommandDefinition[] = [
     args: [],
     options: [
       ...nodeOptions,
-      { flags: '--pool <subnet>', says: 'Addresses that networks get theirs from' },
+      { flags: '--pool <subnet>', says: 'Addresses that networks get theirs from (default 10.208.0.0/12)' },
+      { flags: '--default-addr-pool <subnet>', says: 'The same, as Docker calls it' },
+      { flags: '--default-addr-pool-mask-length <bits>', says: 'Length of the pieces that networks get (default 20)' },
       { flags: '--lost-after <duration>', says: 'A node that is silent this long is lost (default 10s)' },
       { flags: '--heartbeat <duration>', says: 'Time between two heartbeats of a node (default 1s)' },
       { flags: '--cert-expiry <duration>', says: 'Life of the certificates of nodes (default 90d)' },
@@ -131,7 +133,9 @@ async function runInit({ flags }: Invocation, context: CliContext): Promise<numb
       name: flags.text('name') ?? '',
       advertiseAddress: flags.text('advertise-addr') ?? '',
       dataPathAddress: flags.text('data-path-addr') ?? '',
-      pool: flags.text('pool') ?? '',
+      pool: flags.text('pool') ?? flags.text('default-addr-pool') ?? '',
+      poolPieceBits:
+        flags.parsed('default-addr-pool-mask-length', text => parseInteger(text, { min: 1, max: 29 })) ?? 0,
       labels: labelsOf(flags),
       lostAfterMs: flags.durationMs('lost-after') ?? 0,
       heartbeatMs: flags.durationMs('heartbeat') ?? 0,

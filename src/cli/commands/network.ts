@@ -1,7 +1,7 @@
 /**
  * Networks: made, listed, inspected, removed.
  *
- * Not here: attaching services (service/).
+ * Not here: changes of networks, connecting services (network-update.ts), who may talk to whom (network-policy.ts).
  */
 import type { NetworkDriver } from '../../gen/types.js';
 import { bad, ok } from '../../tasks/spec/values.js';
@@ -16,7 +16,7 @@ import {
 import { exitCodes } from '../output/errors.js';
 import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
 import { renderAge } from '../output/values.js';
-import { type CountedNetwork, networkRecord } from '../records.js';
+import { addressesOf, type CountedNetwork, networkRecord } from '../records.js';
 import { labelsOf } from './cluster.js';
 
 export const networkCommands: readonly CommandDefinition[] = [
@@ -120,6 +120,7 @@ function viewOf(nowMs: number): ListView<CountedNetwork> {
       { header: 'DRIVER' },
       { header: 'SUBNET' },
       { header: 'USED', align: 'right' },
+      { header: 'FULL', align: 'right' },
       { header: 'STACK', cutTo: 8 },
       { header: 'AGE' },
     ],
@@ -128,6 +129,7 @@ function viewOf(nowMs: number): ListView<CountedNetwork> {
       network.spec.internal ? `${network.spec.driver}, internal` : network.spec.driver,
       network.subnets.join(', '),
       String(used),
+      renderFull(used, addressesOf(network.subnets)),
       network.spec.stack,
       renderAge(nowMs - network.meta.createdAtMs),
     ],
@@ -135,6 +137,15 @@ function viewOf(nowMs: number): ListView<CountedNetwork> {
     id: ({ network }) => network.id,
     name: ({ network }) => network.spec.name,
   };
+}
+
+/** From this share on the managers warn. */
+const nearlyFull = 0.8;
+
+function renderFull(used: number, total: number): string {
+  if (total === 0) return '';
+  const percent = `${Math.floor((used / total) * 100)} %`;
+  return used / total < nearlyFull ? percent : `nearly, ${percent}`;
 }
 
 async function runList({ flags }: Invocation, context: CliContext): Promise<number> {

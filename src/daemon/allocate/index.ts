@@ -123,7 +123,8 @@ function findNetworks(
       networks.push(network);
       continue;
     }
-    const planned = planSubnets(network, draft.view.list('network'), clusterSpecOf(draft.view));
+    const present = { networks: draft.view.list('network'), nodes: draft.view.list('node') };
+    const planned = planSubnets(network, { ...present, spec: clusterSpecOf(draft.view) });
     if (planned.kind === 'exhausted')
       return { networks, problem: { code: 'subnet-exhausted', message: planned.message } };
     const ready = { ...network, subnets: planned.subnets };

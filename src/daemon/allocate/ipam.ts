@@ -10,7 +10,7 @@
  */
 import type { AddressLedger, EndpointAddress, FreedAddress, Network } from '../../gen/types.js';
 import { isEnded, type View } from '../../raft/store.js';
-import { type Prefix, parseAddress, parsePrefix, renderAddress, sizeOf } from './prefix.js';
+import { parseAddress, parsePrefix, renderAddress, sizeOf } from './prefix.js';
 
 export const reuseDelayMs = 10_000;
 /** Longest ledger kept beyond the delay; addresses freed earlier than all in it count as never used. */
@@ -87,7 +87,6 @@ export function openAddressPool(
         const resting = queue.slice(waiting);
         const names = [...late].map(id => view.find('node', id)?.spec.name ?? id);
         return exhausted(network, {
-          subnets,
           used: used.size,
           queue: resting,
           late: { count: lateCount, names },
@@ -136,8 +135,13 @@ function addAll(set: Set<number>, addresses: readonly string[]): void {
   }
 }
 
+/** That tasks and services can have. */
+export function addressCount(subnets: readonly string[]): number {
+  const prefixes = subnets.flatMap(text => parsePrefix(text) ?? []);
+  return prefixes.reduce((sum, { bits }) => sum + Math.max(0, sizeOf(bits) - firstOffset - 1), 0);
+}
+
 interface Exhaustion {
-  readonly subnets: readonly Prefix[];
   readonly used: number;
   readonly queue: readonly (readonly [number, number])[];
   /** Addresses that nodes have not acknowledged the end of, and those nodes. */
@@ -147,8 +151,8 @@ interface Exhaustion {
 
 const lookAgainMs = 1_000;
 
-function exhausted(network: Network, { subnets, used, queue, late, nowMs }: Exhaustion): Taken {
-  const total = subnets.reduce((sum, { bits }) => sum + Math.max(0, sizeOf(bits) - firstOffset - 1), 0);
+function exhausted(network: Network, { used, queue, late, nowMs }: Exhaustion): Taken {
+  const total = addressCount(network.subnets);
   const soon = queue.length === 0 ? '' : `, ${queue.length} free again within ${reuseDelayMs / 1_000} s`;
   const waits = late.count === 0 ? '' : `, ${late.count} until ${late.names.join(', ') || 'the nodes'} let them go`;
   const message = `no free address on network "${network.spec.name}": ${network.subnets.join(', ')}: ${used} of ${total} in use${soon}${waits}`;

@@ -7,6 +7,7 @@ import { CoveyError } from '../../errors.js';
 import type { Config, Network, NetworkSpec, Secret } from '../../gen/types.js';
 import type { NetworkId } from '../../ids.js';
 import { isEnded, type View } from '../../raft/store.js';
+import { findClash, renderClash } from '../allocate/clashes.js';
 import { openAddressPool } from '../allocate/ipam.js';
 import { findOverlap, planSubnets } from '../allocate/subnets.js';
 import { newIdFor } from '../control-once.js';
@@ -58,15 +59,27 @@ export function planNetwork(view: View, spec: NetworkSpec, id: NetworkId): Chang
     const state = present.removing === true ? 'one of that name is being removed' : `it has the id ${present.id}`;
     throw new CoveyError('already-exists', `${what}: the name is taken`, { state });
   }
-  const obstacle = findOverlap(spec.subnets, view.list('network'));
-  if (obstacle !== undefined) {
-    const state = `network "${obstacle.spec.name}" has ${[...obstacle.subnets, ...obstacle.spec.subnets][0]}`;
-    throw new CoveyError('subnet-conflict', `${what}: its subnet overlaps with another`, { state });
-  }
+  checkSubnetsFree(view, spec.subnets, what);
   const draft: Network = { id, spec, subnets: [], meta: { version: 0, createdAtMs: 0, updatedAtMs: 0, owner: '' } };
-  const planned = planSubnets(draft, view.list('network'), clusterSpecOf(view));
+  const taken = { networks: view.list('network'), nodes: view.list('node') };
+  const planned = planSubnets(draft, { ...taken, spec: clusterSpecOf(view) });
   if (planned.kind === 'exhausted') throw new CoveyError('subnet-exhausted', what, { state: planned.message });
   return { id, spec, subnets: planned.subnets };
+}
+
+/** Neither another network nor a host may have them. */
+export function checkSubnetsFree(view: View, subnets: readonly string[], what: string): void {
+  const obstacle = findOverlap(subnets, view.list('network'));
+  if (obstacle !== undefined) {
+    const state = `network "${obstacle.spec.name}" has ${[...obstacle.subnets, ...obstacle.spec.subnets].join(', ')}`;
+    throw new CoveyError('subnet-conflict', `${what}: its subnet overlaps with another`, { state });
+  }
+  const clash = findClash(subnets, view.list('node'));
+  if (clash === undefined) return;
+  throw new CoveyError('subnet-conflict', `${what}: its containers could not reach what a host has there`, {
+    state: `route ${renderClash(clash)}`,
+    hint: 'give another --subnet, or none to get one of the pool',
+  });
 }
 
 function checkUnused(view: View, network: Network): void {

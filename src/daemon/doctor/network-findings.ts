@@ -1,11 +1,34 @@
 /**
- * What doctor says of the host's firewall, and why init and join refuse behind one that covey could not open. Pure.
+ * What doctor says of the node's network: the host's firewall, what somebody destroyed; and why init and join refuse behind a
+ * firewall that covey could not open. Pure.
  *
  * Called by node.ts. Not here: looking at the firewall and opening it (netns/).
  */
 import { CoveyError } from '../../errors.js';
-import type { Finding } from '../../gen/types.js';
-import type { FirewallProblem, HostChange } from '../../netns/index.js';
+import type { Finding, NetworkMended } from '../../gen/types.js';
+import type { FirewallProblem, HostChange, NetworkStack } from '../../netns/index.js';
+
+export function judgeNetwork(
+  network: Pick<NetworkStack, 'firewallProblems' | 'changes' | 'facts'>,
+  nowMs: number,
+): readonly Finding[] {
+  const mended = network.facts().networkMended;
+  return [
+    ...judgeFirewall(network.firewallProblems(), network.changes()),
+    ...(mended === undefined ? [] : [mendedFinding(mended, nowMs)]),
+  ];
+}
+
+function mendedFinding({ times, lastAtMs, last }: NetworkMended, nowMs: number): Finding {
+  const often = times === 1 ? 'once' : `${times} times`;
+  const ago = Math.max(0, Math.round((nowMs - lastAtMs) / 1_000));
+  return {
+    level: 'warn',
+    code: 'network-mended',
+    message: `something on this host destroyed parts of the overlay, which was mended ${often}, last ${ago} s ago: ${last.join('; ')}`,
+    hint: 'look for what flushes rules or routes here: a firewall that starts anew, a script, a network manager',
+  };
+}
 
 export function judgeFirewall(
   problems: readonly FirewallProblem[],

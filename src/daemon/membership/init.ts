@@ -9,14 +9,16 @@
  * Not here: opening the store and the parts of a manager (daemon/node.ts, handed in as `start`).
  */
 import { CoveyError } from '../../errors.js';
-import type { Cluster, InitRequest, InitResponse, Node } from '../../gen/types.js';
+import type { Cluster, ClusterSpec, InitRequest, InitResponse, Node } from '../../gen/types.js';
 import { type ClusterId, type NodeId, newId } from '../../ids.js';
 import { newPeerId } from '../../raft/membership.js';
 import type { Write } from '../../raft/store.js';
+import { parsePrefix } from '../allocate/prefix.js';
 import { roleUnits, tlsNameOf } from '../ca/identity.js';
 import { identityOf, toPem } from '../ca/pem.js';
 import { digestOf, renderToken } from '../ca/token.js';
 import { makeJoinToken } from '../ca/tokens.js';
+import { defaultClusterSpec } from '../tables.js';
 import {
   isInitUnfinished,
   type MembershipFiles,
@@ -32,15 +34,6 @@ export interface InitOptions extends MembershipOptions, Establish {
   readonly vnisOf: (clusterId: ClusterId) => { readonly overlay: number; readonly ingress: number };
   readonly dataPort: number;
 }
-
-const clusterDefaults = {
-  pool: '10.201.0.0/16',
-  poolPieceBits: 20,
-  taskHistoryMax: 5,
-  certificateDays: 90,
-  heartbeatMs: 1_000,
-  lostAfterMs: 10_000,
-} as const;
 
 export async function initCluster(
   options: InitOptions,
@@ -91,7 +84,7 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
   const nodeId = newId<NodeId>(host.random.bytes);
   const raftId = newPeerId(host.random.bytes, () => false);
   const nodeName = request.name === '' ? description.hostname : request.name;
-  const certificateDays = request.certificateDays === 0 ? clusterDefaults.certificateDays : request.certificateDays;
+  const certificateDays = request.certificateDays === 0 ? defaultClusterSpec.certificateDays : request.certificateDays;
   const validUntilMs = nowMs + certificateDays * 86_400_000;
   const { root, identity } = await makeFirstIdentity(options, { clusterId, nodeId, nowMs, validUntilMs });
   const token = makeJoinToken({
@@ -144,6 +137,29 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
   };
 }
 
+/** What networks get their prefixes from, or why that can't be. */
+export function poolOf(
+  request: Pick<InitRequest, 'pool' | 'poolPieceBits'>,
+): Pick<ClusterSpec, 'pool' | 'poolPieceBits'> {
+  const pool = request.pool || defaultClusterSpec.pool;
+  const prefix = parsePrefix(pool);
+  const what = `Cannot give networks addresses from "${pool}"`;
+  if (prefix === undefined) {
+    throw new CoveyError(
+      'bad-argument',
+      `${what}: it is no IPv4 prefix, such as 10.64.0.0/12, with zeros after its length`,
+    );
+  }
+  const poolPieceBits = request.poolPieceBits || Math.max(defaultClusterSpec.poolPieceBits, prefix.bits);
+  if (poolPieceBits < prefix.bits || poolPieceBits > 29) {
+    throw new CoveyError('bad-argument', `${what} in pieces of /${poolPieceBits}`, {
+      state: `pieces are from /${prefix.bits} (all of it) to /29`,
+      hint: 'give another --default-addr-pool-mask-length',
+    });
+  }
+  return { pool, poolPieceBits };
+}
+
 function clusterOf(
   options: InitOptions,
   parts: {
@@ -158,12 +174,11 @@ function clusterOf(
   return {
     id: clusterId,
     spec: {
-      pool: request.pool === '' ? clusterDefaults.pool : request.pool,
-      poolPieceBits: clusterDefaults.poolPieceBits,
-      taskHistoryMax: clusterDefaults.taskHistoryMax,
+      ...poolOf(request),
+      taskHistoryMax: defaultClusterSpec.taskHistoryMax,
       certificateDays,
-      heartbeatMs: request.heartbeatMs === 0 ? clusterDefaults.heartbeatMs : request.heartbeatMs,
-      lostAfterMs: request.lostAfterMs === 0 ? clusterDefaults.lostAfterMs : request.lostAfterMs,
+      heartbeatMs: request.heartbeatMs === 0 ? defaultClusterSpec.heartbeatMs : request.heartbeatMs,
+      lostAfterMs: request.lostAfterMs === 0 ? defaultClusterSpec.lostAfterMs : request.lostAfterMs,
       dataPort: options.dataPort,
     },
     rootCertificate: root.certificate,

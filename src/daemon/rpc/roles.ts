@@ -84,6 +84,7 @@ export const roleTable: RoleTable = {
     listNetworks: people,
     createNetwork: people,
     setNetworkPolicy: people,
+    updateNetwork: people,
     removeNetwork: people,
     listSecrets: people,
     listConfigs: people,

@@ -109,7 +109,11 @@ t.test('pieces of the pool: the first that overlaps with nothing', async t => {
 
 t.test('prefixes of a network: as asked, from the pool, or none', async t => {
   const plan = (spec: Partial<Network['spec']>, others: readonly Network[] = []) =>
-    planSubnets(network({ subnets: [], spec: networkSpec(spec) }), others, defaultClusterSpec);
+    planSubnets(network({ subnets: [], spec: networkSpec(spec) }), {
+      networks: others,
+      nodes: [],
+      spec: defaultClusterSpec,
+    });
   t.same(plan({ driver: 'host' }), { kind: 'subnets', subnets: [] });
   t.same(plan({ subnets: ['10.5.0.0/24'] }), { kind: 'subnets', subnets: ['10.5.0.0/24'] });
   t.same(plan({}, [network({ subnets: ['10.208.0.0/20'] })]), { kind: 'subnets', subnets: ['10.208.16.0/20'] });

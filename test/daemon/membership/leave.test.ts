@@ -142,6 +142,7 @@ function emptyDescription() {
     labels: {},
     images: [],
     volumes: [],
+    routes: [],
     userns: true,
     privileged: false,
   };

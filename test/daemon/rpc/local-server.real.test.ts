@@ -156,6 +156,7 @@ function emptyJoin() {
       labels: {},
       images: [],
       volumes: [],
+      routes: [],
       userns: true,
       privileged: false,
     },

@@ -89,7 +89,7 @@ export async function runCreate({ args, flags }: Invocation, context: CliContext
 }
 
 /** Reads, changes and writes; again when the service was changed in between. */
-async function updateService(
+export async function updateService(
   context: CliContext,
   name: string,
   change: (spec: ServiceSpec) => ServiceSpec,
