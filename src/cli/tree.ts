@@ -8,6 +8,7 @@ import { clusterCommands } from './commands/cluster.js';
 import { clusterBackupCommands } from './commands/cluster-backup.js';
 import { clusterCaCommands } from './commands/cluster-ca.js';
 import { clusterRecoverCommands } from './commands/cluster-recover.js';
+import { clusterSettingsCommands } from './commands/cluster-settings.js';
 import { copyCommands } from './commands/copy.js';
 import { execCommands } from './commands/exec.js';
 import { generalCommands } from './commands/general.js';
@@ -31,6 +32,7 @@ import type { CommandDefinition } from './definition.js';
 
 export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
+  ...clusterSettingsCommands,
   ...clusterCaCommands,
   ...clusterRecoverCommands,
   ...clusterBackupCommands,

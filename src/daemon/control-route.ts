@@ -29,6 +29,7 @@ type ControlHandlers = Handlers<Services['Control']>;
 /** Where each call is answered. What does something to a container is not asked for a second time when its outcome is not known. */
 const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'leader-once' } = {
   getCluster: 'here',
+  updateCluster: 'leader',
   createJoinToken: 'leader',
   listJoinTokens: 'here',
   removeJoinToken: 'leader',

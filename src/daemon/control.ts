@@ -6,6 +6,7 @@
  * relay of exec and logs (daemon/bulk).
  */
 
+import { updateClusterOf } from './control/cluster.js';
 import { updateNetworkOf } from './control/network-update.js';
 import { networkHandlers } from './control/networks.js';
 import { nodeHandlers } from './control/nodes.js';
@@ -29,6 +30,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
   const { tokens, roots, bulk } = parts;
   return {
     ...nodeHandlers(parts),
+    updateCluster: updateClusterOf(parts),
     ...serviceHandlers(parts),
     ...networkHandlers(parts),
     setNetworkPolicy: setNetworkPolicyOf(parts),

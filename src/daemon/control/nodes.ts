@@ -74,7 +74,6 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
   };
 }
 
-/** Nobody sees a key that signs. */
 /** When it was last heard: as the leader knows it, or as the store says of one that is silent. */
 function heardEntry({ silentMs, clock }: Parts, { id, status }: Node): readonly (readonly [string, number])[] {
   const silent = silentMs(id);
@@ -82,7 +81,8 @@ function heardEntry({ silentMs, clock }: Parts, { id, status }: Node): readonly 
   return atMs === undefined ? [] : [[id, atMs]];
 }
 
-function withoutKey(cluster: Cluster): Cluster {
+/** Nobody sees a key that signs. */
+export function withoutKey(cluster: Cluster): Cluster {
   const none = new Uint8Array(0);
   const { rotation, retired = [] } = cluster.authority ?? {};
   const authority = rotation === undefined ? cluster.authority : { retired, rotation: { ...rotation, rootKey: none } };

@@ -64,6 +64,7 @@ export const roleTable: RoleTable = {
   Bench: { put: local, acknowledged: local },
   Control: {
     getCluster: people,
+    updateCluster: people,
     createJoinToken: people,
     listJoinTokens: people,
     removeJoinToken: people,

@@ -355,7 +355,7 @@ t.test('keys and contents of secrets never leave by Control', async t => {
             taskHistoryMax: 5,
             certificateDays: 1,
             heartbeatMs: 1,
-            lostAfterMs: 1,
+            lostAfterMs: 10,
             dataPort: 1,
           },
           rootCertificate: data,
@@ -370,4 +370,6 @@ t.test('keys and contents of secrets never leave by Control', async t => {
   );
   const cluster = await plane.control.getCluster({}, callerOf());
   t.same([cluster.rootKey.length, cluster.rootCertificate.length], [0, data.length]);
+  const updated = await plane.control.updateCluster({ certificateGraceDays: 3 }, callerOf());
+  t.same([updated.rootKey.length, updated.spec.certificateGraceDays, updated.spec.certificateDays], [0, 3, 1]);
 });

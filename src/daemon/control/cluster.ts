@@ -1,0 +1,56 @@
+/**
+ * Settings of the whole cluster: how long certificates live and are forgiven, when a silent node is lost.
+ *
+ * Called by control.ts. Not here: the root certificate (ca/root-control.ts), what a link's own times are (dispatcher/patience.ts).
+ */
+import { CoveyError } from '../../errors.js';
+import type { ClusterSpec, UpdateClusterRequest } from '../../gen/types.js';
+import { getCluster } from '../ca/issue.js';
+import { withoutKey } from './nodes.js';
+import { type ControlHandlers, changeOnce, type Parts } from './parts.js';
+
+interface Limit {
+  readonly least: number;
+  readonly most: number;
+  readonly unit: string;
+}
+
+const limits: { readonly [Name in keyof UpdateClusterRequest]-?: Limit } = {
+  certificateDays: { least: 1, most: 3_650, unit: 'days' },
+  certificateGraceDays: { least: 0, most: 3_650, unit: 'days' },
+  heartbeatMs: { least: 100, most: 600_000, unit: 'ms' },
+  lostAfterMs: { least: 1_000, most: 86_400_000, unit: 'ms' },
+};
+/** A node is not lost for one heartbeat that is late. */
+const beatsMin = 2.5;
+
+export function updateClusterOf(parts: Parts): ControlHandlers['updateCluster'] {
+  return async (request, context) => {
+    await changeOnce(parts, context, view => {
+      const cluster = getCluster(view);
+      return [{ kind: 'put', table: 'cluster', object: { ...cluster, spec: specAfter(cluster.spec, request) } }];
+    });
+    return withoutKey(getCluster(parts.store.view()));
+  };
+}
+
+export function specAfter(spec: ClusterSpec, request: UpdateClusterRequest): ClusterSpec {
+  const what = 'Cannot change the settings of the cluster';
+  const given = Object.entries(request).filter(([, value]) => value !== undefined);
+  if (given.length === 0) throw new CoveyError('bad-argument', what, { state: 'none is named' });
+  for (const [name, value] of given) {
+    const { least, most, unit } = limits[name as keyof UpdateClusterRequest];
+    if (value < least || value > most)
+      throw new CoveyError('bad-argument', what, {
+        state: `${name} is ${value}; ${least} to ${most} ${unit} is valid`,
+      });
+  }
+  const after = { ...spec, ...Object.fromEntries(given) };
+  if (after.lostAfterMs < beatsMin * after.heartbeatMs) {
+    throw new CoveyError('bad-argument', what, {
+      state: `a node would be lost after ${after.lostAfterMs} ms, and heard of every ${after.heartbeatMs} ms`,
+      hint: `lost-after has to be ${beatsMin} heartbeats or more`,
+    });
+  }
+  return after;
+}
