@@ -84,7 +84,9 @@ export const errorCodes = {
   'log-foreign':
     'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
   'log-key-wrong':
-    'The Raft log is encrypted with a key that this manager does not have. Unlock it with the key of this cluster.',
+    'The Raft log is encrypted with a key that this manager does not have: keys.json of the data directory is missing or is that of another time. Log and keys belong together.',
+  'log-forged':
+    'A record of the Raft log has the right checksum and a wrong seal: a disk does not do that. Somebody changed it, or moved it there from another place or another manager. covey reads nothing of it; with other managers alive, remove this node, move its data directory away and join again.',
   'snapshot-missing':
     'The Raft log says that its beginning lies in a snapshot, and that file is missing or damaged. With other managers alive, remove this node, move its data directory away and join again.',
   // Joining and identity

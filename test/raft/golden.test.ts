@@ -1,6 +1,6 @@
 /**
  * Bytes that this version wrote are read for ever: a log and snapshots on disk, clear and sealed, messages between managers,
- * entries of the store. What is in fixtures/format-1 is never made anew; a new format gets a folder of its own beside it.
+ * entries of the store. What is in fixtures/format-1 and format-2 (records bound to their file) is never made anew; a new format gets a folder of its own beside it.
  */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,8 @@ import { openMachine } from '../../src/raft/store/machine.js';
 import { wire } from '../daemon/node-fixtures.js';
 import { messages } from '../daemon/peers/messages.js';
 
-const folder = fileURLToPath(new URL('../../../test/raft/fixtures/format-1/', import.meta.url));
+const fixtures = fileURLToPath(new URL('../../../test/raft/fixtures/', import.meta.url));
+const folder = join(fixtures, 'format-1');
 const key: Keyring = { currentId: 3, keys: new Map([[3, new Uint8Array(32).fill(9)]]) };
 
 const open = (path: string, keyring: Keyring) =>
@@ -31,12 +32,13 @@ const open = (path: string, keyring: Keyring) =>
   });
 
 for (const [name, keyring] of [
-  ['clear', clearKeyring],
-  ['sealed', key],
+  ['format-1/clear', clearKeyring],
+  ['format-1/sealed', key],
+  ['format-2/sealed', key],
 ] as const) {
-  t.test(`a ${name} log of format 1: its state, its entries of every kind, its snapshot`, async t => {
+  t.test(`a log of ${name}: its state, its entries of every kind, its snapshot`, async t => {
     const place = t.testdir();
-    fs.cpSync(join(folder, name), place, { recursive: true });
+    fs.cpSync(join(fixtures, name), place, { recursive: true });
     const server = open(place, keyring);
     const { state, snapshot, torn } = server.opened;
     t.equal(torn, undefined);
@@ -73,9 +75,9 @@ t.test('a record of a newer version is not taken for a torn write: nothing is ch
   const path = join(place, 'wal', fs.readdirSync(join(place, 'wal')).find(name => name.endsWith('.wal')) ?? '');
   const { crc32 } = await import('node:zlib');
   const bytes = fs.readFileSync(path);
-  // The first frame, as a covey of version 2 would write it.
+  // The first frame, as a covey of version 3 would write it.
   const at = 512;
-  bytes.writeUInt8(2, at + 21);
+  bytes.writeUInt8(3, at + 21);
   const frame = Buffer.from(bytes.subarray(at, at + 40 + bytes.readUInt32LE(at + 4)));
   frame.writeUInt32LE(0, 8);
   for (const crc of [crc32(frame), crc32(frame.subarray(12), crc32(frame.subarray(0, 8)))]) {
@@ -88,7 +90,7 @@ t.test('a record of a newer version is not taken for a torn write: nothing is ch
     } catch (error) {
       const { code } = error as { readonly code: string };
       if (code !== 'newer-schema') continue; // the checksum covers other bytes
-      t.match(error, { state: /a record is of version 2, this covey reads version 1/ });
+      t.match(error, { state: /a record is of version 3, this covey reads version 2/ });
       t.ok(fs.readFileSync(path).equals(before), 'nothing was cut off');
       return;
     }

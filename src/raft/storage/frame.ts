@@ -1,7 +1,7 @@
 /**
  * The unit of everything that the Raft storage writes: a checksummed frame, chained to the one before it.
  *
- *     0 magic   4 body bytes   8 crc   12 crc of the frame before   16 key id   20 kind, 21 version
+ *     0 magic   4 body bytes   8 crc   12 crc of the frame before   16 key id   20 kind, 21 version (2: sealed, see binding.ts)
  *     24 sequence   32 sequence that was known to be on disk when this frame was written   40 body, padded to 8
  *
  * The crc covers head and body. Because each frame names its predecessor's crc, a frame can be judged alone and in its
@@ -16,7 +16,9 @@ export const FRAME_HEAD_BYTES = 40;
 /** No body is longer; a length beyond it is damage. */
 const FRAME_BODY_BYTES_MAX = 1 << 30;
 const MAGIC = 0x4c_59_56_43;
-const VERSION = 1;
+/** 1: the body is clear, or (as long ago) bound to its head alone. 2: it is sealed, and bound to its file too. */
+export type FrameVersion = 1 | 2;
+const VERSION_MAX = 2;
 
 /** `note` says only how far the log is synced (a clean end); the snapshot kinds make up a snapshot file. */
 const frameKinds = ['batch', 'note', 'snapshot-head', 'snapshot-data', 'snapshot-end'] as const;
@@ -38,6 +40,7 @@ export interface FrameHead {
 }
 
 export interface Frame extends FrameHead {
+  readonly version: FrameVersion;
   readonly crc: number;
   readonly at: number;
   /** Where the next frame may begin. */
@@ -57,19 +60,12 @@ export function frameBytes(bodyBytes: number): number {
 
 /** Writes a frame whose body lies in `target` already, at `at + FRAME_HEAD_BYTES`. Returns its link of the chain. */
 export function finishFrame(target: Buffer, at: number, head: FrameHead, bodyBytes: number): Chain {
-  writeHead(target, at, head, bodyBytes);
+  writeFrameHead(target, at, head, bodyBytes);
   const bodyEnd = at + FRAME_HEAD_BYTES + bodyBytes;
   target.fill(0, bodyEnd, at + frameBytes(bodyBytes));
   const crc = crcOf(target, at, bodyBytes);
   target.writeUInt32LE(crc, at + 8);
   return { crc, seq: head.seq };
-}
-
-/** The head as bytes, without the crc: what an encrypted body is bound to. */
-export function boundHead(head: FrameHead, bodyBytes: number): Buffer {
-  const bytes = Buffer.alloc(FRAME_HEAD_BYTES);
-  writeHead(bytes, 0, head, bodyBytes);
-  return bytes;
 }
 
 /** What lies at `at`: a frame that is good in itself, nothing, or something else. Throws newer-schema. */
@@ -84,14 +80,16 @@ export function readFrame(bytes: Buffer, at: number): FrameReading {
   const crc = bytes.readUInt32LE(at + 8);
   if (crcOf(bytes, at, bodyBytes) !== crc) return bad('its checksum differs');
   const kind = frameKinds[bytes.readUInt8(at + 20) - 1];
-  const version = bytes.readUInt8(at + 21);
+  const version = findVersion(bytes.readUInt8(at + 21));
   // Its checksum is right: what looks like a torn write to this covey is a whole one of another.
-  if (kind === undefined || version !== VERSION) throw newerLog(`a record is of version ${version}`, VERSION);
+  if (kind === undefined || version === undefined)
+    throw newerLog(`a record is of version ${bytes.readUInt8(at + 21)}`, VERSION_MAX);
   const bodyAt = at + FRAME_HEAD_BYTES;
   return {
     kind: 'frame',
     frame: {
       kind,
+      version,
       keyId: bytes.readUInt32LE(at + 16),
       seq: readUint53(bytes, at + 24),
       syncedSeq: readUint53(bytes, at + 32),
@@ -159,14 +157,24 @@ export function isZero(bytes: Buffer, from: number, to: number): boolean {
   return true;
 }
 
-function writeHead(target: Buffer, at: number, head: FrameHead, bodyBytes: number): void {
+function findVersion(byte: number): FrameVersion | undefined {
+  return byte === 1 || byte === 2 ? byte : undefined;
+}
+
+/** A head as it lies on disk, without its crc. */
+export function writeFrameHead(
+  target: Buffer,
+  at: number,
+  head: FrameHead & { readonly version?: FrameVersion },
+  bodyBytes: number,
+): void {
   target.writeUInt32LE(MAGIC, at);
   target.writeUInt32LE(bodyBytes, at + 4);
   target.writeUInt32LE(0, at + 8);
   target.writeUInt32LE(head.prevCrc, at + 12);
   target.writeUInt32LE(head.keyId, at + 16);
   target.writeUInt8(frameKinds.indexOf(head.kind) + 1, at + 20);
-  target.writeUInt8(VERSION, at + 21);
+  target.writeUInt8(head.version ?? (head.keyId === 0 ? 1 : 2), at + 21);
   target.writeUInt16LE(0, at + 22);
   writeUint53(target, head.seq, at + 24);
   writeUint53(target, head.syncedSeq, at + 32);

@@ -10,6 +10,7 @@
 import { CoveyError } from '../../errors.js';
 import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';
 import type { Chain } from './frame.js';
+import { clearKeyring, type Keyring } from './keyring.js';
 import { scanFrames, type Tail } from './scan.js';
 import {
   decodeSegmentHead,
@@ -38,7 +39,7 @@ export interface LogReport {
 }
 
 /** What `wal/` under a storage folder holds. */
-export function inspectLog(disk: Disk, folder: string): LogReport {
+export function inspectLog(disk: Disk, folder: string, keyring: Keyring = clearKeyring): LogReport {
   const manifest = readManifest(disk, folder);
   if (!manifest)
     return { identity: undefined, segments: [], damage: { name: 'manifest', offset: 0, why: 'it is missing' } };
@@ -46,7 +47,7 @@ export function inspectLog(disk: Disk, folder: string): LogReport {
   let damage: LogReport['damage'];
   let chain: Chain | undefined;
   for (let number = manifest.firstSegment; number <= manifest.lastSegment; number += 1) {
-    const found = inspectSegment(disk, folder, { manifest, number, chain });
+    const found = inspectSegment(disk, folder, { manifest, number, chain, keyring });
     if (found.report) segments.push(found.report);
     if (found.damage) damage ??= found.damage;
     chain = found.chain;
@@ -55,8 +56,8 @@ export function inspectLog(disk: Disk, folder: string): LogReport {
 }
 
 /** Ends the log before its first damage. Returns what was set aside. */
-export function repairLog(disk: Disk, folder: string): readonly string[] {
-  const { damage } = inspectLog(disk, folder);
+export function repairLog(disk: Disk, folder: string, keyring: Keyring = clearKeyring): readonly string[] {
+  const { damage } = inspectLog(disk, folder, keyring);
   const manifest = readManifest(disk, folder);
   if (!damage || !manifest) return [];
   const broken = findSegmentNumber(damage.name) ?? manifest.lastSegment + 1;
@@ -87,13 +88,18 @@ export function repairLog(disk: Disk, folder: string): readonly string[] {
 function inspectSegment(
   disk: Disk,
   folder: string,
-  at: { readonly manifest: Manifest; readonly number: number; readonly chain: Chain | undefined },
+  at: {
+    readonly manifest: Manifest;
+    readonly number: number;
+    readonly chain: Chain | undefined;
+    readonly keyring: Keyring;
+  },
 ): { readonly report?: SegmentReport; readonly damage?: LogReport['damage']; readonly chain: Chain | undefined } {
   const name = disk.list(folder).find(one => findSegmentNumber(one) === at.number);
   if (!name) return { damage: { name: `segment ${at.number}`, offset: 0, why: 'it is missing' }, chain: undefined };
   const bytes = readWholeFile(disk, `${folder}/${name}`);
   try {
-    const head = decodeSegmentHead(bytes, name);
+    const head = decodeSegmentHead(bytes, name, at.keyring);
     const scan = scanFrames(bytes, SECTOR_BYTES, head.after);
     const report = {
       name,

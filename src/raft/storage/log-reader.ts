@@ -6,8 +6,9 @@
  */
 import type { Entry, HardState } from '../core/types.js';
 import { type Batch, decodeBatch, type SnapshotMarker } from './batch.js';
+import { type Binding, bindTo, boundBytes } from './binding.js';
 import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';
-import { boundHead, type Chain, type Frame } from './frame.js';
+import type { Chain, Frame } from './frame.js';
 import { type Keyring, openBody } from './keyring.js';
 import { nextFramePlace, type Scan, scanFrames, type Tail } from './scan.js';
 import {
@@ -69,12 +70,13 @@ export function readLog(place: LogPlace, manifest: Manifest, identity: LogIdenti
   names.forEach((name, position) => {
     const path = `${place.folder}/${name}`;
     const bytes = readWholeFile(place.disk, path);
-    const head = decodeSegmentHead(bytes, path);
+    const head = decodeSegmentHead(bytes, path, place.keyring);
     checkHead(path, head, { manifest, number: manifest.firstSegment + position, before: segments.at(-1) });
     const last = position === names.length - 1;
     const scan = scanSegment(path, bytes, { head, before: last ? undefined : nextHead(place, names[position + 1]!) });
     if (position === 0) replay.start(head);
-    const reading = readBatches(place.keyring, path, scan);
+    const binding = bindTo(identity, { kind: 'segment', number: head.number });
+    const reading = readBatches({ keyring: place.keyring, binding, path }, scan);
     for (const batch of reading.batches) replay.add(path, batch);
     segments.push({
       name,
@@ -83,7 +85,7 @@ export function readLog(place: LogPlace, manifest: Manifest, identity: LogIdenti
       scan,
       sizeBytes: bytes.length,
       indexMax: reading.indexMax,
-      keyIds: reading.keyIds,
+      keyIds: reading.keyIds.add(head.keyId),
     });
     if (!last) return;
     proven = provenChain(head, scan);
@@ -121,7 +123,7 @@ function nextHead(place: LogPlace, name: string): SegmentHead {
   const path = `${place.folder}/${name}`;
   const file = place.disk.open(path, 'read');
   try {
-    return decodeSegmentHead(Buffer.from(file.read(0, SECTOR_BYTES)), path);
+    return decodeSegmentHead(Buffer.from(file.read(0, SECTOR_BYTES)), path, place.keyring);
   } finally {
     file.close();
   }
@@ -170,17 +172,21 @@ interface PlacedBatch {
   readonly batch: Batch;
 }
 
-function readBatches(keyring: Keyring, path: string, scan: Scan) {
+function readBatches(
+  { keyring, binding, path }: { readonly keyring: Keyring; readonly binding: Binding; readonly path: string },
+  scan: Scan,
+) {
   const batches: PlacedBatch[] = [];
   const keyIds = new Set<number>();
   let indexMax = 0;
   for (const frame of scan.frames) {
-    if (frame.keyId !== 0) keyIds.add(frame.keyId);
+    keyIds.add(frame.keyId);
+    // A note says nothing but what is in its head, which its seal covers.
+    const boundTo = boundBytes(binding, frame, frame.body.length);
+    const body = openBody(keyring, frame.keyId, { body: frame.body, boundTo });
     if (frame.kind === 'note') continue;
     if (frame.kind !== 'batch') throw damaged(path, frame.at, `a frame of kind ${frame.kind} has no place in a log`);
-    const batch = decodeBatch(
-      openBody(keyring, frame.keyId, { body: frame.body, boundTo: boundHead(frame, frame.body.length) }),
-    );
+    const batch = decodeBatch(body);
     indexMax = Math.max(indexMax, batch.entries.at(-1)?.index ?? 0);
     batches.push({ seq: frame.seq, at: frame.at, batch });
   }

@@ -16,7 +16,8 @@ import type { HardState } from '../core/types.js';
 import type { SnapshotMarker } from './batch.js';
 import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';
 import type { Chain } from './frame.js';
-import { decodeSector, encodeSector } from './sector.js';
+import type { Keyring } from './keyring.js';
+import { decodeSector, encodeSector, type SectorSeal } from './sector.js';
 
 /** Whose log it is. A log is never read under another identity. */
 export interface LogIdentity {
@@ -59,18 +60,24 @@ export function findSegmentNumber(name: string): number | undefined {
   return match ? Number.parseInt(match[1]!, 16) : undefined;
 }
 
-export function encodeSegmentHead(head: SegmentHead): Buffer {
+export function encodeSegmentHead(head: SegmentHead, seal?: SectorSeal): Buffer {
   const { hardState, marker, after } = head;
   const state = [hardState.term, hardState.vote, hardState.commit, marker.index, marker.term, marker.replaces ? 1 : 0];
-  return encodeSector({
+  const sector = {
     magic: SEGMENT_MAGIC,
     numbers: [head.number, head.identity.node, after.crc, after.seq, ...state],
     text: head.identity.cluster,
-  });
+  };
+  return encodeSector(sector, seal);
 }
 
-export function decodeSegmentHead(bytes: Buffer, path: string): SegmentHead {
-  const sector = decodeSector(bytes, SEGMENT_MAGIC);
+/** The head, and the id of the key that it is sealed with. */
+export function decodeSegmentHead(
+  bytes: Buffer,
+  path: string,
+  keyring: Keyring,
+): SegmentHead & { readonly keyId: number } {
+  const sector = decodeSector(bytes, SEGMENT_MAGIC, keyring);
   if ('why' in sector) throw damaged(path, 0, sector.why);
   const [
     number = 0,
@@ -87,6 +94,7 @@ export function decodeSegmentHead(bytes: Buffer, path: string): SegmentHead {
   return {
     identity: { cluster: sector.text, node },
     number,
+    keyId: sector.keyId,
     after: { crc, seq },
     hardState: { term, vote, commit },
     marker: { index, term: markerTerm, replaces: replaces === 1 },

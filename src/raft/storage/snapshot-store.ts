@@ -11,9 +11,9 @@
 import { CoveyError } from '../../errors.js';
 import type { RandomBytes } from '../../ids.js';
 import type { ConfState } from '../core/types.js';
+import { type Binding, bindTo, boundBytes } from './binding.js';
 import { type Disk, type DiskFile, SECTOR_BYTES } from './disk.js';
 import {
-  boundHead,
   type Chain,
   FRAME_HEAD_BYTES,
   type Frame,
@@ -24,7 +24,7 @@ import {
   readUint53,
   writeUint53,
 } from './frame.js';
-import { clearKeyring, type Keyring, openBody, sealBody, sealedBytes } from './keyring.js';
+import { clearKeyring, createNonces, type Keyring, type Nonces, openBody, sealBody, sealedBytes } from './keyring.js';
 import { decodeSector, encodeSector } from './sector.js';
 import { checkIdentity, type LogIdentity } from './segment.js';
 
@@ -83,9 +83,14 @@ export interface SnapshotStore {
   readonly keysInUse: () => readonly number[];
 }
 
+interface Place extends SnapshotStoreOptions {
+  readonly nonces: Nonces;
+}
+
 interface Incoming {
   /** As they were when it began: one snapshot has one key. */
-  readonly options: SnapshotStoreOptions;
+  readonly options: Place;
+  readonly binding: Binding;
   readonly meta: SnapshotMeta;
   readonly origin: SnapshotDraft['origin'];
   readonly path: string;
@@ -99,6 +104,8 @@ interface Incoming {
 
 /** The body of the last frame: the length of the content. */
 const TOTAL_BYTES = 8;
+/** Of the first frame. */
+const HEAD_SEQ = 1;
 const SNAPSHOT_MAGIC = 'COVEYSNP';
 const snapshotName = /^([0-9a-f]{16})-([0-9a-f]{16})\.snap$/;
 
@@ -107,7 +114,7 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   const { disk, folder } = options;
   disk.makeFolder(folder);
   for (const name of disk.list(folder)) if (name.endsWith('.tmp')) disk.unlink(`${folder}/${name}`);
-  let place = options;
+  let place: Place = { ...options, nonces: createNonces(options.random, 'snapshots') };
   let incoming: readonly Incoming[] = [];
   const list = () => disk.list(folder).flatMap(parseName);
   const find = (draft: SnapshotDraft) =>
@@ -192,7 +199,7 @@ function parseName(name: string): SnapshotName[] {
   return match ? [{ index: Number.parseInt(match[1]!, 16), term: Number.parseInt(match[2]!, 16) }] : [];
 }
 
-function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta, origin: SnapshotDraft['origin']): Incoming {
+function beginIncoming(options: Place, meta: SnapshotMeta, origin: SnapshotDraft['origin']): Incoming {
   const { disk, folder, identity } = options;
   const path = `${folder}/${origin}-${fileName(meta).replace('.snap', '.tmp')}`;
   removeIfThere(options, path);
@@ -207,6 +214,7 @@ function beginIncoming(options: SnapshotStoreOptions, meta: SnapshotMeta, origin
   );
   const incoming: Incoming = {
     options,
+    binding: bindTo(identity, { kind: 'snapshot', ...nameOf(meta), chunkBytes: options.chunkBytes }),
     meta,
     origin,
     path,
@@ -249,7 +257,7 @@ function finishIncoming(incoming: Incoming): void {
 }
 
 function writeFrame(incoming: Incoming, frame: { readonly kind: FrameKind; readonly body: Buffer }): void {
-  const { keyring, random } = incoming.options;
+  const { keyring, nonces } = incoming.options;
   const bodyBytes = sealedBytes(keyring, frame.body.length);
   const target = Buffer.alloc(frameBytes(bodyBytes));
   const head = {
@@ -259,7 +267,8 @@ function writeFrame(incoming: Incoming, frame: { readonly kind: FrameKind; reado
     syncedSeq: 0,
     prevCrc: incoming.chain.crc,
   };
-  sealBody(keyring, frame.body, { target, at: FRAME_HEAD_BYTES, boundTo: boundHead(head, bodyBytes), random });
+  const boundTo = boundBytes(incoming.binding, head, bodyBytes);
+  sealBody(keyring, frame.body, { target, at: FRAME_HEAD_BYTES, boundTo, nonces });
   incoming.chain = finishFrame(target, 0, head, bodyBytes);
   incoming.file.write(incoming.offset, target);
   incoming.offset += target.length;
@@ -275,6 +284,7 @@ function* walkFrames(options: SnapshotStoreOptions, at: SnapshotName) {
     const sector = decodeSector(Buffer.from(file.read(0, SECTOR_BYTES)), SNAPSHOT_MAGIC);
     if ('why' in sector) throw missing(path, 0, sector.why);
     checkIdentity(path, { cluster: sector.text, node: sector.numbers[2] ?? 0 }, identity);
+    const binding = bindingOf(options, at, sector);
     let chain: Chain = { crc: 0, seq: 0 };
     let offset = SECTOR_BYTES;
     for (;;) {
@@ -285,10 +295,7 @@ function* walkFrames(options: SnapshotStoreOptions, at: SnapshotName) {
       chain = { crc: frame.crc, seq: frame.seq };
       yield {
         frame,
-        body: openBody(options.keyring, frame.keyId, {
-          body: frame.body,
-          boundTo: boundHead(frame, frame.body.length),
-        }),
+        body: bodyOf(options, frame, binding),
       };
       if (frame.kind === 'snapshot-end') return;
       offset += frame.end;
@@ -323,24 +330,24 @@ function readChunk(options: SnapshotStoreOptions, at: SnapshotName, offset: numb
   const path = `${options.folder}/${fileName(at)}`;
   if (!options.disk.list(options.folder).includes(fileName(at))) throw missing(path, 0, 'there is no such file');
   const file = options.disk.open(path, 'read');
-  const bodyAt = (place: number): { readonly frame: Frame; readonly body: Buffer } => {
-    const frame = frameAt(file, place);
-    if (typeof frame === 'string') throw missing(path, place, frame);
-    return {
-      frame,
-      body: openBody(options.keyring, frame.keyId, { body: frame.body, boundTo: boundHead(frame, frame.body.length) }),
-    };
-  };
   try {
     const sector = decodeSector(Buffer.from(file.read(0, SECTOR_BYTES)), SNAPSHOT_MAGIC);
     if ('why' in sector) throw missing(path, 0, sector.why);
+    const binding = bindingOf(options, at, sector);
+    const bodyAt = (place: number, seq?: number): { readonly frame: Frame; readonly body: Buffer } => {
+      const frame = frameAt(file, place);
+      if (typeof frame === 'string') throw missing(path, place, frame);
+      if (seq !== undefined && frame.seq !== seq) throw missing(path, place, `part ${frame.seq} lies where ${seq} was`);
+      return { frame, body: bodyOf(options, frame, binding) };
+    };
     const chunkBytes = sector.numbers[3]!;
-    const { frame: head } = bodyAt(SECTOR_BYTES);
+    const { frame: head } = bodyAt(SECTOR_BYTES, HEAD_SEQ);
     const sealing = head.keyId === 0 ? clearKeyring : { ...options.keyring, currentId: head.keyId };
     const totalBytes = readUint53(bodyAt(file.sizeBytes() - frameBytes(sealedBytes(sealing, TOTAL_BYTES))).body, 0);
     if (offset >= totalBytes) return { bytes: new Uint8Array(0), totalBytes };
     const chunk = Math.floor(offset / chunkBytes);
-    const { body } = bodyAt(SECTOR_BYTES + head.end + chunk * frameBytes(sealedBytes(sealing, chunkBytes)));
+    const place = SECTOR_BYTES + head.end + chunk * frameBytes(sealedBytes(sealing, chunkBytes));
+    const { body } = bodyAt(place, HEAD_SEQ + 1 + chunk);
     return { bytes: Uint8Array.from(body.subarray(offset - chunk * chunkBytes)), totalBytes };
   } finally {
     file.close();
@@ -348,8 +355,24 @@ function readChunk(options: SnapshotStoreOptions, at: SnapshotName, offset: numb
 }
 
 function keyOf(options: SnapshotStoreOptions, at: SnapshotName): number[] {
-  for (const { frame } of walkFrames(options, at)) return frame.keyId === 0 ? [] : [frame.keyId];
+  for (const { frame } of walkFrames(options, at)) return [frame.keyId];
   return [];
+}
+
+function bindingOf(
+  { identity }: SnapshotStoreOptions,
+  { index, term }: SnapshotName,
+  { numbers }: { readonly numbers: readonly number[] },
+): Binding {
+  return bindTo(identity, { kind: 'snapshot', index, term, chunkBytes: numbers[3] ?? 0 });
+}
+
+function bodyOf({ keyring }: SnapshotStoreOptions, frame: Frame, binding: Binding): Buffer {
+  return openBody(keyring, frame.keyId, { body: frame.body, boundTo: boundBytes(binding, frame, frame.body.length) });
+}
+
+function nameOf({ index, term }: SnapshotName): SnapshotName {
+  return { index, term };
 }
 
 function missing(path: string, offset: number, why: string): CoveyError {

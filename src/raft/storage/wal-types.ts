@@ -47,6 +47,7 @@ export interface WalStats {
   readonly syncs: number;
   readonly bytesWritten: number;
   readonly hasSpare: boolean;
+  /** Ids of all keys that something is written with; 0 among them: something is not encrypted. */
   readonly keysInUse: readonly number[];
 }
 

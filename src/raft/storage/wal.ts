@@ -17,9 +17,10 @@
 import { CoveyError } from '../../errors.js';
 import type { HardState } from '../core/types.js';
 import type { SnapshotMarker } from './batch.js';
+import { type Binding, bindTo, boundBytes } from './binding.js';
 import { type DiskFile, SECTOR_BYTES } from './disk.js';
-import { boundHead, type Chain, FRAME_HEAD_BYTES, type FrameKind, finishFrame, frameBytes } from './frame.js';
-import { type Keyring, sealBody, sealedBytes } from './keyring.js';
+import { type Chain, FRAME_HEAD_BYTES, type FrameKind, finishFrame, frameBytes } from './frame.js';
+import { createNonces, type Keyring, type Nonces, sealBody, sealedBytes } from './keyring.js';
 import { type LogReading, type LogState, readLog } from './log-reader.js';
 import { nextSector } from './scan.js';
 import {
@@ -64,6 +65,9 @@ export function openWal(options: WalOptions, accept: (state: LogState) => void =
 export class Wal {
   readonly #options: WalOptions;
   #keyring: Keyring;
+  readonly #nonces: Nonces;
+  /** Of the segment that is written. */
+  #binding: Binding = Buffer.alloc(0);
   #segments: Segment[] = [];
   #file: DiskFile | undefined;
   #fileBytes = 0;
@@ -84,6 +88,7 @@ export class Wal {
   private constructor(options: WalOptions) {
     this.#options = options;
     this.#keyring = options.keyring;
+    this.#nonces = createNonces(options.random, 'log');
     this.#spare = createSpare(options);
   }
 
@@ -222,6 +227,7 @@ export class Wal {
     const last = reading.segments.at(-1)!;
     const frame = last.scan.frames.find(({ seq }) => seq === reading.proven.seq);
     this.#file = this.#options.disk.open(last.path, 'write');
+    this.#binding = this.#bindingOf(last.head.number);
     this.#fileBytes = last.sizeBytes;
     // A closing note may lie here; it says nothing and is written over.
     this.#offset = nextSector(frame?.end ?? SECTOR_BYTES);
@@ -272,19 +278,19 @@ export class Wal {
       syncedSeq: this.#syncedSeq,
       prevCrc: this.#chain.crc,
     };
-    const boundTo = keyring.currentId === 0 ? this.#staging : boundHead(head, bodyBytes);
+    const boundTo = keyring.currentId === 0 ? this.#staging : boundBytes(this.#binding, head, bodyBytes);
     sealBody(keyring, batch.body, {
       target: this.#staging,
       at: at + FRAME_HEAD_BYTES,
       boundTo,
-      random: this.#options.random,
+      nonces: this.#nonces,
     });
     this.#chain = finishFrame(this.#staging, at, head, bodyBytes);
     return at + frameBytes(bodyBytes);
   }
 
   #note(segment: Segment, batch: EncodedBatch): void {
-    if (this.#keyring.currentId !== 0) segment.keyIds.add(this.#keyring.currentId);
+    segment.keyIds.add(this.#keyring.currentId);
     segment.indexMax = Math.max(segment.indexMax, batch.lastIndex);
     this.#hardState = batch.hardState ?? this.#hardState;
     this.#marker = batch.marker ?? this.#marker;
@@ -317,14 +323,13 @@ export class Wal {
     const source = this.#spare.take(sizeBytes);
     const before = this.#file;
     const file = disk.open(source, 'write');
-    file.write(
-      0,
-      encodeSegmentHead({ identity, number, after: this.#chain, hardState: this.#hardState, marker: this.#marker }),
-    );
+    const head = { identity, number, after: this.#chain, hardState: this.#hardState, marker: this.#marker };
+    file.write(0, encodeSegmentHead(head, { keyring: this.#keyring, nonces: this.#nonces }));
     this.#file = file;
+    this.#binding = this.#bindingOf(number);
     this.#fileBytes = file.sizeBytes();
     this.#offset = SECTOR_BYTES;
-    this.#segments.push({ number, path, indexMax: 0, keyIds: new Set() });
+    this.#segments.push({ number, path, indexMax: 0, keyIds: new Set([this.#keyring.currentId]) });
     if (first.length > 0) this.#writeGroup('batch', first);
     file.datasync();
     this.#syncs += 1;
@@ -334,6 +339,10 @@ export class Wal {
     disk.syncFolder(folder);
     this.#writeManifest();
     before?.close();
+  }
+
+  #bindingOf(number: number): Binding {
+    return bindTo(this.#options.identity, { kind: 'segment', number });
   }
 
   #writeManifest(): void {
