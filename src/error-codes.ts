@@ -85,6 +85,12 @@ export const errorCodes = {
     'The Raft log in the data directory was written by another member or another cluster. Nothing was changed.',
   'log-key-wrong':
     'The Raft log is encrypted with a key that this manager does not have: keys.json of the data directory is missing or is that of another time. Log and keys belong together.',
+  locked:
+    'This manager waits for the unlock key of its cluster (autolock): its log, and the key by which it proves who it is, are encrypted on disk. `covey unlock` asks for it, and reads it from standard input in a script. Containers run on and are started again by their own policy; tasks of this node may be replaced elsewhere meanwhile, as it can take part in nothing. `covey unlock-key` on another manager shows the key; if it is lost for good, `covey leave --force` here gives up what is on this disk, and the machine may join again.',
+  'unlock-key-wrong':
+    'That is not the key that this manager was locked with; nothing was changed, and as many tries as you like are free: the key has 256 random bits. The message names the id and the age of the right one. A manager that was away when the key was rotated still opens with the one before: `covey unlock-key` on another manager shows it.',
+  'not-autolocked':
+    'The cluster has no unlock key: autolock is off, and managers start without asking. `covey cluster update --autolock=true` turns it on.',
   'log-forged':
     'A record of the Raft log has the right checksum and a wrong seal: a disk does not do that. Somebody changed it, or moved it there from another place or another manager. covey reads nothing of it; with other managers alive, remove this node, move its data directory away and join again.',
   'snapshot-missing':

@@ -1,5 +1,6 @@
 // Three members of one group in this process, each with its own log on this disk and its own storage thread, joined by
-// the in-memory transport: proposals of 256 bytes per second with 256 in flight, latency with one in flight, fsyncs.
+// the in-memory transport: proposals of 256 bytes per second with 256 in flight, latency with one in flight, fsyncs, and what
+// sealing the records costs.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,9 +10,11 @@ const source = name => import(new URL(`../../dist/src/raft/${name}.js`, import.m
 const payload = Buffer.alloc(256, 'covey ');
 const rounds = 5;
 const roundMs = 2_000;
+const costRounds = 9;
 
 export async function* metrics({ signal }) {
-  const group = await openGroup();
+  yield* cost({ signal });
+  const group = await openGroup({ sealed: true });
   try {
     await drive(group, { inFlight: 256, ms: 1_500, signal });
     const rates = [];
@@ -36,8 +39,33 @@ export async function* metrics({ signal }) {
   }
 }
 
+/** CPU seconds of all threads for 1,000 proposals, and how many times as many with sealed records as with clear ones. */
+async function* cost({ signal }) {
+  const groups = [await openGroup({ sealed: false }), await openGroup({ sealed: true })];
+  try {
+    for (const group of groups) await drive(group, { inFlight: 256, ms: 1_500, signal });
+    const seconds = [];
+    const ratios = [];
+    for (let round = 0; round < costRounds && !signal?.aborted; round += 1) {
+      const used = [];
+      for (const group of groups) {
+        const before = process.cpuUsage();
+        const { done } = await drive(group, { inFlight: 256, ms: roundMs, signal });
+        const { user, system } = process.cpuUsage(before);
+        used.push((user + system) / 1_000 / done);
+      }
+      seconds.push(used[1]);
+      ratios.push(used[1] / used[0]);
+    }
+    yield metric('raft_cpu_s', 's/1000', seconds);
+    yield metric('raft_sealed_cpu_ratio', '', ratios);
+  } finally {
+    for (const group of groups) await group.close();
+  }
+}
+
 /** The group with its leader. `syncs` is the number of fsyncs of all three members so far. */
-async function openGroup() {
+async function openGroup({ sealed }) {
   const [{ openGroupLog }, { bootstrapGroup }, { createMemoryNetwork }, { storageDefaults }] = await Promise.all([
     source('group-log'),
     source('bootstrap'),
@@ -54,7 +82,9 @@ async function openGroup() {
     const storage = {
       folder: join(root, String(id)),
       identity: { cluster: 'bench', node: id },
-      keyring: { currentId: 0, keys: new Map() },
+      keyring: sealed
+        ? { currentId: 1, keys: new Map([[1, Buffer.alloc(32, id)]]) }
+        : { currentId: 0, keys: new Map() },
       ...storageDefaults,
     };
     await bootstrapGroup(storage, workerFile, { confState, content: Buffer.from('0') });

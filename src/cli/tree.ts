@@ -7,6 +7,7 @@ import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
 import { clusterBackupCommands } from './commands/cluster-backup.js';
 import { clusterCaCommands } from './commands/cluster-ca.js';
+import { clusterLockCommands } from './commands/cluster-lock.js';
 import { clusterRecoverCommands } from './commands/cluster-recover.js';
 import { clusterSettingsCommands } from './commands/cluster-settings.js';
 import { copyCommands } from './commands/copy.js';
@@ -34,6 +35,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...clusterCommands,
   ...clusterSettingsCommands,
   ...clusterCaCommands,
+  ...clusterLockCommands,
   ...clusterRecoverCommands,
   ...clusterBackupCommands,
   ...execCommands,

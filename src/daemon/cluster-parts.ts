@@ -39,6 +39,7 @@ import { makeRoles } from './group/roles.js';
 import { redirectSession } from './group/session-route.js';
 import { type GroupSurvey, surveyGroup } from './group/survey.js';
 import type { Whereabouts } from './group/whereabouts.js';
+import { type KeyKeeper, openKeyCare } from './keys/index.js';
 import { type LeaderParts, openLeaderParts } from './leader-parts.js';
 import { openClusterServer } from './rpc/index.js';
 import type { BulkAgent } from './session/types.js';
@@ -52,6 +53,11 @@ export interface ClusterPartsOptions {
   readonly dataDir: string;
   readonly listen: HostPort;
   readonly raftId: number;
+  readonly keys: KeyKeeper;
+  /** The private key of the node lies as its lock wants it. */
+  readonly alignIdentity: () => Promise<void>;
+  /** What the disk is locked with has changed. */
+  readonly onLock: () => void;
   /** The program of the log's thread. */
   readonly workerFile: URL;
   readonly identity: IdentityHolder;
@@ -105,6 +111,14 @@ export async function openClusterParts(options: ClusterPartsOptions): Promise<Cl
     for (const call of changed) call();
   });
   const { store, group, leadership } = inner;
+  openKeyCare({
+    ...options,
+    store,
+    group: group.log,
+    clock: options.host.clock,
+    log: options.telemetry.log.with({ part: 'keys' }),
+    lifetime: lifetime.child('keys'),
+  });
   lifetime.defer('hand over', () => handOver(inner, new AbortController().signal));
   const leader = openLeaderLink({
     own: options.identity.current().nodeId,
@@ -172,6 +186,7 @@ async function openInner(options: ClusterPartsOptions, onChange: () => void): Pr
           clusterId: identity.current().clusterId,
           raftId: options.raftId,
           workerFile: options.workerFile,
+          keys: options.keys,
           identity,
           book: early,
           whereabouts: options.whereabouts,

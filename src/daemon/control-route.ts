@@ -30,6 +30,7 @@ type ControlHandlers = Handlers<Services['Control']>;
 const places: { readonly [Name in keyof ControlHandlers]: 'here' | 'leader' | 'leader-once' } = {
   getCluster: 'here',
   updateCluster: 'leader',
+  getUnlockKey: 'here',
   createJoinToken: 'leader',
   listJoinTokens: 'here',
   removeJoinToken: 'leader',

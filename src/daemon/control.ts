@@ -17,6 +17,7 @@ import { restartTasksOf } from './control/restart-tasks.js';
 import { serviceHandlers } from './control/services.js';
 import { stackHandlers } from './control/stacks.js';
 import { watchStore } from './control/watch.js';
+import { lockHandlers } from './keys/control.js';
 
 export interface ControlParts extends Parts {
   /** Made by daemon/ca. */
@@ -36,6 +37,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     setNetworkPolicy: setNetworkPolicyOf(parts),
     updateNetwork: updateNetworkOf(parts),
     ...stackHandlers(parts),
+    ...lockHandlers(parts),
     createJoinToken: tokens.createJoinToken,
     listJoinTokens: tokens.listJoinTokens,
     removeJoinToken: tokens.removeJoinToken,

@@ -13,6 +13,8 @@ import type {
   ImportImageStart,
   InfoResponse,
   NodeDescription,
+  UnlockRequest,
+  UnlockResponse,
 } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import { asId } from '../ids.js';
@@ -21,6 +23,7 @@ import { version } from '../version.js';
 import { joinHostPort } from './addresses.js';
 import { defaultPort, type LogLevel, logLevels, type Settings } from './config.js';
 import type { Doctor } from './doctor/doctor.js';
+import { lockedError } from './keys/index.js';
 import { imageHandlers } from './local-images.js';
 import { localTaskHandlers } from './local-tasks.js';
 import type { MemberNode } from './member-node.js';
@@ -49,6 +52,8 @@ export interface LocalParts {
   readonly imagesChanged: () => Promise<void>;
   readonly volumes: VolumeParts;
   readonly recovery: RecoveryCalls;
+  /** Opens a locked manager. */
+  readonly unlock: (request: UnlockRequest, signal: AbortSignal) => Promise<UnlockResponse>;
   readonly setLogLevel: (level: LogLevel) => void;
 }
 
@@ -58,7 +63,10 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     init: (request, context) => membership.init(withSettings(request, parts.settings), context.signal),
     joinCluster: (request, context) => membership.join(withSettings(request, parts.settings), context.signal),
     leaveCluster: (request, context) => {
-      const leaving = leavingOf(parts.findNode(), parts.dismantle);
+      const node = parts.findNode();
+      if (node?.lock !== undefined && !request.force)
+        throw lockedError(node.lock, 'Cannot leave: this manager is locked');
+      const leaving = leavingOf(node, parts.dismantle);
       if (leaving === undefined) {
         throw new CoveyError('not-in-cluster', 'Cannot leave: this daemon is not a node of any cluster', {
           hint: 'covey init or covey join',
@@ -83,6 +91,7 @@ export function localHandlers(parts: LocalParts): Handlers<Services['Local']> {
     ...volumeHandlers(parts.volumes),
     ...localTaskHandlers({ clock: parts.volumes.clock, findNode: parts.findNode }),
     ...parts.recovery,
+    unlock: (request, { signal }) => parts.unlock(request, signal),
     setNodeAddress: async request => {
       const node = parts.findNode();
       if (node === undefined) throw new CoveyError('not-in-cluster', 'Cannot look for a manager: this is no node');
@@ -137,6 +146,7 @@ async function info(parts: LocalParts): Promise<InfoResponse> {
     listenAddress: joinHostPort(settings.listen.host, settings.listen.port),
     nodeVersion: parts.nodeVersion,
     counts: node?.counts(),
+    lock: node?.lock,
   };
 }
 

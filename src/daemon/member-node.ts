@@ -32,14 +32,23 @@ import { judgeNode } from './doctor/node-findings.js';
 import { countObjects } from './group/backup.js';
 import { openWhereabouts, type Whereabouts } from './group/whereabouts.js';
 import { withImageNews } from './image-news.js';
-import { type KnownAnew, type Member, type Membership, type RoleNews, saveIdentity } from './membership/index.js';
+import { type KeyKeeper, type Lock, lockedError } from './keys/index.js';
+import { lockedControl, withLockFinding } from './locked.js';
+import {
+  alignIdentity,
+  type KnownAnew,
+  type Member,
+  type Membership,
+  type RoleNews,
+  saveIdentity,
+} from './membership/index.js';
 import { routeRenewal } from './renewal-route.js';
 import { makeDial } from './session/dial.js';
 import { openSessionMemory, type SessionMemory } from './session/memory.js';
 import { openReach, type Reach } from './session/reach.js';
 import { openSession } from './session/session.js';
 import type { BulkAgent, Session } from './session/types.js';
-import { workerControl } from './worker-control.js';
+import { type WorkerMemory, workerControl } from './worker-control.js';
 
 export interface MemberNodeOptions {
   readonly settings: Settings;
@@ -47,6 +56,7 @@ export interface MemberNodeOptions {
   readonly wire: Wire;
   readonly telemetry: Telemetry;
   readonly lifetime: Lifetime;
+  readonly keys: KeyKeeper;
   readonly member: Member;
   readonly bootstrap: readonly Write[];
   readonly images: TaskImages;
@@ -90,6 +100,8 @@ export interface MemberNode {
   /** What a manager runs; undefined on a worker, and on a manager whose group is over. */
   readonly cluster: ClusterParts | undefined;
   readonly isSuperseded: boolean;
+  /** It waits for its unlock key: containers run, nothing else does. */
+  readonly lock: Lock | undefined;
   /** Gives leadership away before this node goes. */
   readonly handOver: (signal: AbortSignal) => Promise<void>;
   /** Asks for a certificate of the role that the managers have this node in. */
@@ -119,12 +131,13 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const whereabouts = openWhereabouts();
   const describe = describing(options, { identity, whereabouts });
   await firstAddresses(describe, telemetry.log);
-  const cluster = await openCluster(options, { identity, agent, memory, whereabouts });
+  const onLock = (): void => void describeAgain();
+  const cluster = await openCluster(options, { identity, agent, memory, whereabouts, onLock });
   const reach = openReach(host.clock);
   const managers = cluster?.managers ?? memory.managers;
   const clock = await watchClock(options, identity);
   const renewal = renewalOf(options, { identity, cluster, managers, clock });
-  const { follow } = openRenewal(renewal);
+  const { follow } = member.lock === undefined ? openRenewal(renewal) : { follow: () => undefined };
   const session = connect(options, { identity, agent, cluster, memory, describe, reach, clock, follow, whereabouts });
   const parts = { host, membership, identity, agent, cluster, session, memory, reach };
   describeAgain = async () => session.describe(await describe());
@@ -145,10 +158,13 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
     managers,
     tasksRunning: () => agent.reports().filter(report => report.status.state === 'running').length,
     counts: () => countsOf(cluster),
-    control: cluster?.control ?? workerControl({ managers, tables: session.tables, heardMs: () => heardMsOf(parts) }),
+    control:
+      cluster?.control ??
+      controlWithout(member.lock, { managers, tables: session.tables, heardMs: () => heardMsOf(parts) }),
     agent,
-    findings: () => judgeNode(nodeFactsOf(parts)),
+    findings: () => withLockFinding(member.lock, judgeNode(nodeFactsOf(parts))),
     cluster,
+    lock: member.lock,
     isSuperseded: options.isSuperseded,
     handOver: async signal => await cluster?.handOver(signal),
     renewIdentity: signal => renewOnce(renewal, signal),
@@ -171,6 +187,11 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
       await untilConnected(host, session, signal);
     },
   };
+}
+
+/** Of a node that has no store of the cluster. */
+function controlWithout(lock: Lock | undefined, memory: WorkerMemory): Handlers<Services['Control']> {
+  return lock === undefined ? workerControl(memory) : lockedControl(lock, memory);
 }
 
 function openNodeAgent(options: MemberNodeOptions, changed: () => Promise<void>): Agent {
@@ -244,13 +265,15 @@ async function openCluster(
     readonly agent: Agent & BulkAgent;
     readonly memory: SessionMemory;
     readonly whereabouts: Whereabouts;
+    readonly onLock: () => void;
   },
 ): Promise<ClusterParts | undefined> {
-  const { settings, host } = options;
+  const { settings, host, keys } = options;
   const { role, raftId } = options.member.membership;
-  if (options.isSuperseded) return undefined;
+  if (options.isSuperseded || options.member.lock !== undefined) return undefined;
   if (role !== 'manager') {
     await host.files.removeTree(`${settings.dataDir}/raft`);
+    await keys.forget();
     return undefined;
   }
   return await openClusterParts({
@@ -262,6 +285,9 @@ async function openCluster(
     remembered: parts.memory.managers,
     whereabouts: parts.whereabouts,
     agent: parts.agent,
+    onLock: parts.onLock,
+    alignIdentity: () =>
+      alignIdentity({ files: host.files, dataDir: settings.dataDir, keys }, parts.identity.current()),
   });
 }
 
@@ -293,7 +319,10 @@ function connect(
     random: host.random,
     log: telemetry.log.with({ part: 'session' }),
     lifetime: options.lifetime.child('session'),
-    dial: (managers, signal) => dial(parts.whereabouts.withAll(managers), signal),
+    dial: (managers, signal) => {
+      if (member.lock !== undefined) throw lockedError(member.lock, 'Cannot call a manager: this one is locked');
+      return dial(parts.whereabouts.withAll(managers), signal);
+    },
     agent: parts.agent,
     tables: { applyTables: (items, signal) => showTables(options, items, signal) },
     memory: parts.memory,
@@ -352,7 +381,7 @@ function renewalOf(
     lifetime: options.lifetime.child('renewal'),
     ...routeRenewal({ host, wire, ...parts, manager: parts.cluster }),
     identity: parts.identity,
-    save: identity => saveIdentity({ files: host.files, dataDir: settings.dataDir }, identity),
+    save: identity => saveIdentity({ files: host.files, dataDir: settings.dataDir, keys: options.keys }, identity),
     isClockSane: parts.clock.isSane,
     onProblem: problem => {
       telemetry.lower('certificate-expired');

@@ -30,13 +30,15 @@ import { stampDataDir } from './data-version.js';
 import { makeDoctor } from './doctor/doctor.js';
 import { judgeNetwork, refuseBlocked } from './doctor/network-findings.js';
 import { type Hardware, openHardware } from './hardware.js';
-import { localHandlers } from './local.js';
+import { type KeyKeeper, openKeyKeeper } from './keys/index.js';
+import { type LocalParts, localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
 import { type MemberNode, type MemberNodeOptions, openMemberNode } from './member-node.js';
 import { type Member, type MembershipFlows, openMembership } from './membership/index.js';
 import { type RecoveryCalls, recoveryHandlers } from './recovery.js';
 import { openLocalServer } from './rpc/index.js';
 import { type Opening, openRunner, type Running } from './runner.js';
+import { unlocker } from './unlock.js';
 import { askVolumes, type VolumeParts } from './volumes.js';
 
 export interface DaemonOptions {
@@ -62,6 +64,7 @@ interface Machine extends DaemonOptions {
   readonly wire: Wire;
   readonly telemetry: Telemetry;
   readonly lifetime: Lifetime;
+  readonly keys: KeyKeeper;
   readonly images: ImageStore;
   readonly volumes: Volumes;
   readonly userns: UserNamespaces;
@@ -133,7 +136,8 @@ async function openMachine(
   const hardware = openHardware({ machine: host.machine, clock: host.clock, log });
   const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
   const volumes = openVolumes({ directory: `${dataDir}/volumes`, host, log: log.with({ part: 'volumes' }) });
-  return { ...options, ...parts, wire: openWire(), images, volumes, network, runtime, userns, hardware };
+  const keys = openKeyKeeper({ ...host, dataDir });
+  return { ...options, ...parts, wire: openWire(), keys, images, volumes, network, runtime, userns, hardware };
 }
 
 const roomEveryMs = 300_000;
@@ -206,16 +210,14 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     changeRole: (change, signal) => membership.changeRole(change, signal),
   });
   const membership = openMembership({
-    host,
+    ...machine,
     dataDir: settings.dataDir,
-    wire: machine.wire,
     log: machine.log.with({ part: 'membership' }),
     describe,
     vnisOf,
     dataPort: settings.dataPathPort,
     portDefault: defaultPort,
     adopt: async (known, signal) => await runner.find()?.adopt(known, signal),
-    workerFile: machine.workerFile,
     start: async (member, starting) => {
       try {
         await (await runner.start(member, starting)).ready(starting.signal);
@@ -245,6 +247,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     dismantle,
     volumes,
     recovery: recoveryHandlers({ runner, membership, dismantle, lifetime }),
+    unlock: unlocker({ keys: machine.keys, clock: host.clock, membership, findNode, restart: runner.restart }),
   });
   const bench = settings.bench ? { Bench: benchHandlers(() => findNode()?.cluster) } : {};
   lifetime.own(
@@ -336,6 +339,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     privileged: settings.allowPrivileged,
     hardware: machine.hardware.current(),
     ...machine.network.facts(),
+    lockKeyId: (await machine.keys.lock())?.keyId,
   };
 }
 
@@ -348,6 +352,7 @@ function makeLocal(
     readonly findNode: () => MemberNode | undefined;
     readonly dismantle: () => Promise<readonly string[]>;
     readonly recovery: RecoveryCalls;
+    readonly unlock: LocalParts['unlock'];
     readonly volumes: VolumeParts;
   },
 ): Handlers<Services['Local']> {

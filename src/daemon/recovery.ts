@@ -11,6 +11,7 @@ import type { Handlers } from '../grpc.js';
 import type { NodeId } from '../ids.js';
 import type { Lifetime } from '../lifetime.js';
 import type { ClusterParts } from './cluster-parts.js';
+import { lockedError } from './keys/index.js';
 import type { MemberNode } from './member-node.js';
 import {
   backupBytesMax,
@@ -131,6 +132,7 @@ function survivorOf(node: MemberNode | undefined): Survivor {
 function clusterOf(node: MemberNode | undefined, what: string): ClusterParts {
   if (node === undefined) throw new CoveyError('not-in-cluster', `${what}: this daemon is not a node of any cluster`);
   if (node.cluster !== undefined) return node.cluster;
+  if (node.lock !== undefined) throw lockedError(node.lock, `${what}: this manager is locked`);
   throw new CoveyError('not-manager', `${what}: this node is no manager`, { hint: 'run the command on a manager' });
 }
 

@@ -57,6 +57,8 @@ export interface GroupLog extends Log {
   readonly storageStats: () => Promise<StorageStats>;
   /** From now on log and snapshots are written under the new current key. */
   readonly setKeyring: (keyring: Keyring) => Promise<void>;
+  /** Soon a snapshot is written, whether or not one is due; it drops what lay under older keys. */
+  readonly renewSnapshot: () => void;
 }
 
 const defaultTickMs = 100;
@@ -113,6 +115,7 @@ export async function openGroupLog(parts: GroupLogParts): Promise<GroupLog> {
     setKeyring: async keyring => {
       await askNode(node, { kind: 'set-keyring', keyring });
     },
+    renewSnapshot: () => node.renewSnapshot(),
     lastApplied: () => node.status().applied,
     term: () => node.status().term,
     async [Symbol.asyncDispose]() {

@@ -170,6 +170,12 @@ export class RaftNode implements Arrivals {
     if (!this.#halted) this.#storage.onReply(reply);
   }
 
+  /** Writes the state anew, under the present key: what lies under others may go then. */
+  renewSnapshot(): void {
+    this.#policy.replace(this.#log.snapshot()?.index ?? 0);
+    this.#wake();
+  }
+
   /** Keys and counters of the disk. */
   askStorage(work: OwnerWork, answer: (answer: StorageAnswer) => void): void {
     this.#storage.ask(work, answer);

@@ -91,6 +91,8 @@ t.test('the commands are those of the design', async t => {
     'token node',
     'token rm',
     'token worker',
+    'unlock',
+    'unlock-key',
     'version',
     'volume create',
     'volume inspect',

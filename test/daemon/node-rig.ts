@@ -11,6 +11,7 @@ import { standingOf } from '../../src/daemon/ca/removal.js';
 import { type TokenHandlers, tokenHandlers } from '../../src/daemon/ca/tokens.js';
 import { type Dispatcher, openDispatcher } from '../../src/daemon/dispatcher/index.js';
 import type { BulkRelay } from '../../src/daemon/dispatcher/types.js';
+import { openKeyKeeper } from '../../src/daemon/keys/index.js';
 import { type Member, type MembershipFlows, openMembership } from '../../src/daemon/membership/index.js';
 import { type ClusterServer, openClusterServer } from '../../src/daemon/rpc/index.js';
 import { makeDial, openSession, openSessionMemory, type Session } from '../../src/daemon/session/index.js';
@@ -164,6 +165,7 @@ export function openFlows(
   return openMembership({
     host: parts.host ?? linuxHost,
     dataDir,
+    keys: openKeyKeeper({ ...(parts.host ?? linuxHost), dataDir }),
     wire,
     log: silent,
     portDefault: 7377,

@@ -181,10 +181,15 @@ t.test('the log of another member is refused by name', async t => {
 t.test('one survivor of a lost majority goes on alone, with everything that its log holds', async t => {
   await inFolder(async root => {
     const group = await openGroup(root);
-    const leader = await group.leader();
-    await Promise.all(Array.from({ length: 700 }, (_, place) => leader.propose(Buffer.from(`entry ${place}`))));
+    // On a loaded machine the leader may change under way: what was not committed is proposed again.
+    let leader = await group.leader();
+    for (let done = 0; done < 700; leader = await group.leader()) {
+      const rest = Array.from({ length: 700 - done }, (_, place) => leader.propose(Buffer.from(`entry ${place}`)));
+      done += (await Promise.all(rest)).filter(({ kind }) => kind === 'committed').length;
+    }
     const follower = [...group.logs.values()].find(log => log !== leader)!;
-    await follower.read();
+    while ((await follower.read()).kind !== 'ready') await clock.sleep(10, new AbortController().signal);
+    const known = [...(group.machines.get(follower.status().id)?.entries() ?? [])];
     const term = follower.status().term;
     const { id } = follower.status();
     await group.close();
@@ -212,7 +217,8 @@ t.test('one survivor of a lost majority goes on alone, with everything that its 
     });
     while (alone.status().role !== 'leader') await clock.sleep(10, new AbortController().signal);
     t.match(await alone.propose(Buffer.from('after')), { kind: 'committed' });
-    t.equal(found.entries().length, 702);
+    t.ok(known.length >= 700, `${known.length} entries were applied`);
+    t.strictSame(found.entries().slice(0, known.length), known);
     t.strictSame(found.entries().slice(-2), ['alone', 'after']);
     t.ok(alone.status().term > term + 1_000_000, 'what agents have seen of older leaders is older');
     t.ok(alone.status().applied > recovered.index, 'versions go on rising');

@@ -28,7 +28,7 @@ export const clusterBackupCommands: readonly CommandDefinition[] = [
     path: ['cluster', 'backup'],
     says: 'Write everything that the cluster is into one file',
     about:
-      'Services, networks, nodes, secrets, tokens and the key of the certificate authority, as of one moment, while the cluster goes on; on any manager. Not in it: images, volumes, logs. Keep it like a private key, or encrypt it. FILE "-" is standard output.',
+      'Services, networks, nodes, secrets, tokens and the key of the certificate authority, as of one moment, while the cluster goes on; on any manager. Not in it: images, volumes, logs. Keep it like a private key, or encrypt it; where managers are locked (autolock) it is encrypted with the unlock key unless another key is given. FILE "-" is standard output.',
     args: [{ name: 'FILE', needed: true, completes: 'file' }],
     options: [
       ...keyOptions,
@@ -75,12 +75,17 @@ async function runBackup({ args, flags }: Invocation, context: CliContext): Prom
   const { console } = context;
   if (name === '-' && console.stdout.isTerminal)
     throw new CoveyError('bad-argument', 'Cannot write a backup to a terminal', { hint: 'name a file, or use a pipe' });
-  const secret = await findSecret(context, flags, { isNew: true });
-  const { local } = await context.connect();
+  const given = await findSecret(context, flags, { isNew: true });
+  const { local, control } = await context.connect();
   const pieces = local
     .backupCluster({ stale: flags.isOn('stale') }, { signal: context.signal })
     [Symbol.asyncIterator]();
-  const head = await headOf(pieces);
+  const made = await headOf(pieces);
+  // What is locked on the managers does not lie open elsewhere.
+  const isUnlockKey = given === undefined && made.lockKeyId !== undefined;
+  const unlock = isUnlockKey ? await control.getUnlockKey({}, { signal: context.signal }) : undefined;
+  const head = unlock === undefined ? made : { ...made, lockKeyId: unlock.keyId };
+  const secret = unlock === undefined ? given : Buffer.from(unlock.key);
   const file = encodeBackup(head, contentOf(pieces), secret);
   if (name === '-') {
     for await (const bytes of file) await console.stdout.write(bytes);
@@ -96,7 +101,8 @@ async function runBackup({ args, flags }: Invocation, context: CliContext): Prom
   const format = parseFormat(flags.text('format') ?? 'table');
   if (format.kind === 'table') {
     for (const line of renderHead(head, console.clock.wallMs())) await context.print(line);
-    await context.print(`${name}  ${renderBytes(sizeBytes)}${secret === undefined ? '' : ', encrypted'}`);
+    const how = unlock === undefined ? ', encrypted' : `, encrypted with the unlock key (id ${unlock.keyId})`;
+    await context.print(`${name}  ${renderBytes(sizeBytes)}${secret === undefined ? '' : how}`);
     if (secret === undefined)
       await context.note('It holds the key of the certificate authority and all secrets: keep it like a private key.');
     return exitCodes.done;
@@ -155,6 +161,7 @@ function renderHead(head: BackupHead, nowMs: number): readonly string[] {
   return [
     `Cluster ${head.clusterId} as of ${renderTime(head.takenAtMs)} (${renderAge(nowMs - head.takenAtMs)} ago), entry ${head.index}, by ${head.nodeName} with covey ${head.version}.`,
     `  ${objects.join(', ')}; managers ${head.managers.join(', ')}`,
+    ...(head.lockKeyId === undefined ? [] : [`  managers were locked; unlock key with the id ${head.lockKeyId}`]),
     ...(head.stale ? ['  no manager led then: later changes may be missing'] : []),
   ];
 }
@@ -193,7 +200,7 @@ async function findSecret(
   const path = flags.text('key-file');
   if (path !== undefined) {
     const bytes = console.findFile(posix.resolve(console.directory, path));
-    if (bytes !== undefined && bytes.length >= passphraseMin) return bytes;
+    if (bytes !== undefined && bytes.length >= passphraseMin) return withoutLineEnd(bytes);
     throw new CoveyError('bad-argument', `Cannot use "${path}" as key file`, {
       state:
         bytes === undefined ? 'there is no such file' : `it has ${bytes.length} bytes, ${passphraseMin} are needed`,
@@ -215,10 +222,30 @@ async function findSecret(
   return Buffer.from(text);
 }
 
+/** An unlock key in a file is the same with the line end that an editor leaves. */
+function withoutLineEnd(bytes: Uint8Array): Uint8Array {
+  const text = Buffer.from(bytes).toString('latin1').trim();
+  return text.startsWith('CVKEY-1-') ? Buffer.from(text) : bytes;
+}
+
+/** What opens the file: as given, or the unlock key of then, which is asked for. */
+async function secretOf(context: CliContext, flags: Flags, { isEncrypted, head }: BackupFile) {
+  const given = await findSecret(context, flags, { isNew: false });
+  if (given !== undefined || !isEncrypted || head.lockKeyId === undefined) return given;
+  if (context.console.stdin.isTerminal) {
+    const question = `Unlock key with the id ${head.lockKeyId}: `;
+    return Buffer.from((await ask(context, question, { isSecret: true, what: 'open the backup' })).trim());
+  }
+  throw new CoveyError('backup-key-wrong', 'Cannot open the backup: it is encrypted', {
+    state: `its cluster was locked; the unlock key has the id ${head.lockKeyId}`,
+    hint: '--key-file FILE, with the unlock key in the file',
+  });
+}
+
 async function runRestore({ args, flags }: Invocation, context: CliContext): Promise<number> {
   const [name = ''] = args;
   const { file } = await readBackup(context, name);
-  const content = file.content(await findSecret(context, flags, { isNew: false }));
+  const content = file.content(await secretOf(context, flags, file));
   const { local } = await context.connect();
   const call = local.restoreCluster({ signal: context.signal });
   const send = async (body: RestorePiece['body']): Promise<void> => call.send({ body });

@@ -6,12 +6,13 @@
 import { CoveyError } from '../../errors.js';
 import type { Cluster } from '../../gen/types.js';
 import type { CliContext } from '../context.js';
-import { type CommandDefinition, formatOption, type Invocation, readOptions } from '../definition.js';
+import { type CommandDefinition, formatOption, type Invocation, readOptions, waitOptions } from '../definition.js';
 import type { Flags } from '../flags.js';
 import { exitCodes } from '../output/errors.js';
 import type { JsonRecord } from '../output/format.js';
 import { printInspection } from '../output/list.js';
 import { renderTime } from '../output/values.js';
+import { showKey } from './cluster-lock.js';
 
 export const clusterSettingsCommands: readonly CommandDefinition[] = [
   {
@@ -28,6 +29,8 @@ export const clusterSettingsCommands: readonly CommandDefinition[] = [
   {
     path: ['cluster', 'update'],
     says: 'Change settings of the cluster',
+    about:
+      'With autolock, a manager that starts waits for the unlock key: its log, and the key by which it proves who it is, can be read with nothing that lies on its disk. Containers run on meanwhile. Turned off, the key is forgotten, and managers start by themselves.',
     args: [],
     options: [
       {
@@ -40,6 +43,8 @@ export const clusterSettingsCommands: readonly CommandDefinition[] = [
       },
       { flags: '--heartbeat <duration>', says: 'Time between two heartbeats of a node with the link lan' },
       { flags: '--lost-after <duration>', says: 'A node that is silent this long is lost' },
+      { flags: '--autolock', says: 'Managers need an unlock key when they start; --autolock=false: they do not' },
+      ...waitOptions,
     ],
     examples: [
       { says: 'certificates for a year', line: 'covey cluster update --cert-expiry 365d' },
@@ -47,6 +52,7 @@ export const clusterSettingsCommands: readonly CommandDefinition[] = [
         says: 'machines that are off for half a year come back by themselves',
         line: 'covey cluster update --cert-grace 180d',
       },
+      { says: 'from now on managers have to be unlocked', line: 'covey cluster update --autolock=true' },
     ],
     run: runUpdate,
   },
@@ -57,7 +63,7 @@ const dayMs = 86_400_000;
 /** 90 where nobody has said another. */
 const graceDaysDefault = 90;
 
-function clusterRecord({ id, meta, spec, group, authority }: Cluster): JsonRecord {
+function clusterRecord({ id, meta, spec, group, authority, unlock }: Cluster): JsonRecord {
   return {
     id,
     certificateDays: spec.certificateDays,
@@ -66,6 +72,7 @@ function clusterRecord({ id, meta, spec, group, authority }: Cluster): JsonRecor
     lostAfterMs: spec.lostAfterMs,
     pool: spec.pool,
     dataPort: spec.dataPort,
+    autolock: unlock !== undefined,
     rootRotating: authority?.rotation !== undefined,
     groupGeneration: group?.generation ?? 0,
     version: meta.version,
@@ -87,14 +94,16 @@ async function runUpdate({ flags }: Invocation, context: CliContext): Promise<nu
     certificateGraceDays: wholeDays(flags, 'cert-grace'),
     heartbeatMs: flags.durationMs('heartbeat'),
     lostAfterMs: flags.durationMs('lost-after'),
+    autolock: flags.onOff('autolock'),
   };
   if (Object.values(request).every(value => value === undefined)) {
     throw new CoveyError('bad-argument', 'Cannot update the cluster without a change', {
-      hint: '--cert-expiry, --cert-grace, --heartbeat or --lost-after',
+      hint: '--cert-expiry, --cert-grace, --heartbeat, --lost-after or --autolock=true',
     });
   }
   const { control } = await context.connect();
   const cluster = await control.updateCluster(request, { signal: context.signal });
+  if (request.autolock === true) return await showKey(context, flags, 'Managers need this key when they start:');
   await context.print(cluster.id);
   return exitCodes.done;
 }

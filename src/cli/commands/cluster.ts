@@ -47,6 +47,7 @@ export const clusterCommands: readonly CommandDefinition[] = [
       { flags: '--lost-after <duration>', says: 'A node that is silent this long is lost (default 10s)' },
       { flags: '--heartbeat <duration>', says: 'Time between two heartbeats of a node (default 1s)' },
       { flags: '--cert-expiry <duration>', says: 'Life of the certificates of nodes (default 90d)' },
+      { flags: '--autolock', says: 'Managers need an unlock key when they start' },
       { flags: '-q, --quiet', says: 'Print only the token for workers' },
     ],
     examples: [
@@ -140,6 +141,7 @@ async function runInit({ flags }: Invocation, context: CliContext): Promise<numb
       lostAfterMs: flags.durationMs('lost-after') ?? 0,
       heartbeatMs: flags.durationMs('heartbeat') ?? 0,
       certificateDays: certificateMs === 0 ? 0 : Math.max(1, Math.round(certificateMs / 86_400_000)),
+      autolock: flags.isOn('autolock'),
     },
     { signal: context.signal },
   );
@@ -153,6 +155,9 @@ async function runInit({ flags }: Invocation, context: CliContext): Promise<numb
       '',
       `  Add a worker:   covey join --token ${answer.workerToken} ${answer.address}`,
       '  Look around:    covey info · covey doctor · covey stack deploy -c stack.yaml demo',
+      ...(answer.unlockKey === undefined
+        ? []
+        : ['', 'Managers need this key when they start; keep it in a safe place:', '', `  ${answer.unlockKey}`]),
     ].join('\n'),
   );
   return exitCodes.done;
@@ -236,6 +241,7 @@ function infoRecord(info: InfoResponse): JsonRecord {
     role: info.inCluster ? info.role : '',
     leader: info.leader,
     connected: info.connected,
+    locked: info.lock !== undefined,
     managers: info.managers.map(manager => ({
       nodeId: manager.nodeId,
       addresses: manager.addresses,
@@ -295,7 +301,7 @@ function infoRows(info: InfoResponse, nowMs: number): readonly (readonly [string
   const numbers =
     counts &&
     `${plural(counts.nodes, 'node')} · ${plural(counts.services, 'service')} · ${plural(counts.tasks, 'task')}`;
-  const role = `${info.role}${info.leader ? ' (leader)' : ''}`;
+  const role = `${info.role}${info.leader ? ' (leader)' : ''}${info.lock === undefined ? '' : ' · locked: covey unlock'}`;
   const link = info.role === 'worker' ? ` · ${info.connected ? 'connected' : 'no manager answers'}` : '';
   return [
     ['cluster', [info.clusterId, ...(numbers === undefined ? [] : [numbers])].join(' · ')],

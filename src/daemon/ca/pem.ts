@@ -9,7 +9,8 @@ import type { NodeRole } from '../../gen/types.js';
 import { asId } from '../../ids.js';
 import { findRole, type NodeIdentity } from './identity.js';
 
-type PemLabel = 'CERTIFICATE' | 'PRIVATE KEY';
+/** `COVEY SEALED KEY`: the PEM of a private key, under a key of the node (daemon/keys). */
+type PemLabel = 'CERTIFICATE' | 'PRIVATE KEY' | 'COVEY SEALED KEY';
 
 export function toPem(der: Uint8Array, label: PemLabel): string {
   const lines = Buffer.from(der)
@@ -61,16 +62,27 @@ export function identityOf(parts: {
   readonly key: string;
   readonly root: string;
 }): NodeIdentity {
-  const facts = readCertificate(parts.certificate);
   const certificate = new X509Certificate(parts.certificate);
+  return identityWithout(
+    parts,
+    certificate.checkPrivateKey(createPrivateKey(parts.key)) ? undefined : 'the key is not that of the certificate',
+  );
+}
+
+/** The same as long as the private key is locked up: it proves nothing to anybody. */
+export function lockedIdentityOf(parts: { readonly certificate: string; readonly root: string }): NodeIdentity {
+  return identityWithout({ ...parts, key: '' }, undefined);
+}
+
+function identityWithout(
+  parts: { readonly certificate: string; readonly key: string; readonly root: string },
+  keyFlaw: string | undefined,
+): NodeIdentity {
+  const facts = readCertificate(parts.certificate);
   const flaw =
     facts.role === undefined
       ? 'the certificate names no role'
-      : !certificate.checkPrivateKey(createPrivateKey(parts.key))
-        ? 'the key is not that of the certificate'
-        : !isSigned(parts)
-          ? 'the certificate is not signed by a root'
-          : undefined;
+      : (keyFlaw ?? (isSigned(parts) ? undefined : 'the certificate is not signed by a root'));
   if (flaw !== undefined || facts.role === undefined) {
     throw new CoveyError('state-damaged', 'Cannot use the identity of this node', { state: flaw });
   }

@@ -80,14 +80,14 @@ export function tokenRefusal(token: JoinToken | undefined, nowMs: number): Covey
   return undefined;
 }
 
-function toBase36(bytes: Uint8Array, length: number): string {
+export function toBase36(bytes: Uint8Array, length: number): string {
   let value = 0n;
   for (const byte of bytes) value = (value << 8n) | BigInt(byte);
   return value.toString(36).padStart(length, '0');
 }
 
 /** undefined when the number is larger than sizeBytes can hold. */
-function fromBase36(text: string, sizeBytes: number): Uint8Array | undefined {
+export function fromBase36(text: string, sizeBytes: number): Uint8Array | undefined {
   let value = 0n;
   for (const digit of text) value = value * 36n + BigInt(Number.parseInt(digit, 36));
   if (value >> BigInt(sizeBytes * 8) !== 0n) return undefined;

@@ -1,12 +1,14 @@
 /**
- * Settings of the whole cluster: how long certificates live and are forgiven, when a silent node is lost.
+ * Settings of the whole cluster: how long certificates live and are forgiven, when a silent node is lost, whether managers are
+ * locked.
  *
  * Called by control.ts. Not here: the root certificate (ca/root-control.ts), what a link's own times are (dispatcher/patience.ts).
  */
 import { CoveyError } from '../../errors.js';
 import type { ClusterSpec, UpdateClusterRequest } from '../../gen/types.js';
 import { getCluster } from '../ca/issue.js';
-import { withoutKey } from './nodes.js';
+import { planUnlock, withoutKeys } from '../keys/control.js';
+import { makeUnlockKey } from '../keys/unlock-key.js';
 import { type ControlHandlers, changeOnce, type Parts } from './parts.js';
 
 interface Limit {
@@ -15,7 +17,10 @@ interface Limit {
   readonly unit: string;
 }
 
-const limits: { readonly [Name in keyof UpdateClusterRequest]-?: Limit } = {
+/** Those that are numbers. */
+type SpecChange = Omit<UpdateClusterRequest, 'autolock' | 'rotateUnlockKey'>;
+
+const limits: { readonly [Name in keyof SpecChange]-?: Limit } = {
   certificateDays: { least: 1, most: 3_650, unit: 'days' },
   certificateGraceDays: { least: 0, most: 3_650, unit: 'days' },
   heartbeatMs: { least: 100, most: 600_000, unit: 'ms' },
@@ -26,20 +31,29 @@ const beatsMin = 2.5;
 
 export function updateClusterOf(parts: Parts): ControlHandlers['updateCluster'] {
   return async (request, context) => {
+    const made = { key: makeUnlockKey(parts.random.bytes), madeAtMs: parts.clock.wallMs() };
+    const { autolock, rotateUnlockKey, ...settings } = request;
+    const namesLock = autolock !== undefined || rotateUnlockKey !== undefined;
+    const hasSettings = Object.values(settings).some(value => value !== undefined);
     await changeOnce(parts, context, view => {
       const cluster = getCluster(view);
-      return [{ kind: 'put', table: 'cluster', object: { ...cluster, spec: specAfter(cluster.spec, request) } }];
+      const unlock = planUnlock(cluster.unlock, { autolock, rotateUnlockKey }, made);
+      const spec = namesLock && !hasSettings ? cluster.spec : specAfter(cluster.spec, settings);
+      if (unlock === cluster.unlock && spec === cluster.spec) return [];
+      return [{ kind: 'put', table: 'cluster', object: { ...cluster, spec, unlock } }];
     });
-    return withoutKey(getCluster(parts.store.view()));
+    return withoutKeys(getCluster(parts.store.view()));
   };
 }
 
-export function specAfter(spec: ClusterSpec, request: UpdateClusterRequest): ClusterSpec {
+export function specAfter(spec: ClusterSpec, request: SpecChange): ClusterSpec {
   const what = 'Cannot change the settings of the cluster';
-  const given = Object.entries(request).filter(([, value]) => value !== undefined);
+  const given = Object.entries(request).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value] as const],
+  );
   if (given.length === 0) throw new CoveyError('bad-argument', what, { state: 'none is named' });
   for (const [name, value] of given) {
-    const { least, most, unit } = limits[name as keyof UpdateClusterRequest];
+    const { least, most, unit } = limits[name as keyof SpecChange];
     if (value < least || value > most)
       throw new CoveyError('bad-argument', what, {
         state: `${name} is ${value}; ${least} to ${most} ${unit} is valid`,

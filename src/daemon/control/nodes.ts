@@ -4,9 +4,10 @@
  * Called by control.ts. Not here: joining and leaving (membership/, ca/), what a drained node's tasks do (orchestrate/).
  */
 import { CoveyError } from '../../errors.js';
-import type { Cluster, Node } from '../../gen/types.js';
+import type { Node } from '../../gen/types.js';
 import { asId } from '../../ids.js';
 import { planNodeRemoval } from '../ca/removal.js';
+import { withoutKeys } from '../keys/control.js';
 import { principalOf } from '../rpc/roles.js';
 import { checkLabels } from './check.js';
 import { getObject, selectObjects } from './find.js';
@@ -21,7 +22,7 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
   const { store, leaderId } = parts;
   return {
     getCluster: async () => {
-      for (const cluster of store.view().list('cluster')) return withoutKey(cluster);
+      for (const cluster of store.view().list('cluster')) return withoutKeys(cluster);
       throw new CoveyError('not-in-cluster', 'Cannot show the cluster', { state: 'the store has none yet' });
     },
     listNodes: async request => {
@@ -79,14 +80,6 @@ function heardEntry({ silentMs, clock }: Parts, { id, status }: Node): readonly 
   const silent = silentMs(id);
   const atMs = silent === undefined ? status.silentSinceMs : Math.round(clock.wallMs() - silent);
   return atMs === undefined ? [] : [[id, atMs]];
-}
-
-/** Nobody sees a key that signs. */
-export function withoutKey(cluster: Cluster): Cluster {
-  const none = new Uint8Array(0);
-  const { rotation, retired = [] } = cluster.authority ?? {};
-  const authority = rotation === undefined ? cluster.authority : { retired, rotation: { ...rotation, rootKey: none } };
-  return { ...cluster, rootKey: none, authority };
 }
 
 function isManager(node: Node): boolean {

@@ -12,6 +12,7 @@ import type { Clock } from '../../host.js';
 import { type OpenStore, schemaOfState, type View } from '../../raft/store.js';
 import { version } from '../../version.js';
 import { getCluster } from '../ca/issue.js';
+import { unlockKeyId } from '../keys/unlock-key.js';
 import type { Group } from './group.js';
 
 export interface Backup {
@@ -56,8 +57,9 @@ function headOf(
       hint: 'ask another manager',
     });
   }
+  const { id: clusterId, unlock } = getCluster(view);
   return {
-    clusterId: getCluster(view).id,
+    clusterId,
     index: view.version,
     term: at.term,
     nodeId: own.id,
@@ -68,6 +70,7 @@ function headOf(
     counts: countObjects(view),
     managers: managers.map(({ spec }) => spec.name),
     stale: at.stale,
+    lockKeyId: unlock && unlockKeyId(unlock.key),
   };
 }
 

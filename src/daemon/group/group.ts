@@ -20,6 +20,7 @@ import type { Logger } from '../../telemetry.js';
 import { peerProtocols } from '../../version.js';
 import type { Wire } from '../../wire.js';
 import type { IdentityHolder } from '../ca/index.js';
+import type { KeyKeeper } from '../keys/index.js';
 import { peerHandlers } from '../peers/serve.js';
 import { openPeerTransport } from '../peers/transport.js';
 import type { AddressBook } from './address-book.js';
@@ -40,6 +41,7 @@ export interface GroupOptions {
   readonly book: AddressBook;
   readonly whereabouts: Whereabouts;
   readonly machine: StoreMachine;
+  readonly keys: Pick<KeyKeeper, 'mint'>;
   /** What the store of a new cluster starts with; empty: this member has a log, or joins those that have. */
   readonly bootstrap: readonly Write[];
   readonly onLeading: (term: number) => void;
@@ -73,11 +75,11 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
   const { host, wire, log, raftId, book } = options;
   await host.files.makeDirectory(`${options.dataDir}/raft`, { mode: 0o700 });
   await removeOtherMembers(host.files, options);
-  const storage = storageOf(options);
   if (options.bootstrap.length > 0) {
     const confState = { voters: [raftId], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false };
     const content = firstSnapshot(wire, options.bootstrap, host.clock.wallMs());
-    await bootstrapGroup(storage, options.workerFile, { confState, content });
+    const first = storageOf({ ...options, keyring: await options.keys.mint() });
+    await bootstrapGroup(first, options.workerFile, { confState, content });
   }
   let group: GroupLog | undefined;
   const transport = openPeerTransport({
@@ -102,7 +104,7 @@ export async function openGroup(options: GroupOptions): Promise<Group> {
   });
   const opened = await openGroupLog({
     id: raftId,
-    storage,
+    storage: storageOf({ ...options, keyring: await options.keys.mint() }),
     workerFile: options.workerFile,
     transport,
     machine: options.machine,

@@ -7,7 +7,7 @@
 import type { Files } from '../../host.js';
 import type { ClusterId } from '../../ids.js';
 import type { PeerId } from '../../raft/core/types.js';
-import { clearKeyring } from '../../raft/storage/keyring.js';
+import type { Keyring } from '../../raft/storage/keyring.js';
 import { storageDefaults } from '../../raft/storage/storage-server.js';
 import type { WorkerSettings } from '../../raft/storage/wal-worker.js';
 
@@ -15,14 +15,16 @@ export interface MemberPlace {
   readonly dataDir: string;
   readonly clusterId: ClusterId;
   readonly raftId: PeerId;
+  /** Its current key for this opening alone: each call of this has a new one (daemon/keys). */
+  readonly keyring: Keyring;
 }
 
-export function storageOf({ dataDir, clusterId, raftId }: MemberPlace): WorkerSettings {
+export function storageOf({ dataDir, clusterId, raftId, keyring }: MemberPlace): WorkerSettings {
   return {
     ...storageDefaults,
     folder: `${dataDir}/raft/${raftId}`,
     identity: { cluster: clusterId, node: raftId },
-    keyring: clearKeyring,
+    keyring,
   };
 }
 

@@ -5,6 +5,7 @@
  *     tls/node.pem     certificate and key in one file, so that a renewal replaces both or neither; certificates between it and a
  *                      root come behind it
  *     tls/root.pem     the root that is trusted; two while it is being replaced
+ *     keys.json        keys of a manager's log (daemon/keys); while it is locked, what sealed the private key in node.pem
  *     tls/join.json    an attempt under way: request id and key, so that asking again gives the same node
  *
  * All of them 0600 and written durably (temporary, fsync, rename, fsync of the folder). Any line may be the last one: a
@@ -17,12 +18,14 @@ import type { Files } from '../../host.js';
 import { asId, isId } from '../../ids.js';
 import { version } from '../../version.js';
 import type { NodeIdentity } from '../ca/identity.js';
-import { findPems, identityOf } from '../ca/pem.js';
+import { findPems, identityOf, lockedIdentityOf, toDer, toPem } from '../ca/pem.js';
+import type { KeyKeeper } from '../keys/index.js';
 import type { Member, Membership } from './types.js';
 
 export interface MembershipFiles {
   readonly files: Files;
   readonly dataDir: string;
+  readonly keys: KeyKeeper;
 }
 
 /** An attempt to join: repeated with the same values it gives the same node. */
@@ -47,36 +50,62 @@ const paths = {
 };
 
 /** What this node is; undefined when it is no member. Throws state-damaged when the files contradict one another. */
-export async function findMember({ files, dataDir }: MembershipFiles): Promise<Member | undefined> {
+export async function findMember({ files, dataDir, keys }: MembershipFiles): Promise<Member | undefined> {
   const text = await files.findText(paths.member(dataDir));
   if (text === undefined) return undefined;
   const membership = parseMembership(text, paths.member(dataDir));
   const pem = await files.findText(paths.identity(dataDir));
   const root = await files.findText(paths.root(dataDir));
   const certificate = findPems(pem ?? '', 'CERTIFICATE').join('');
-  const [key] = findPems(pem ?? '', 'PRIVATE KEY');
-  if (certificate === '' || key === undefined || root === undefined) {
-    throw damaged(paths.folder(dataDir), 'certificate, key or root is missing');
-  }
-  const identity = identityOf({ certificate, key, root });
+  if (certificate === '' || root === undefined) throw damaged(paths.folder(dataDir), 'certificate or root is missing');
+  const lock = membership.role === 'manager' ? await keys.findLocked() : undefined;
+  const identity =
+    lock === undefined
+      ? identityOf({ certificate, key: await openKey(keys, pem ?? '', paths.identity(dataDir)), root })
+      : lockedIdentityOf({ certificate, root });
   if (identity.nodeId !== membership.nodeId || identity.clusterId !== membership.clusterId) {
     throw damaged(paths.identity(dataDir), 'it is the certificate of another node than node.json names');
   }
-  return { membership, identity };
+  return lock === undefined ? { membership, identity } : { membership, identity, lock };
+}
+
+/** The private key in node.pem. */
+async function openKey(keys: KeyKeeper, pem: string, path: string): Promise<string> {
+  const [clear] = findPems(pem, 'PRIVATE KEY');
+  if (clear !== undefined) return clear;
+  const [sealed] = findPems(pem, 'COVEY SEALED KEY');
+  if (sealed === undefined) throw damaged(path, 'it holds no private key');
+  const key = await keys.unseal(toDer(sealed));
+  if (key === undefined) throw damaged(path, 'its private key is sealed, and keys.json does not open it');
+  return key;
 }
 
 /** Whatever line is the last one: the certificate on disk is signed by a root on disk. */
-export async function saveIdentity({ files, dataDir }: MembershipFiles, identity: NodeIdentity): Promise<void> {
+export async function saveIdentity(place: MembershipFiles, identity: NodeIdentity): Promise<void> {
+  const { files, dataDir, keys } = place;
+  const sealed = identity.role === 'manager' ? await keys.seal(identity.key) : undefined;
   await files.makeDirectory(paths.folder(dataDir), { mode: 0o700 });
   const before = findPems((await files.findText(paths.root(dataDir))) ?? '', 'CERTIFICATE');
   const all = [...new Set([...findPems(identity.root, 'CERTIFICATE'), ...before])].join('');
   if (all !== before.join('')) await files.replace(paths.root(dataDir), all, privateMode);
-  await files.replace(paths.identity(dataDir), `${identity.certificate}${identity.key}`, privateMode);
+  const key = sealed === undefined ? identity.key : toPem(sealed, 'COVEY SEALED KEY');
+  await files.replace(paths.identity(dataDir), `${identity.certificate}${key}`, privateMode);
   if (all !== identity.root) await files.replace(paths.root(dataDir), identity.root, privateMode);
 }
 
+/** The private key lies as the lock of this manager wants it: written anew when it does not. */
+export async function alignIdentity(place: MembershipFiles, identity: NodeIdentity): Promise<void> {
+  const pem = (await place.files.findText(paths.identity(place.dataDir))) ?? '';
+  const isSealed = findPems(pem, 'PRIVATE KEY').length === 0;
+  const isWanted = identity.role === 'manager' && (await place.keys.lock()) !== undefined;
+  if (isSealed !== isWanted) await saveIdentity(place, identity);
+}
+
 /** From here on this node is a member. */
-export async function saveMembership({ files, dataDir }: MembershipFiles, membership: Membership): Promise<void> {
+export async function saveMembership(
+  { files, dataDir }: Omit<MembershipFiles, 'keys'>,
+  membership: Membership,
+): Promise<void> {
   const text = `${JSON.stringify({ schemaVersion, ...membership }, undefined, 2)}\n`;
   await files.replace(paths.member(dataDir), text, privateMode);
   await files.remove(paths.attempt(dataDir));
@@ -114,10 +143,11 @@ export async function isInitUnfinished({ files, dataDir }: MembershipFiles): Pro
 }
 
 /** Ends the membership on disk: node.json first, then all that belongs to it. Images and volumes stay. */
-export async function removeMembership({ files, dataDir }: MembershipFiles): Promise<void> {
+export async function removeMembership({ files, dataDir, keys }: MembershipFiles): Promise<void> {
   await files.remove(paths.member(dataDir));
   await files.syncDirectory(dataDir);
   for (const name of ['raft', 'tasks', 'session', 'tls']) await files.removeTree(`${dataDir}/${name}`);
+  await keys.forget();
 }
 
 function parseMembership(text: string, path: string): Membership {

@@ -18,6 +18,7 @@ import type {
   LeaveClusterResponse,
 } from '../../gen/types.js';
 import { parseToken } from '../ca/token.js';
+import { lockedError } from '../keys/index.js';
 import { findMember } from './files.js';
 import { type InitOptions, initCluster } from './init.js';
 import { type JoinOptions, joinCluster } from './join.js';
@@ -28,7 +29,7 @@ import { type RestoreParts, restoreCluster } from './restore.js';
 import { changeRole, type RoleChange } from './role.js';
 import type { Member } from './types.js';
 
-export { saveIdentity } from './files.js';
+export { alignIdentity, saveIdentity } from './files.js';
 export type { RecoveredNode } from './new-group.js';
 export { planRecovery, type Survivor } from './recover.js';
 export type { KnownAnew } from './reintroduce.js';
@@ -64,7 +65,7 @@ export interface MembershipFlows {
 }
 
 export function openMembership(options: InitOptions & JoinOptions & Reintroduction & RecoverOptions): MembershipFlows {
-  const place = { files: options.host.files, dataDir: options.dataDir };
+  const place = { files: options.host.files, dataDir: options.dataDir, keys: options.keys };
   let busy: string | undefined;
   const alone = async <Result>(flow: string, work: () => Promise<Result>): Promise<Result> => {
     if (busy !== undefined) throw new CoveyError('too-many', `Cannot ${flow} now`, { state: `${busy} is under way` });
@@ -93,6 +94,8 @@ export function openMembership(options: InitOptions & JoinOptions & Reintroducti
     join: (request, signal) =>
       alone('join', async () => {
         const member = await findMember(place);
+        if (member?.lock !== undefined)
+          throw lockedError(member.lock, 'Cannot join with a token: this manager is locked');
         if (member !== undefined && parseToken(request.token).returns === true)
           return await reintroduce(options, { member, request }, signal);
         await refuseMember('join a cluster');
@@ -103,6 +106,8 @@ export function openMembership(options: InitOptions & JoinOptions & Reintroducti
     restore: (parts, signal) =>
       alone('restore', async () => {
         const present = await findMember(place);
+        if (present?.lock !== undefined)
+          throw lockedError(present.lock, 'Cannot restore a cluster: this manager is locked');
         const leave = async (leaving: AbortSignal): Promise<void> => {
           const found = parts.findLeaving();
           if (found !== undefined) await leaveCluster({ ...options, ...found }, { force: true }, leaving);

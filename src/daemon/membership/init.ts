@@ -9,7 +9,7 @@
  * Not here: opening the store and the parts of a manager (daemon/node.ts, handed in as `start`).
  */
 import { CoveyError } from '../../errors.js';
-import type { Cluster, ClusterSpec, InitRequest, InitResponse, Node } from '../../gen/types.js';
+import type { Cluster, ClusterSpec, InitRequest, InitResponse, Node, UnlockKeys } from '../../gen/types.js';
 import { type ClusterId, type NodeId, newId } from '../../ids.js';
 import { newPeerId } from '../../raft/membership.js';
 import type { Write } from '../../raft/store.js';
@@ -18,6 +18,7 @@ import { roleUnits, tlsNameOf } from '../ca/identity.js';
 import { identityOf, toPem } from '../ca/pem.js';
 import { digestOf, renderToken } from '../ca/token.js';
 import { makeJoinToken } from '../ca/tokens.js';
+import { makeUnlockKey, renderUnlockKey } from '../keys/unlock-key.js';
 import { defaultClusterSpec } from '../tables.js';
 import {
   isInitUnfinished,
@@ -40,7 +41,7 @@ export async function initCluster(
   request: InitRequest,
   signal: AbortSignal,
 ): Promise<InitResponse> {
-  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
+  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir, keys: options.keys };
   await clearUnfinished(place);
   await markInit(place);
   try {
@@ -95,7 +96,9 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
     nowMs,
     randomBytes: host.random.bytes,
   });
-  const cluster = clusterOf(options, { request, clusterId, root, certificateDays });
+  const unlock =
+    request.autolock === true ? { key: makeUnlockKey(host.random.bytes), madeAtMs: nowMs, former: [] } : undefined;
+  const cluster = clusterOf(options, { request, clusterId, root, certificateDays, unlock });
   const node: Omit<Node, 'meta'> = {
     id: nodeId,
     spec: { name: nodeName, labels: request.labels, availability: 'active' },
@@ -133,6 +136,7 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
       nodeName,
       address: description.addresses[0] ?? '',
       workerToken: renderToken({ rootDigest: digestOf(root.certificate), secret: token.secret }),
+      unlockKey: unlock && renderUnlockKey(unlock.key),
     },
   };
 }
@@ -167,9 +171,10 @@ function clusterOf(
     readonly clusterId: ClusterId;
     readonly root: { readonly certificate: Uint8Array; readonly key: Uint8Array };
     readonly certificateDays: number;
+    readonly unlock: UnlockKeys | undefined;
   },
 ): Omit<Cluster, 'meta'> {
-  const { request, clusterId, root, certificateDays } = parts;
+  const { request, clusterId, root, certificateDays, unlock } = parts;
   const vnis = options.vnisOf(clusterId);
   return {
     id: clusterId,
@@ -186,6 +191,7 @@ function clusterOf(
     vniOverlay: vnis.overlay,
     vniIngress: vnis.ingress,
     tunnelIndexLast: 1,
+    unlock,
   };
 }
 

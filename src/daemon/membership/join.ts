@@ -51,7 +51,7 @@ export async function joinCluster(
   request: JoinClusterRequest,
   signal: AbortSignal,
 ): Promise<JoinClusterResponse> {
-  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
+  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir, keys: options.keys };
   const token = parseToken(request.token);
   let member: Member | undefined;
   let reached: { readonly address: string; readonly nodeId: string } | undefined;

@@ -49,7 +49,7 @@ export async function leaveCluster(
   }
   const tasksStopped = await options.stopTasks(signal);
   const undone = await options.stop();
-  await removeMembership({ files: options.host.files, dataDir: options.dataDir });
+  await removeMembership({ files: options.host.files, dataDir: options.dataDir, keys: options.keys });
   options.log.info('left the cluster', { tasksStopped });
   return { tasksStopped, undone };
 }

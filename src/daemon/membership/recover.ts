@@ -89,17 +89,17 @@ export async function recoverCluster(
 
 /** The log of the new group, then node.json. What it returns is on disk. */
 async function makeNewGroup(options: RecoverOptions, { membership, identity }: Member): Promise<Member> {
-  const { host, dataDir, wire, workerFile, log } = options;
+  const { host, dataDir, wire, workerFile, log, keys } = options;
   const { clusterId, nodeId } = membership;
   // What an earlier attempt left behind.
   await removeOtherMembers(host.files, { dataDir, raftId: membership.raftId });
-  const from = storageOf({ dataDir, clusterId, raftId: membership.raftId });
+  const from = storageOf({ dataDir, clusterId, raftId: membership.raftId, keyring: await keys.mint() });
   const rebuild = openRebuild(wire);
   const raftId = newPeerId(host.random.bytes, id => id === membership.raftId);
   const { recoverGroup } = await import('../../raft/bootstrap.js');
   const recovered = await recoverGroup({
     from,
-    to: storageOf({ dataDir, clusterId, raftId }),
+    to: storageOf({ dataDir, clusterId, raftId, keyring: await keys.mint() }),
     workerFile,
     machine: rebuild.machine,
     lastEntry: () => rebuild.entryOf(planSoleManager(rebuild.view(), { nodeId, raftId }), host.clock.wallMs()),

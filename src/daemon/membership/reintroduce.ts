@@ -32,7 +32,7 @@ export async function reintroduce(
   { member, request }: { readonly member: Member; readonly request: JoinClusterRequest },
   signal: AbortSignal,
 ): Promise<JoinClusterResponse> {
-  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir };
+  const place: MembershipFiles = { files: options.host.files, dataDir: options.dataDir, keys: options.keys };
   const { membership } = member;
   const wanted = { ...request, name: membership.nodeName, advertiseAddress: membership.advertiseAddress };
   const { answer, identity, at, root } = await askForIdentity(

@@ -80,7 +80,7 @@ interface Restored {
 /** A machine without a cluster takes the place of a manager of then, under a new key. */
 async function onFresh({ options, start, say, begin }: Restoring, rebuild: Rebuild): Promise<Restored> {
   const { host, dataDir } = options;
-  const place = { files: host.files, dataDir };
+  const place = { files: host.files, dataDir, keys: options.keys };
   const { advertiseAddress, dataPathAddress } = start;
   const description = await options.describe({ advertiseAddress, dataPathAddress });
   const old = chooseNode(rebuild.view(), { asNode: start.asNode, description, madeBy: start.head.nodeId });
@@ -153,7 +153,7 @@ async function overOwn(
 
 /** The log of a group of one that begins with what the backup holds; the id of its member. */
 async function writeGroup(
-  { host, dataDir, workerFile }: RestoreOptions,
+  { host, dataDir, workerFile, keys }: RestoreOptions,
   { machine, view, entryOf, checkApplied }: Rebuild,
   { term, node }: { readonly term: number; readonly node: Node },
 ): Promise<number> {
@@ -165,7 +165,7 @@ async function writeGroup(
   checkApplied();
   const clusterId = getCluster(view()).id;
   await host.files.makeDirectory(`${dataDir}/raft`, { mode: 0o700 });
-  await bootstrapGroup(storageOf({ dataDir, clusterId, raftId }), workerFile, {
+  await bootstrapGroup(storageOf({ dataDir, clusterId, raftId, keyring: await keys.mint() }), workerFile, {
     index,
     term: planTerm(term, nowMs),
     confState: { voters: [raftId], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false },

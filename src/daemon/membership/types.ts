@@ -11,6 +11,7 @@ import type { Write } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import type { NodeIdentity } from '../ca/identity.js';
+import type { KeyKeeper, Lock } from '../keys/index.js';
 
 /** The content of node.json. The node is a member from the moment that this file is on disk. */
 export interface Membership {
@@ -30,11 +31,14 @@ export interface Membership {
 export interface Member {
   readonly membership: Membership;
   readonly identity: NodeIdentity;
+  /** A manager that waits for its unlock key: its log is closed, and its identity has no private key. */
+  readonly lock?: Lock | undefined;
 }
 
 export interface MembershipOptions {
   readonly host: Pick<Host, 'clock' | 'random' | 'files'>;
   readonly dataDir: string;
+  readonly keys: KeyKeeper;
   readonly wire: Wire;
   readonly log: Logger;
 }

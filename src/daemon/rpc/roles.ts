@@ -58,6 +58,7 @@ export const roleTable: RoleTable = {
     exec: local,
     logs: local,
     runTaskVerb: local,
+    unlock: local,
     setNodeAddress: local,
     setLogLevel: local,
   },
@@ -65,6 +66,7 @@ export const roleTable: RoleTable = {
   Control: {
     getCluster: people,
     updateCluster: people,
+    getUnlockKey: people,
     createJoinToken: people,
     listJoinTokens: people,
     removeJoinToken: people,

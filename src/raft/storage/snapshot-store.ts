@@ -173,7 +173,11 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
     setKeyring(keyring) {
       place = { ...place, keyring };
     },
-    keysInUse: () => [...new Set(list().flatMap(one => keyOf(place, one)))],
+    keysInUse: () => {
+      // What is being written counts too: it will have been written under the key of its beginning.
+      const begun = incoming.map(({ options: { keyring } }) => keyring.currentId);
+      return [...new Set([...list().flatMap(one => keyOf(place, one)), ...begun])];
+    },
   };
 }
 
