@@ -14,6 +14,8 @@ export type AnyHandler = (request: unknown, context: CallContext) => unknown;
 
 export interface AnyMethod<Name extends keyof Services> {
   readonly name: keyof Handlers<Services[Name]>;
+  /** "/covey.v1.Control/ListNodes" and the like. */
+  readonly path: string;
   readonly handler: AnyHandler;
   /** The caller sends a stream; it gets one. */
   readonly sendsStream: boolean;
@@ -26,9 +28,10 @@ export function mapHandlers<Name extends keyof Services>(
 ): Handlers<Services[Name]> {
   const definition = serviceDefinition(service.wire, service.name);
   const wrapped = Object.entries(service.handlers).map(([name, handler]) => {
-    const { requestStream = false, responseStream = false } = definition[name] ?? {};
+    const { path = '', requestStream = false, responseStream = false } = definition[name] ?? {};
     const method = {
       name: name as keyof Handlers<Services[Name]>,
+      path,
       handler: handler as AnyHandler,
       sendsStream: requestStream,
       getsStream: responseStream,

@@ -134,16 +134,16 @@ export function addService<Name extends keyof Services>(
   name: Name,
   options: { readonly wire: Wire; readonly handlers: Handlers<Services[Name]>; readonly findCaller: FindCaller },
 ): void {
-  const { wire, findCaller } = options;
+  const serving = { ...options, over: new CoveyError('cancelled', 'Cannot go on: the call was answered') };
   const handlers = options.handlers as unknown as Record<string, (request: never, context: CallContext) => never>;
-  const definition = serviceDefinition(wire, name);
+  const definition = serviceDefinition(options.wire, name);
   const implementation: Record<string, grpc.UntypedHandleCall> = {};
   for (const [method, shape] of Object.entries(definition)) {
     const handler = handlers[method];
     if (handler === undefined) throw new CoveyError('bug', `Cannot serve ${name} without ${method}`);
     implementation[method] = shape.responseStream
-      ? streamHandler(handler as never, shape.requestStream, { wire, findCaller })
-      : unaryHandler(handler as never, { wire, findCaller });
+      ? streamHandler(handler as never, shape.requestStream, serving)
+      : unaryHandler(handler as never, serving);
   }
   server.addService(definition, implementation);
 }
@@ -151,6 +151,8 @@ export function addService<Name extends keyof Services>(
 interface ServeOptions {
   readonly wire: Wire;
   readonly findCaller: FindCaller;
+  /** What the signals of calls that were answered say; made once, because an exception costs more than the rest of a call's end. */
+  readonly over: CoveyError;
 }
 
 function unaryHandler(
@@ -158,7 +160,7 @@ function unaryHandler(
   options: ServeOptions,
 ): grpc.handleUnaryCall<unknown, unknown> {
   return (call, callback) => {
-    const { context, done } = contextOf(call, options.findCaller);
+    const { context, done } = contextOf(call, options);
     const run = async (): Promise<unknown> => handler(call.request, context);
     run()
       .then(
@@ -177,7 +179,7 @@ function streamHandler(
   options: ServeOptions,
 ): (call: StreamCall) => void {
   return call => {
-    const { context, done } = contextOf(call, options.findCaller);
+    const { context, done } = contextOf(call, options);
     const run = async (): Promise<void> => {
       const requests = requestStream
         ? readable(call as grpc.ServerDuplexStream<unknown, unknown>)
@@ -209,19 +211,16 @@ function drained(call: StreamCall, signal: AbortSignal): Promise<void> {
   });
 }
 
-function contextOf(
-  call: Parameters<FindCaller>[0],
-  findCaller: FindCaller,
-): { context: CallContext; done: () => void } {
+function contextOf(call: Parameters<FindCaller>[0], options: ServeOptions): { context: CallContext; done: () => void } {
   const controller = new AbortController();
   const cancel = (): void => controller.abort(new CoveyError('cancelled', 'Cannot go on: the caller has gone'));
   const events: NodeJS.EventEmitter = call as grpc.ServerDuplexStream<unknown, unknown>;
   events.once('cancelled', cancel);
   return {
-    context: { caller: findCaller(call), signal: controller.signal, metadata: call.metadata },
+    context: { caller: options.findCaller(call), signal: controller.signal, metadata: call.metadata },
     done: () => {
       events.removeListener('cancelled', cancel);
-      controller.abort();
+      controller.abort(options.over);
     },
   };
 }

@@ -162,7 +162,7 @@ function touchFor(loops: Loops, event: StoreEvent, view: View): void {
       return;
     case 'secret':
     case 'config':
-      tidy.touch('removed');
+      if (event.kind === 'put' && event.object.removing === true) tidy.touch('removed');
       return;
     default:
       return;

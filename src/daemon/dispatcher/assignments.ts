@@ -38,6 +38,16 @@ export function planAssignments(view: View, nodeId: string, isHeld: (taskId: Tas
   return { tasks, secrets, configs };
 }
 
+/** Whether a task of the node names any of those secrets and configs. */
+export function isNamedOn(view: View, nodeId: string, ids: ReadonlySet<string>): boolean {
+  for (const task of view.tasksOfNode(nodeId)) {
+    for (const { secrets, configs } of task.spec.containers) {
+      if (secrets.some(({ source }) => ids.has(source)) || configs.some(({ source }) => ids.has(source))) return true;
+    }
+  }
+  return false;
+}
+
 export interface AssignmentChanges {
   readonly tasks: readonly Task[];
   readonly removedTasks: readonly TaskId[];

@@ -26,7 +26,7 @@ import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
-import { planAssignments } from './assignments.js';
+import { isNamedOn, planAssignments } from './assignments.js';
 import { findStopping, openHolding } from './drain.js';
 import { endSession, lookAtTables, pushUrgent, type Sending, type Sessions, shows } from './node-session.js';
 import { patienceOf } from './patience.js';
@@ -99,7 +99,7 @@ export function openDispatcher(options: DispatcherOptions): Dispatcher {
       events.flatMap(event => findStopping(event) ?? []),
       epoch,
     );
-    markAssignments(sessions, events);
+    markAssignments(sessions, events, view);
     shown();
     const soon = events.some(event => isUrgentForTables(event, view));
     flush(soon ? 0 : Math.min(idleNewsMaxMs, sessions.size * idleNewsMsPerSession));
@@ -253,8 +253,9 @@ function tellTrust(sessions: Sessions, events: readonly StoreEvent[]): void {
   }
 }
 
-function markAssignments(sessions: Sessions, events: readonly StoreEvent[]): void {
+function markAssignments(sessions: Sessions, events: readonly StoreEvent[], view: View): void {
   tellTrust(sessions, events);
+  const data = new Set<string>();
   for (const event of events) {
     if (event.table === 'task') {
       const after = event.kind === 'put' ? sessions.get(event.object.nodeId) : undefined;
@@ -262,7 +263,7 @@ function markAssignments(sessions: Sessions, events: readonly StoreEvent[]): voi
       if (after !== undefined) after.assignmentsDirty = true;
       if (before !== undefined) before.assignmentsDirty = true;
     } else if (event.table === 'secret' || event.table === 'config') {
-      for (const session of sessions.values()) session.assignmentsDirty = true;
+      data.add((event.kind === 'put' ? event.object : event.old).id);
     } else if (event.table === 'node' && event.old !== undefined) {
       const session = sessions.get(event.old.id);
       if (session === undefined) continue;
@@ -271,5 +272,9 @@ function markAssignments(sessions: Sessions, events: readonly StoreEvent[]): voi
         endSession(session, new CoveyError('role-refused', `Cannot go on: the node is a ${event.object.role} now`));
       }
     }
+  }
+  if (data.size === 0) return;
+  for (const session of sessions.values()) {
+    if (isNamedOn(view, session.nodeId, data)) session.assignmentsDirty = true;
   }
 }

@@ -26,9 +26,9 @@ function isForgettable(task: Task): boolean {
 
 /** Objects marked as removed that nothing refers to any more. */
 export function planTidy(view: View): readonly Write[] {
-  const networks = [...view.list('network')].filter(network => network.removing === true);
-  const secrets = [...view.list('secret')].filter(secret => secret.removing === true);
-  const configs = [...view.list('config')].filter(config => config.removing === true);
+  const networks = marked(view.list('network'));
+  const secrets = marked(view.list('secret'));
+  const configs = marked(view.list('config'));
   if (networks.length + secrets.length + configs.length === 0) return [];
   const used = usedIds(view);
   return [
@@ -36,6 +36,12 @@ export function planTidy(view: View): readonly Write[] {
     ...secrets.map(({ id }) => ({ kind: 'delete', table: 'secret', id }) as const),
     ...configs.map(({ id }) => ({ kind: 'delete', table: 'config', id }) as const),
   ].filter(({ id }) => !used.has(id));
+}
+
+function marked<Item extends { readonly removing?: boolean | undefined }>(items: Iterable<Item>): Item[] {
+  const found: Item[] = [];
+  for (const item of items) if (item.removing === true) found.push(item);
+  return found;
 }
 
 /** Ids that services and tasks which have not ended refer to. */

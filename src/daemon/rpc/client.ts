@@ -53,6 +53,7 @@ export async function connectToManager(options: ConnectOptions): Promise<Manager
     'grpc.service_config_disable_resolution': 1,
     'grpc.enable_http_proxy': 0,
     'grpc.enable_retries': 0,
+    'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': messageMaxBytes,
     'grpc.max_send_message_length': messageMaxBytes,
   });

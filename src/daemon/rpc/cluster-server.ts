@@ -13,6 +13,7 @@ import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import type { NodeRole } from '../../gen/types.js';
 import { addService, type Caller, type FindCaller, type Handlers, statusOf } from '../../grpc.js';
+import { promptCall, quietServer } from '../../grpc-prompt.js';
 import type { Clock } from '../../host.js';
 import type { Wire } from '../../wire.js';
 import { shownChain } from '../ca/authority.js';
@@ -52,6 +53,7 @@ export async function openClusterServer(options: ClusterServerOptions): Promise<
   const credentials = new NodeServerCredentials(context());
   const calls: OpenCalls = new Map();
   const server = new grpc.Server({
+    ...quietServer,
     interceptors: [guard(rows, options, calls)],
     'grpc.max_receive_message_length': messageMaxBytes,
     'grpc.max_send_message_length': messageMaxBytes,
@@ -132,7 +134,7 @@ function addHandlers<Name extends keyof Services>(
 function guard(rows: RolesByPath, options: ClusterServerOptions, calls: OpenCalls): grpc.ServerInterceptor {
   return (method, call) => {
     let closed = (): void => undefined;
-    return new grpc.ServerInterceptingCall(call, {
+    return promptCall(method, call, {
       start: next =>
         next({
           onReceiveMetadata: (metadata, pass) => {

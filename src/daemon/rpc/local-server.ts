@@ -12,7 +12,8 @@ import * as net from 'node:net';
 import grpc from '@grpc/grpc-js';
 import { CoveyError, errnoOf } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
-import { addService, type Caller, type FindCaller, type Handlers, statusOf } from '../../grpc.js';
+import { addService, type Caller, type Handlers, mapHandlers } from '../../grpc.js';
+import { promptCall, quietServer } from '../../grpc-prompt.js';
 import type { Clock, Files, Kernel, Random } from '../../host.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
@@ -31,8 +32,6 @@ export interface LocalServerOptions {
   readonly services: { readonly [Name in keyof Services]?: Handlers<Services[Name]> };
 }
 
-/** Set by us on every call, whatever the caller sent under that name. */
-const uidKey = 'covey-uid';
 /** sockaddr_un, with the final zero. */
 const pathMaxBytes = 107;
 const socketMode = 0o660;
@@ -42,55 +41,77 @@ export async function openLocalServer(options: LocalServerOptions): Promise<Asyn
   const names = Object.keys(options.services) as (keyof Services)[];
   const rows = rolesOf(names);
   await checkPath(options);
-  const server = new grpc.Server({ 'grpc.max_receive_message_length': messageMaxBytes });
-  for (const name of names) addHandlers(server, name, options);
-  const injectors = new Map<number, grpc.ConnectionInjector>();
+  // One for each user: who calls is known from the connection, and no call has to be told. Few may open the socket.
+  const users = new Map<number, User>();
   const listener = net.createServer(socket => {
     const caller = findPeer(socket, options);
     if (caller === undefined) return void socket.destroy();
     // The peer may vanish at any time; its calls end as cancelled.
     socket.on('error', () => undefined);
-    let injector = injectors.get(caller.uid);
-    if (injector === undefined) {
-      injector = server.createConnectionInjector(credentialsFor(caller.uid, rows, options.wire));
-      injectors.set(caller.uid, injector);
+    let user = users.get(caller.uid);
+    if (user === undefined) {
+      user = serverFor(caller.uid, { options, names, rows });
+      users.set(caller.uid, user);
     }
-    injector.injectConnection(socket);
+    user.injector.injectConnection(socket);
   });
   const inode = await listen(listener, options);
   return {
     [Symbol.asyncDispose]: async () => {
       listener.close();
       await removeSocket(options, inode);
-      await closeServer(server, { clock: options.clock, graceMs: closeGraceMs });
+      const limits = { clock: options.clock, graceMs: closeGraceMs };
+      await Promise.all([...users.values()].map(({ server }) => closeServer(server, limits)));
     },
   };
 }
 
-function addHandlers<Name extends keyof Services>(server: grpc.Server, name: Name, options: LocalServerOptions): void {
-  const handlers = options.services[name];
-  if (handlers === undefined) return;
-  const findCaller: FindCaller = call => ({ kind: 'uid', uid: Number(call.metadata.get(uidKey)[0]) });
-  addService(server, name, { wire: options.wire, handlers, findCaller });
+interface User {
+  readonly server: grpc.Server;
+  readonly injector: grpc.ConnectionInjector;
 }
 
-function credentialsFor(uid: number, rows: RolesByPath, wire: Wire): grpc.ServerCredentials {
+function serverFor(
+  uid: number,
+  serving: {
+    readonly options: LocalServerOptions;
+    readonly names: readonly (keyof Services)[];
+    readonly rows: RolesByPath;
+  },
+): User {
+  const { options, names, rows } = serving;
+  const server = new grpc.Server({
+    ...quietServer,
+    'grpc.max_receive_message_length': messageMaxBytes,
+    interceptors: [(method, call) => promptCall(method, call)],
+  });
   const caller: Caller = { kind: 'uid', uid };
-  const interceptor: grpc.ServerInterceptor = (method, call) =>
-    new grpc.ServerInterceptingCall(call, {
-      start: next =>
-        next({
-          onReceiveMetadata: (metadata, pass) => {
-            const refusal = refusalOf(caller, method.path, rows);
-            if (refusal !== undefined) return call.sendStatus(statusOf(refusal, wire));
-            metadata.set(uidKey, String(uid));
-            pass(metadata);
-          },
-        }),
-    });
-  return grpc.experimental.createServerCredentialsWithInterceptors(grpc.ServerCredentials.createInsecure(), [
-    interceptor,
-  ]);
+  for (const name of names) addHandlers(server, name, { options, caller, rows });
+  return { server, injector: server.createConnectionInjector(grpc.ServerCredentials.createInsecure()) };
+}
+
+function addHandlers<Name extends keyof Services>(
+  server: grpc.Server,
+  name: Name,
+  {
+    options: { wire, services },
+    caller,
+    rows,
+  }: { readonly options: LocalServerOptions; readonly caller: Caller; readonly rows: RolesByPath },
+): void {
+  const handlers = services[name];
+  if (handlers === undefined) return;
+  const allowed = mapHandlers({ name, wire, handlers }, ({ handler, path, getsStream }) => {
+    const refusal = refusalOf(caller, path, rows);
+    if (refusal === undefined) return handler;
+    return getsStream ? () => refusedStream(refusal) : () => Promise.reject(refusal);
+  });
+  addService(server, name, { wire, handlers: allowed, findCaller: () => caller });
+}
+
+async function* refusedStream(refusal: CoveyError): AsyncGenerator<never> {
+  yield* [];
+  throw refusal;
 }
 
 function findPeer(socket: net.Socket, options: LocalServerOptions): { readonly uid: number } | undefined {
