@@ -286,8 +286,7 @@ async function openCluster(
     whereabouts: parts.whereabouts,
     agent: parts.agent,
     onLock: parts.onLock,
-    alignIdentity: () =>
-      alignIdentity({ files: host.files, dataDir: settings.dataDir, keys }, parts.identity.current()),
+    alignIdentity: () => alignIdentity({ files: host.files, dataDir: settings.dataDir, keys }, parts.identity.current),
   });
 }
 

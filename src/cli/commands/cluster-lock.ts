@@ -97,7 +97,9 @@ export async function showKey(context: CliContext, flags: Flags, title: string, 
   const look = (): Promise<UnlockKeyAnswer> => control.getUnlockKey({}, { signal: context.signal });
   const first = await look();
   const isQuiet = flags.isOn('quiet');
-  if (isQuiet) {
+  if (first.key === '') {
+    await context.print('Autolock is off.');
+  } else if (isQuiet) {
     await context.print(first.key);
   } else {
     const age = renderAge(context.console.clock.wallMs() - first.madeAtMs);

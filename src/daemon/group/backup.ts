@@ -12,7 +12,7 @@ import type { Clock } from '../../host.js';
 import { type OpenStore, schemaOfState, type View } from '../../raft/store.js';
 import { version } from '../../version.js';
 import { getCluster } from '../ca/issue.js';
-import { unlockKeyId } from '../keys/unlock-key.js';
+import { findUnlock, unlockKeyId } from '../keys/unlock-key.js';
 import type { Group } from './group.js';
 
 export interface Backup {
@@ -57,9 +57,10 @@ function headOf(
       hint: 'ask another manager',
     });
   }
-  const { id: clusterId, unlock } = getCluster(view);
+  const cluster = getCluster(view);
+  const unlock = findUnlock(cluster);
   return {
-    clusterId,
+    clusterId: cluster.id,
     index: view.version,
     term: at.term,
     nodeId: own.id,

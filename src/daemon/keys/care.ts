@@ -3,7 +3,8 @@
  * what lies under a key that should not count any more is written anew.
  *
  * Keeps true: one step at a time, each seen again on the next look, so that any line may be the last one. A manager that was
- * away when the wish changed takes it here when it has caught up.
+ * away when the wish changed takes it here when it has caught up, and not before: what a manager knew before its start
+ * may be a wish of long ago.
  *
  * `planCare` is the rule, `openKeyCare` the shell. Not here: keys.json (keeper.ts), who wishes (control.ts).
  */
@@ -14,12 +15,12 @@ import type { Store, View } from '../../raft/store.js';
 import type { Logger } from '../../telemetry.js';
 import type { KeyFacts, KeyKeeper } from './keeper.js';
 import type { UnlockKey } from './key-file.js';
-import { unlockKeyId } from './unlock-key.js';
+import { findUnlock, unlockKeyId } from './unlock-key.js';
 
 export interface CareParts {
   readonly keys: KeyKeeper;
   readonly store: Pick<Store, 'view' | 'watch'>;
-  readonly group: Pick<GroupLog, 'storageStats' | 'setKeyring' | 'renewSnapshot'>;
+  readonly group: Pick<GroupLog, 'read' | 'storageStats' | 'setKeyring' | 'renewSnapshot'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly lifetime: Lifetime;
@@ -30,6 +31,8 @@ export interface CareParts {
 }
 
 export type CareStep =
+  /** The wish may be another than is known here. */
+  | 'catch-up'
   /** Lock and keys are not those that the cluster wants. */
   | 'relock'
   /** The current key has become old. */
@@ -64,8 +67,7 @@ export function planCare(seen: {
 
 /** What the cluster wants the managers' disks to be locked with. */
 function wantedLock(view: View): UnlockKey | undefined {
-  for (const { unlock } of view.list('cluster'))
-    return unlock === undefined ? undefined : { key: unlock.key, madeAtMs: unlock.madeAtMs };
+  for (const cluster of view.list('cluster')) return findUnlock(cluster);
   return undefined;
 }
 
@@ -90,7 +92,7 @@ export function openKeyCare(parts: CareParts): void {
       try {
         const step = await careOnce(parts);
         if (step === undefined) againMs = againFirstMs;
-        else restMs = step === 'renew-snapshot' ? againMs : 0;
+        else restMs = step === 'renew-snapshot' || step === 'catch-up' ? againMs : 0;
       } catch (error) {
         if (signal.aborted && isCancellation(error)) return;
         log.warn('keys of the log not as they should be', { error, retryInMs: againMs });
@@ -108,21 +110,14 @@ export function openKeyCare(parts: CareParts): void {
 /** One step; undefined: all is as it should be. */
 export async function careOnce(parts: Omit<CareParts, 'lifetime'>): Promise<CareStep | undefined> {
   const { keys, group, store, clock, log } = parts;
-  const wanted = wantedLock(store.view());
-  const wantedId = wanted && unlockKeyId(wanted.key);
   await parts.alignIdentity();
   const facts = await keys.facts();
   const { keysInUse } = await group.storageStats();
-  const step = planCare({ facts, wanted: wantedId, inUse: keysInUse, nowMs: clock.wallMs() });
+  const wanted = wantedLock(store.view());
+  const step = planCare({ facts, wanted: wanted && unlockKeyId(wanted.key), inUse: keysInUse, nowMs: clock.wallMs() });
   switch (step) {
     case 'relock':
-      await group.setKeyring(await keys.relock(wanted));
-      await parts.alignIdentity();
-      log.info(wanted === undefined ? 'not locked any more' : 'locked with the unlock key of the cluster', {
-        keyId: wantedId,
-      });
-      parts.onLock();
-      return step;
+      return await relock(parts, facts);
     case 'rotate':
       await group.setKeyring(await keys.mint());
       log.info('the log has another key');
@@ -134,8 +129,23 @@ export async function careOnce(parts: Omit<CareParts, 'lifetime'>): Promise<Care
       await keys.retire(keysInUse);
       return step;
     default:
-      return undefined;
+      return step;
   }
+}
+
+async function relock(
+  { keys, group, store, log, alignIdentity, onLock }: Omit<CareParts, 'lifetime'>,
+  facts: KeyFacts,
+): Promise<CareStep> {
+  if ((await group.read()).kind !== 'ready') return 'catch-up';
+  const wanted = wantedLock(store.view());
+  const keyId = wanted && unlockKeyId(wanted.key);
+  if (keyId === facts.keyId) return 'catch-up';
+  await group.setKeyring(await keys.relock(wanted));
+  await alignIdentity();
+  log.info(keyId === undefined ? 'not locked any more' : 'locked with the unlock key of the cluster', { keyId });
+  onLock();
+  return 'relock';
 }
 
 async function rest(

@@ -12,7 +12,7 @@ import type { Cluster, Node, UnlockKeyAnswer, UnlockKeys, UpdateClusterRequest }
 import type { Handlers } from '../../grpc.js';
 import type { Store, View } from '../../raft/store.js';
 import { getCluster } from '../ca/issue.js';
-import { renderUnlockKey, unlockKeyId } from './unlock-key.js';
+import { findUnlock, renderUnlockKey, unlockKeyId } from './unlock-key.js';
 
 export type LockHandlers = Pick<Handlers<Services['Control']>, 'getUnlockKey'>;
 
@@ -28,18 +28,18 @@ export function planUnlock(
   { autolock, rotateUnlockKey = false }: Pick<UpdateClusterRequest, 'autolock' | 'rotateUnlockKey'>,
   made: { readonly key: Uint8Array; readonly madeAtMs: number },
 ): UnlockKeys | undefined {
-  if (autolock === false) {
-    if (rotateUnlockKey) throw new CoveyError('bad-argument', 'Cannot rotate the unlock key and turn autolock off');
-    return undefined;
-  }
-  if (present === undefined) {
-    if (autolock === true) return { ...made, former: [] };
+  if (autolock === false && rotateUnlockKey)
+    throw new CoveyError('bad-argument', 'Cannot rotate the unlock key and turn autolock off');
+  const on = findUnlock({ unlock: present });
+  if (on === undefined) {
+    if (autolock === true) return { ...made, former: present?.former ?? [] };
     if (rotateUnlockKey) throw notAutolocked('rotate the unlock key');
-    return undefined;
+    return present;
   }
-  if (!rotateUnlockKey) return present;
-  const { key, madeAtMs, former } = present;
-  return { ...made, former: [{ key, madeAtMs }, ...former].slice(0, formerMax) };
+  const { key, madeAtMs, former } = on;
+  const older = [{ key, madeAtMs }, ...former].slice(0, formerMax);
+  if (autolock === false) return { key: new Uint8Array(0), madeAtMs: made.madeAtMs, former: older };
+  return rotateUnlockKey ? { ...made, former: older } : present;
 }
 
 /** Nobody sees a key that opens or signs. */
@@ -47,20 +47,28 @@ export function withoutKeys(cluster: Cluster): Cluster {
   const none = new Uint8Array(0);
   const { rotation, retired = [] } = cluster.authority ?? {};
   const authority = rotation === undefined ? cluster.authority : { retired, rotation: { ...rotation, rootKey: none } };
-  const unlock = cluster.unlock && { key: none, madeAtMs: cluster.unlock.madeAtMs, former: [] };
+  const on = findUnlock(cluster);
+  const unlock = on && { key: none, madeAtMs: on.madeAtMs, former: [] };
   return { ...cluster, rootKey: none, authority, unlock };
 }
 
+/** With autolock off there may still be managers that were away then. */
 function answerOf(view: View): UnlockKeyAnswer {
   const { unlock } = getCluster(view);
-  if (unlock === undefined) throw notAutolocked('show the unlock key');
-  const { key, madeAtMs } = unlock;
-  return { key: renderUnlockKey(key), keyId: unlockKeyId(key), madeAtMs, behind: behindOf(view, unlock) };
+  const behind = unlock === undefined ? [] : behindOf(view, unlock);
+  const on = findUnlock({ unlock });
+  if (on !== undefined) {
+    const { key, madeAtMs } = on;
+    return { key: renderUnlockKey(key), keyId: unlockKeyId(key), madeAtMs, behind };
+  }
+  if (behind.length === 0) throw notAutolocked('show the unlock key');
+  return { key: '', keyId: '', madeAtMs: 0, behind };
 }
 
-function behindOf(view: View, { key, former }: UnlockKeys): UnlockKeyAnswer['behind'] {
-  const present = unlockKeyId(key);
-  const old = new Map(former.map(one => [unlockKeyId(one.key), renderUnlockKey(one.key)]));
+function behindOf(view: View, unlock: UnlockKeys): UnlockKeyAnswer['behind'] {
+  const on = findUnlock({ unlock });
+  const present = on && unlockKeyId(on.key);
+  const old = new Map(unlock.former.map(one => [unlockKeyId(one.key), renderUnlockKey(one.key)]));
   return [...view.list('node')]
     .filter((node: Node) => node.role === 'manager' && node.description.lockKeyId !== present)
     .map(({ spec, status, description: { lockKeyId } }) => ({

@@ -7,7 +7,7 @@
  *
  * Called by membership/ (the private key), group/ (the log), care.ts. Not here: what is in the file (key-file.ts).
  */
-import { CoveyError } from '../../errors.js';
+import { CoveyError, codeOf } from '../../errors.js';
 import type { Clock, Files, Random } from '../../host.js';
 import type { Keyring } from '../../raft/storage/keyring.js';
 import {
@@ -75,7 +75,8 @@ export function openKeyKeeper(options: KeeperOptions): KeyKeeper {
   const inTurn = takeTurns();
   const { find, save, kekOf } = disk;
   const open = async (): Promise<{ readonly file: KeyFile; readonly kek: Uint8Array }> => {
-    const file = (await find()) ?? newKeyFile({ random: random.bytes });
+    const found = await find();
+    const file = found ?? newKeyFile({ random: random.bytes });
     const kek = kekOf(file);
     if (kek !== undefined) return { file, kek };
     throw lockedError(lockOf(file), 'Cannot open the log of this manager');
@@ -93,8 +94,7 @@ export function openKeyKeeper(options: KeeperOptions): KeyKeeper {
       inTurn(async () => {
         const { file, kek } = await open();
         const made = withNewKey(file, kek, making());
-        await save(made.file);
-        return made.ring;
+        return (await isSaved(save(made.file), file)) ? made.ring : ringOf(file, kek);
       }),
     relock: unlock =>
       inTurn(async () => {
@@ -129,6 +129,20 @@ export function openKeyKeeper(options: KeeperOptions): KeyKeeper {
       }),
     forget: () => inTurn(disk.forget),
   };
+}
+
+/**
+ * False where the disk is full and there are keys already: a manager starts there too, with the last of them. Random bits keep
+ * the nonces apart then (raft/storage/keyring.ts).
+ */
+async function isSaved(saving: Promise<void>, before: KeyFile): Promise<boolean> {
+  try {
+    await saving;
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'no-space' && before.keys.length > 0) return false;
+    throw error;
+  }
 }
 
 /** The file, and the KEK that a person opened. */

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { CoveyError } from '../../errors.js';
+import type { UnlockKeys } from '../../gen/types.js';
 import type { RandomBytes } from '../../ids.js';
 import { fromBase36, toBase36 } from '../ca/token.js';
 
@@ -35,6 +36,11 @@ export function parseUnlockKey(text: string): Uint8Array {
     state,
     hint: 'covey unlock-key   (on a manager that is not locked)',
   });
+}
+
+/** The keys while autolock is on. Off, those before may still be known. */
+export function findUnlock({ unlock }: { readonly unlock?: UnlockKeys | undefined }): UnlockKeys | undefined {
+  return unlock !== undefined && unlock.key.length > 0 ? unlock : undefined;
 }
 
 /** Names a key without telling it. */

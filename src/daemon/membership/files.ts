@@ -93,12 +93,19 @@ export async function saveIdentity(place: MembershipFiles, identity: NodeIdentit
   if (all !== identity.root) await files.replace(paths.root(dataDir), identity.root, privateMode);
 }
 
-/** The private key lies as the lock of this manager wants it: written anew when it does not. */
-export async function alignIdentity(place: MembershipFiles, identity: NodeIdentity): Promise<void> {
-  const pem = (await place.files.findText(paths.identity(place.dataDir))) ?? '';
-  const isSealed = findPems(pem, 'PRIVATE KEY').length === 0;
-  const isWanted = identity.role === 'manager' && (await place.keys.lock()) !== undefined;
-  if (isSealed !== isWanted) await saveIdentity(place, identity);
+/**
+ * The private key lies as the lock of this manager wants it: written anew when it does not. A renewal may write another one at
+ * the same time: the last word has the one that counts then.
+ */
+export async function alignIdentity(place: MembershipFiles, current: () => NodeIdentity): Promise<void> {
+  for (;;) {
+    const identity = current();
+    const pem = (await place.files.findText(paths.identity(place.dataDir))) ?? '';
+    const isSealed = findPems(pem, 'PRIVATE KEY').length === 0;
+    const isWanted = identity.role === 'manager' && (await place.keys.lock()) !== undefined;
+    if (isSealed !== isWanted) await saveIdentity(place, identity);
+    if (current() === identity) return;
+  }
 }
 
 /** From here on this node is a member. */

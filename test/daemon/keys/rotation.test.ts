@@ -7,6 +7,7 @@ import t from 'tap';
 import { careOnce, planCare } from '../../../src/daemon/keys/care.js';
 import { type KeyKeeper, openKeyKeeper } from '../../../src/daemon/keys/keeper.js';
 import { renderUnlockKey, unlockKeyId } from '../../../src/daemon/keys/unlock-key.js';
+import { CoveyError } from '../../../src/errors.js';
 import type { Cluster } from '../../../src/gen/types.js';
 import type { Entry } from '../../../src/raft/core/types.js';
 import type { StorageStats, StorageWork } from '../../../src/raft/storage/storage-protocol.js';
@@ -29,7 +30,7 @@ function openMachine(seed: number) {
     world.left -= 1;
   };
   const disk = new SimDisk({ random, beforeWrite: step });
-  const keeper = (): KeyKeeper =>
+  const keeper = (over: { readonly replace?: () => Promise<void> } = {}): KeyKeeper =>
     openKeyKeeper({
       dataDir: '/data',
       clock: { wallMs: () => 1_000 },
@@ -42,6 +43,7 @@ function openMachine(seed: number) {
           step();
         },
         remove: async path => void files.delete(path),
+        ...over,
       },
     });
   return { world, files, disk, keeper, crash: () => disk.crash() };
@@ -106,8 +108,10 @@ async function careUntilDone(
     keys,
     log,
     unlock,
+    hasLeader = true,
   }: {
     readonly keys: KeyKeeper;
+    readonly hasLeader?: boolean;
     readonly log: ReturnType<typeof openLog>;
     readonly unlock: Uint8Array | undefined;
   },
@@ -125,6 +129,7 @@ async function careUntilDone(
           if (reply.kind === 'stats') return reply.stats;
           throw new Error(reply.kind);
         },
+        read: async () => (hasLeader ? { kind: 'ready', index: 1 } : { kind: 'no-leader' }),
         setKeyring: async keyring => void ask(server, { kind: 'set-keyring', keyring }),
         renewSnapshot: () => log.snapshot(),
       },
@@ -138,8 +143,8 @@ async function careUntilDone(
       },
       onLock: () => undefined,
     });
-    if (step === undefined) return steps;
-    steps.push(step);
+    if (step !== undefined) steps.push(step);
+    if (step === undefined || step === 'catch-up') return steps;
     log.append();
   }
   throw new Error(`no end of it: ${steps.join(' ')}`);
@@ -217,6 +222,33 @@ t.test('a manager that was away opens with the key that it took last, and is tol
   t.equal(await again.findLocked(), undefined);
   await careUntilDone(machine, { keys: again, log: openLog(await start(machine, again)), unlock: two });
   t.equal((await again.lock())?.keyId, unlockKeyId(two), 'once it is back, it takes the present one');
+});
+
+t.test('what a manager knew before its start is no wish: as long as nobody leads, its lock stays', async t => {
+  const machine = openMachine(1);
+  const keys = machine.keeper();
+  const log = openLog(await start(machine, keys));
+  log.append();
+  await careUntilDone(machine, { keys, log, unlock: one });
+  for (const unlock of [undefined, two]) {
+    const steps = await careUntilDone(machine, { keys, log, unlock, hasLeader: false });
+    t.same(steps, ['catch-up']);
+    t.equal((await keys.lock())?.keyId, unlockKeyId(one));
+  }
+});
+
+t.test('a full disk is in the way of no start: the keys that are there open the log', async t => {
+  const machine = openMachine(1);
+  const keys = machine.keeper();
+  const ring = await keys.mint();
+  const full = machine.keeper({
+    replace: async () => {
+      throw new CoveyError('no-space', 'Cannot write "/data/keys.json": ENOSPC');
+    },
+  });
+  t.same(await full.mint(), ring);
+  machine.files.clear();
+  await t.rejects(full.mint(), { code: 'no-space' }, 'with no key at all there is nothing to go on with');
 });
 
 t.test('what is to be done about the keys', async t => {
