@@ -5,7 +5,9 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { Node } from '../../gen/types.js';
+import type { CallContext } from '../../grpc.js';
 import { asId } from '../../ids.js';
+import type { View } from '../../raft/store.js';
 import { planNodeRemoval } from '../ca/removal.js';
 import { withoutKeys } from '../keys/control.js';
 import { principalOf } from '../rpc/roles.js';
@@ -56,18 +58,22 @@ export function nodeHandlers(parts: Parts): NodeHandlers {
       return getObject(store.view(), 'node', id);
     },
     removeNode: async ({ node: text, force }, context) => {
-      const node = getObject(store.view(), 'node', text);
+      const node = await findOnce(parts, context, text);
+      if (node === undefined) return { id: text };
       const { id } = node;
       checkRemoval(node, { managers: [...store.view().list('node')].filter(isManager), force });
       await parts.roles.letGo(id, { principal: principalOf(context.caller), signal: context.signal });
-      for (let more = true; more; ) {
-        await change(parts, context, view => {
+      const plan = (view: View) =>
+        planNodeRemoval(view, { nodeId: id, nowMs: parts.clock.wallMs(), writesMax: removalWritesMax });
+      for (let isGone = false; !isGone; ) {
+        // The last transaction is the one that the command is known by.
+        const isLast = !plan(store.view()).more;
+        await (isLast ? changeOnce : change)(parts, context, view => {
           const node = view.find('node', id);
-          if (node === undefined) return [];
-          checkRemoval(node, { managers: [...view.list('node')].filter(isManager), force });
-          const plan = planNodeRemoval(view, { nodeId: id, nowMs: parts.clock.wallMs(), writesMax: removalWritesMax });
-          more = plan.more;
-          return plan.writes;
+          if (node !== undefined) checkRemoval(node, { managers: [...view.list('node')].filter(isManager), force });
+          const { more, writes } = plan(view);
+          isGone = !more;
+          return isLast && more ? [] : writes;
         });
       }
       return { id };
@@ -80,6 +86,18 @@ function heardEntry({ silentMs, clock }: Parts, { id, status }: Node): readonly 
   const silent = silentMs(id);
   const atMs = silent === undefined ? status.silentSinceMs : Math.round(clock.wallMs() - silent);
   return atMs === undefined ? [] : [[id, atMs]];
+}
+
+/** The node to be removed; undefined when this very command has removed it before. */
+async function findOnce(parts: Parts, context: CallContext, text: string): Promise<Node | undefined> {
+  try {
+    return getObject(parts.store.view(), 'node', text);
+  } catch (error) {
+    await changeOnce(parts, context, () => {
+      throw error;
+    });
+    return undefined;
+  }
 }
 
 function isManager(node: Node): boolean {

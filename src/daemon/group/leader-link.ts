@@ -49,37 +49,55 @@ const headStartMs = 200;
 
 interface Connection {
   readonly nodeId: string;
+  /** The roots by which it was made: the leader takes no new calls on one of a root that was replaced. */
+  readonly root: string;
+  /** Calls under way; a connection that was replaced is closed with the last of them. */
+  users: number;
   readonly ending: AbortController;
   readonly client: Promise<ManagerClient>;
 }
 
 export function openLeaderLink(options: LeaderLinkOptions): LeaderLink {
   let open: Connection | undefined;
+  /** Of a root that was replaced, with calls under way. */
+  const older = new Set<Connection>();
   const giveUp = (why: CoveyError): void => {
-    const ended = open;
+    const ended = open === undefined ? [...older] : [open, ...older];
     open = undefined;
-    if (ended === undefined) return;
-    ended.ending.abort(why);
-    // One that was not made has nothing to be given back.
-    void ended.client.then(
-      client => client[Symbol.asyncDispose](),
-      () => undefined,
-    );
+    older.clear();
+    for (const connection of ended) {
+      connection.ending.abort(why);
+      void close(connection);
+    }
   };
   const connection = (): Connection => {
     const leader = options.findLeader();
     if (leader === undefined) throw new CoveyError('no-leader', 'Cannot reach the leader: no manager leads');
     if (leader.nodeId === options.own)
       throw new CoveyError('not-leader', 'Cannot go on: this manager is about to lead');
-    if (open?.nodeId === leader.nodeId) return open;
-    giveUp(new CoveyError('no-connection', 'Cannot go on: another manager leads now'));
+    const { root } = options.identity.current();
+    if (open?.nodeId === leader.nodeId && open.root === root) return open;
+    if (open?.nodeId === leader.nodeId && open.users > 0) older.add(open);
+    else giveUp(new CoveyError('no-connection', 'Cannot go on: another manager leads now'));
     const ending = new AbortController();
-    const made = { nodeId: leader.nodeId, ending, client: connect(options, leader, ending.signal) };
+    const client = connect(options, leader, ending.signal);
+    const made: Connection = { nodeId: leader.nodeId, root, users: 0, ending, client };
     made.client.catch(() => {
       if (open === made) open = undefined;
     });
     open = made;
     return made;
+  };
+  const close = async ({ client }: Connection): Promise<void> => {
+    // One that was not made has nothing to be given back.
+    await client.then(
+      made => made[Symbol.asyncDispose](),
+      () => undefined,
+    );
+  };
+  const release = (made: Connection): void => {
+    made.users -= 1;
+    if (made.users === 0 && older.delete(made)) void close(made);
   };
   const failed = (made: Connection, error: unknown): void => {
     if (codeOf(error) === 'no-connection' && open === made)
@@ -89,22 +107,28 @@ export function openLeaderLink(options: LeaderLinkOptions): LeaderLink {
   return {
     call: async (service, make, signal) => {
       const made = connection();
+      made.users += 1;
       try {
         const client = await made.client;
         return await make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
       } catch (error) {
         failed(made, error);
         throw error;
+      } finally {
+        release(made);
       }
     },
     stream: async function* (service, make, signal) {
       const made = connection();
+      made.users += 1;
       try {
         const client = await made.client;
         yield* make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
       } catch (error) {
         failed(made, error);
         throw error;
+      } finally {
+        release(made);
       }
     },
     isKnown: () => options.findLeader() !== undefined,

@@ -95,8 +95,9 @@ async function askAll(options: LeaveOptions, signal: AbortSignal): Promise<Error
     } catch (error) {
       signal.throwIfAborted();
       if (codeOf(error) === 'node-removed') return undefined;
-      // "That manager does not lead" says less than what the leader says.
-      if (!electing.has(codeOf(error)) || codeOf(failure) === 'no-connection') failure = asCoveyError(error);
+      // What the leader says counts; the other managers would ask it again, and each could wait as long as it did.
+      if (!electing.has(codeOf(error)) && codeOf(error) !== 'no-connection') return asCoveyError(error);
+      if (codeOf(failure) === 'no-connection') failure = asCoveyError(error);
     }
   }
   return failure;

@@ -20,6 +20,7 @@ import { shownChain } from '../ca/authority.js';
 import { findRole, type IdentityHolder, type NodeIdentity } from '../ca/identity.js';
 import { removedError, type Standing } from '../ca/removal.js';
 import { messageMaxBytes } from './client.js';
+import { endEveryMs, type OldRoots, oldRootError, openOldRoots, resumed, type Shown } from './old-roots.js';
 import { type RolesByPath, refusalOf, rolesOf } from './roles.js';
 
 export interface ClusterServerOptions {
@@ -52,9 +53,10 @@ export async function openClusterServer(options: ClusterServerOptions): Promise<
   const context = (): SecureContextOptions => contextOf(options.identity.current(), options.retired?.() ?? []);
   const credentials = new NodeServerCredentials(context());
   const calls: OpenCalls = new Map();
+  const oldRoots = openOldRoots(options.identity, () => endOldCalls(calls, oldRoots, options.clock));
   const server = new grpc.Server({
     ...quietServer,
-    interceptors: [guard(rows, options, calls)],
+    interceptors: [guard(rows, { ...options, oldRoots }, calls)],
     'grpc.max_receive_message_length': messageMaxBytes,
     'grpc.max_send_message_length': messageMaxBytes,
     // Peers that vanished without a word are noticed by their session; this frees their sockets. Each ping costs 350 bytes on
@@ -69,10 +71,11 @@ export async function openClusterServer(options: ClusterServerOptions): Promise<
     port,
     showRoots: () => credentials.rotate(context()),
     endCallsOf: nodeId => {
-      for (const end of calls.get(nodeId) ?? []) end(removedError(nodeId));
+      for (const { end } of calls.get(nodeId) ?? []) end(removedError(nodeId));
     },
     [Symbol.asyncDispose]: async () => {
       rotation[Symbol.dispose]();
+      oldRoots[Symbol.dispose]();
       await closeServer(server, { clock: options.clock, graceMs: closeGraceMs });
     },
   };
@@ -117,8 +120,22 @@ function contextOf(identity: NodeIdentity, retired: readonly Uint8Array[]): Secu
   };
 }
 
-/** What ends the calls that nodes have open. */
-type OpenCalls = Map<string, Set<(error: CoveyError) => void>>;
+interface OpenCall {
+  readonly path: string;
+  readonly shown: Shown | undefined;
+  readonly end: (error: CoveyError) => void;
+}
+
+/** By the id of the node. */
+type OpenCalls = Map<string, Set<OpenCall>>;
+
+/** Of those that are opened anew by themselves. */
+function endOldCalls(calls: OpenCalls, oldRoots: OldRoots, clock: Clock): void {
+  const old = [...calls.values()]
+    .flatMap(open => [...open])
+    .filter(({ path, shown }) => resumed.has(path) && shown !== undefined && oldRoots.isReplaced(shown));
+  for (const [at, { end }] of old.entries()) clock.after(at * endEveryMs, () => end(oldRootError()));
+}
 
 function addHandlers<Name extends keyof Services>(
   server: grpc.Server,
@@ -131,7 +148,11 @@ function addHandlers<Name extends keyof Services>(
   addService(server, name, { wire: options.wire, handlers, findCaller });
 }
 
-function guard(rows: RolesByPath, options: ClusterServerOptions, calls: OpenCalls): grpc.ServerInterceptor {
+function guard(
+  rows: RolesByPath,
+  options: ClusterServerOptions & { readonly oldRoots: OldRoots },
+  calls: OpenCalls,
+): grpc.ServerInterceptor {
   return (method, call) => {
     let closed = (): void => undefined;
     return promptCall(method, call, {
@@ -140,9 +161,11 @@ function guard(rows: RolesByPath, options: ClusterServerOptions, calls: OpenCall
           onReceiveMetadata: (metadata, pass) => {
             const caller = callerOf(call.getAuthContext(), call.getPeer(), options.findMember);
             const refusal = withClock(refusalOf(caller, method.path, rows), options.clock.wallMs());
-            if (refusal !== undefined) return call.sendStatus(statusOf(refusal, options.wire));
-            if (caller.kind === 'node')
-              closed = noted(calls, caller.nodeId, error => call.sendStatus(statusOf(error, options.wire)));
+            const end = (error: CoveyError): void => call.sendStatus(statusOf(error, options.wire));
+            if (refusal !== undefined) return end(refusal);
+            const shown = call.getAuthContext().sslPeerCertificate;
+            if (shown !== undefined && options.oldRoots.isReplaced(shown)) return end(oldRootError());
+            if (caller.kind === 'node') closed = noted(calls, caller.nodeId, { path: method.path, shown, end });
             pass(metadata);
           },
           onCancel: () => closed(),
@@ -163,12 +186,12 @@ function withClock(refusal: CoveyError | undefined, nowMs: number): CoveyError |
 }
 
 /** Remembers what ends the call until what it returns is called. */
-function noted(calls: OpenCalls, nodeId: string, end: (error: CoveyError) => void): () => void {
+function noted(calls: OpenCalls, nodeId: string, call: OpenCall): () => void {
   const open = calls.get(nodeId) ?? new Set();
   calls.set(nodeId, open);
-  open.add(end);
+  open.add(call);
   return () => {
-    open.delete(end);
+    open.delete(call);
     if (open.size === 0 && calls.get(nodeId) === open) calls.delete(nodeId);
   };
 }

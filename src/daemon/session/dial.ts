@@ -93,7 +93,7 @@ async function openConnection(options: DialOptions, target: Target, signal: Abor
   };
   const client = await connect(signal);
   const calls = client.calls('Dispatcher');
-  const shared = sharedBulk(connect, options.clock);
+  const shared = sharedBulk({ connect, clock: options.clock, root: () => options.identity.current().root });
   return {
     reached: target,
     session: calls.session,
@@ -110,15 +110,22 @@ const bulkIdleMs = 15_000;
 
 interface SharedBulk {
   readonly client: Promise<ManagerClient>;
+  /** The roots by which it was made: managers take no new streams on one of a root that was replaced. */
+  readonly root: string;
   users: number;
   idle?: Timer;
 }
 
 /** One connection for all bulk streams. */
-function sharedBulk(
-  connect: (signal: AbortSignal) => Promise<ManagerClient>,
-  clock: Clock,
-): { readonly open: ManagerConnection['bulk']; readonly closeIdle: () => Promise<void> } {
+function sharedBulk({
+  connect,
+  clock,
+  root,
+}: {
+  readonly connect: (signal: AbortSignal) => Promise<ManagerClient>;
+  readonly clock: Clock;
+  readonly root: () => string;
+}): { readonly open: ManagerConnection['bulk']; readonly closeIdle: () => Promise<void> } {
   let shared: SharedBulk | undefined;
   let keeps = true;
   const close = async (mine: SharedBulk): Promise<void> => {
@@ -135,7 +142,8 @@ function sharedBulk(
   };
   return {
     open: async callOptions => {
-      const mine = shared ?? { client: connect(callOptions.signal), users: 0 };
+      const kept = shared?.root === root() ? shared : undefined;
+      const mine = kept ?? { client: connect(callOptions.signal), root: root(), users: 0 };
       shared = mine;
       mine.idle?.cancel();
       mine.users += 1;

@@ -294,6 +294,16 @@ t.test('a node with an open session gets the new root and keeps the session; the
   const lifetime = testLifetime();
   t.teardown(() => lifetime[Symbol.asyncDispose]());
   const oldRoot = worker.identity.current().root;
+  const { nodeId } = manager.member.membership;
+  const { certificate, key, root, clusterId } = worker.identity.current();
+  const old = { address: manager.address, nodeId, clusterId, root, client: { certificate, key }, wire, clock };
+  const client = await connectToManager({ ...old, timeoutMs: 10_000, signal: anySignal() });
+  t.teardown(() => client[Symbol.asyncDispose]());
+  const ask = (): Promise<unknown> =>
+    client
+      .calls('Ca')
+      .renew({ certificateRequest: new Uint8Array(1) }, { signal: anySignal() })
+      .catch(error => error);
   const renewal = openRenewal({
     ...routeOf(manager, worker.identity),
     clock,
@@ -315,14 +325,14 @@ t.test('a node with an open session gets the new root and keeps the session; the
     return root !== oldRoot && findPems(root, 'CERTIFICATE').length === 1;
   });
   t.equal(worker.session.state(), session, 'the session was not opened anew');
+  t.match(await ask(), { code: 'bad-argument' }, 'a connection of the old root is as good as ever');
   // The manager of the rig is told by its own session in a daemon.
   manager.identity.replace(identityOf({ ...manager.identity.current(), root: worker.identity.current().root }));
-  await manager.stopServer();
-  await manager.startServer();
   await eventually(
-    'a new session, by the new root',
+    'a new session, with the new certificate, by itself',
     () => worker.session.state().kind === 'connected' && worker.session.state() !== session,
   );
+  t.match(await ask(), { code: 'no-connection', state: /the root of its certificate was replaced/ });
   const blank = openFlows(await temporaryDirectory(t), 'w2', { start: async () => undefined });
   const request = { ...joinRequest, address: manager.address, token: manager.workerToken };
   await t.rejects(blank.join(request, anySignal()), { code: 'root-replaced' });

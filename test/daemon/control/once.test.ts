@@ -39,6 +39,17 @@ t.test('so with networks', async t => {
   t.same(again, { id: 'inside' });
 });
 
+t.test('a node that is removed again is gone; to another command it is not there', async t => {
+  await using plane = await openPlane();
+  await plane.settle();
+  const [node] = plane.store.view().list('node');
+  const name = node?.spec.name ?? '';
+  const [first, again] = await twice(context => plane.control.removeNode({ node: name, force: true }, context));
+  t.same([first, again], [{ id: node?.id }, { id: name }]);
+  t.equal(plane.store.view().find('node', node?.id ?? ''), undefined);
+  await t.rejects(plane.control.removeNode({ node: name, force: true }, named()), { code: 'not-found' });
+});
+
 t.test('a service that is rolled back again does not go forward', async t => {
   await using plane = await openPlane();
   await plane.settle();
