@@ -220,14 +220,18 @@ async function bringUp(managers, workers, diskMib) {
   await importImage([first, ...others]);
 }
 
-/** `covey join` says within 2 s that nobody answers; on a starved machine that may be too early, so it is asked once more. */
+const joinsMax = 10;
+
+/** `covey join` says within 2 s that nobody answers; on a starved machine that may be too early, so it is asked again. */
 function joinNode(node, { address }, token) {
   const words = ['join', '--token', token, '--advertise-addr', node.address, `${address}:7377`];
-  const first = covey(node, words, { check: false });
-  if (first.status === 0) return;
-  if (!/code\s+no-connection/.test(first.stderr)) throw new Error(`Cannot join ${node.host}: ${first.stderr.trim()}`);
-  say(`${node.host}: no answer yet, joins again`);
-  covey(node, words);
+  for (let tries = 1; ; tries += 1) {
+    const { status, stderr } = covey(node, words, { check: false });
+    if (status === 0) return;
+    if (tries === joinsMax || !/code\s+no-connection/.test(stderr))
+      throw new Error(`Cannot join ${node.host}: ${stderr.trim()}`);
+    say(`${node.host}: no answer yet, joins again`);
+  }
 }
 
 function freeSubnet() {

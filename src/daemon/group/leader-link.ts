@@ -58,6 +58,50 @@ interface Connection {
 }
 
 export function openLeaderLink(options: LeaderLinkOptions): LeaderLink {
+  const kept = keepConnection(options);
+  options.lifetime.defer('leader link', () =>
+    kept.giveUp(new CoveyError('cancelled', 'Cannot go on: the daemon ends')),
+  );
+  return {
+    call: async (service, make, signal) => {
+      const made = kept.take();
+      try {
+        const client = await made.client;
+        return await make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
+      } catch (error) {
+        kept.failed(made, error);
+        throw error;
+      } finally {
+        kept.giveBack(made);
+      }
+    },
+    stream: async function* (service, make, signal) {
+      const made = kept.take();
+      try {
+        const client = await made.client;
+        yield* make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
+      } catch (error) {
+        kept.failed(made, error);
+        throw error;
+      } finally {
+        kept.giveBack(made);
+      }
+    },
+    isKnown: () => options.findLeader() !== undefined,
+    leaderChanged: () => {
+      const leader = options.findLeader();
+      const to = kept.to();
+      if (leader !== undefined && to !== undefined && leader.nodeId !== to) kept.giveUp(anotherLeads());
+    },
+  };
+}
+
+function anotherLeads(): CoveyError {
+  return new CoveyError('no-connection', 'Cannot go on: another manager leads now');
+}
+
+/** The one connection that new calls go over, and older ones until their last call has ended. */
+function keepConnection(options: LeaderLinkOptions) {
   let open: Connection | undefined;
   /** Of a root that was replaced, with calls under way. */
   const older = new Set<Connection>();
@@ -70,15 +114,11 @@ export function openLeaderLink(options: LeaderLinkOptions): LeaderLink {
       void close(connection);
     }
   };
-  const connection = (): Connection => {
-    const leader = options.findLeader();
-    if (leader === undefined) throw new CoveyError('no-leader', 'Cannot reach the leader: no manager leads');
-    if (leader.nodeId === options.own)
-      throw new CoveyError('not-leader', 'Cannot go on: this manager is about to lead');
+  const present = (leader: ManagerAddress): Connection => {
     const { root } = options.identity.current();
     if (open?.nodeId === leader.nodeId && open.root === root) return open;
     if (open?.nodeId === leader.nodeId && open.users > 0) older.add(open);
-    else giveUp(new CoveyError('no-connection', 'Cannot go on: another manager leads now'));
+    else giveUp(anotherLeads());
     const ending = new AbortController();
     const client = connect(options, leader, ending.signal);
     const made: Connection = { nodeId: leader.nodeId, root, users: 0, ending, client };
@@ -88,56 +128,35 @@ export function openLeaderLink(options: LeaderLinkOptions): LeaderLink {
     open = made;
     return made;
   };
-  const close = async ({ client }: Connection): Promise<void> => {
-    // One that was not made has nothing to be given back.
-    await client.then(
-      made => made[Symbol.asyncDispose](),
-      () => undefined,
-    );
-  };
-  const release = (made: Connection): void => {
-    made.users -= 1;
-    if (made.users === 0 && older.delete(made)) void close(made);
-  };
-  const failed = (made: Connection, error: unknown): void => {
-    if (codeOf(error) === 'no-connection' && open === made)
-      giveUp(new CoveyError('no-connection', 'Cannot go on: the connection to the leader broke'));
-  };
-  options.lifetime.defer('leader link', () => giveUp(new CoveyError('cancelled', 'Cannot go on: the daemon ends')));
   return {
-    call: async (service, make, signal) => {
-      const made = connection();
-      made.users += 1;
-      try {
-        const client = await made.client;
-        return await make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
-      } catch (error) {
-        failed(made, error);
-        throw error;
-      } finally {
-        release(made);
-      }
-    },
-    stream: async function* (service, make, signal) {
-      const made = connection();
-      made.users += 1;
-      try {
-        const client = await made.client;
-        yield* make(client.calls(service), AbortSignal.any([signal, made.ending.signal]));
-      } catch (error) {
-        failed(made, error);
-        throw error;
-      } finally {
-        release(made);
-      }
-    },
-    isKnown: () => options.findLeader() !== undefined,
-    leaderChanged: () => {
+    giveUp,
+    to: () => open?.nodeId,
+    take: (): Connection => {
       const leader = options.findLeader();
-      if (leader !== undefined && open !== undefined && leader.nodeId !== open.nodeId)
-        giveUp(new CoveyError('no-connection', 'Cannot go on: another manager leads now'));
+      if (leader === undefined) throw new CoveyError('no-leader', 'Cannot reach the leader: no manager leads');
+      if (leader.nodeId === options.own)
+        throw new CoveyError('not-leader', 'Cannot go on: this manager is about to lead');
+      const made = present(leader);
+      made.users += 1;
+      return made;
+    },
+    giveBack: (made: Connection): void => {
+      made.users -= 1;
+      if (made.users === 0 && older.delete(made)) void close(made);
+    },
+    failed: (made: Connection, error: unknown): void => {
+      if (codeOf(error) === 'no-connection' && open === made)
+        giveUp(new CoveyError('no-connection', 'Cannot go on: the connection to the leader broke'));
     },
   };
+}
+
+async function close({ client }: Connection): Promise<void> {
+  // One that was not made has nothing to be given back.
+  await client.then(
+    made => made[Symbol.asyncDispose](),
+    () => undefined,
+  );
 }
 
 async function connect(
