@@ -87,6 +87,9 @@ async function ruleSamples(stack) {
     subnets: ['10.64.0.0/12'],
     internal: false,
     driver: 'overlay',
+    closed: false,
+    allowed: [],
+    metadata: false,
   });
   put(`node/${id('node2')}`, {
     kind: 'node',
@@ -143,7 +146,7 @@ function task(number) {
     id: id(`t${number}`),
     serviceId: id('s0'),
     stack: '',
-    spec: { networks: [{ network: networkId, aliases: [] }] },
+    spec: { networks: [{ network: networkId, aliases: [] }], containers: [] },
     endpoints: [{ networkId, addresses: [`10.65.${number >> 8}.${(number & 255) + 1}`] }],
   };
 }

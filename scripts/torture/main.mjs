@@ -18,10 +18,20 @@ const tortures = {
     rounds: 60,
     says: 'what `load` does, for an hour, with all daemons, their containers and the load on one core',
   },
+  cycles: {
+    file: './cycles.mjs',
+    rounds: 1_000,
+    says: 'tasks that come, are asked from another node and go, and what they leave in the network',
+  },
   load: {
     file: './load.mjs',
     rounds: 10,
     says: 'minutes of full load on all cores and the disk with three managers: nobody is elected, nobody is lost',
+  },
+  matrix: {
+    file: './matrix.mjs',
+    rounds: 7,
+    says: 'who reaches whom on 5 nodes, 20 containers and 3 networks, after all that may happen',
   },
   nemesis: {
     file: './nemesis.mjs',
