@@ -45,6 +45,8 @@ const fabricSysctls: Readonly<Record<string, string>> = {
   'net.ipv6.conf.all.disable_ipv6': '1',
   'net.ipv6.conf.default.disable_ipv6': '1',
   'net.netfilter.nf_conntrack_tcp_be_liberal': '1',
+  // Whoever is refused is told, each time, and not once a second; the limit of the whole machine stays.
+  'net.ipv4.icmp_ratelimit': '0',
 };
 
 /** undefined when none is pinned there. */

@@ -41,26 +41,25 @@ export function openMatrix(cluster: DevCluster, plan: Plan): Matrix {
     await prober.stand(
       [...tasks.values()].flat().flatMap(task => (task.service in plan ? [memberOf(cluster, task)] : [])),
     );
-    let asked = 0;
+    // What was once as it has to be is not asked again: the kernel sends only so many refusals at a time.
+    const all = prober.questions();
+    const open = new Map(all);
+    const wanted = (question: Question): Answer => (mayTalk(question) ? 'answered' : 'refused');
     await until(
       'every pair that may talk does, and no other',
       async () => {
-        const answers = await prober.sweep();
-        asked = answers.size;
-        const wanted = (question: Question): Answer => (mayTalk(question) ? 'answered' : 'refused');
-        const other = [...answers].filter(([, { question, answer }]) => answer !== wanted(question));
-        return {
-          asked,
-          other: other.length,
-          such: other
-            .slice(0, shownMax)
-            .map(([key, { question, answer }]) => `${key} ${answer}, ${wanted(question)} wanted`),
-        };
+        const answers = await prober.ask(open);
+        const other: string[] = [];
+        for (const [key, question] of [...open]) {
+          if (answers.get(key) === wanted(question)) open.delete(key);
+          else other.push(`${key} ${answers.get(key)}, ${wanted(question)} wanted`);
+        }
+        return { asked: all.size, other: other.length, such: other.slice(0, shownMax) };
       },
       seen => seen.asked > 0 && seen.other === 0,
       patienceMs,
     );
-    return asked;
+    return all.size;
   };
   return {
     holds,

@@ -1,6 +1,6 @@
 /**
- * Asks and answers in the network namespaces of containers: every member has a server for TCP and UDP, and a sweep asks from every
- * member every address of all others by TCP, UDP and ICMP, all at once and without a process of its own for any of it.
+ * Asks and answers in the network namespaces of containers: every member has a server for TCP and UDP, and asks every address of all
+ * others by TCP, UDP and ICMP, all at once and without a process of its own for any of it.
  *
  * Each question has one of four answers: the right task answered, another one did, it was refused (by a reset or an ICMP error), or
  * nothing came. Used by matrix.ts. Not here: who may talk to whom.
@@ -13,7 +13,8 @@ import { linuxHost } from '../../src/host-linux/index.js';
 import { libcFunction } from '../../src/host-linux/libc.js';
 import { insideNamespace } from '../../src/host-linux/namespaces.js';
 
-type Protocol = 'tcp' | 'udp' | 'icmp';
+const protocols = ['tcp', 'udp', 'icmp'] as const;
+type Protocol = (typeof protocols)[number];
 export type Answer = 'answered' | 'wrong' | 'refused' | 'silent';
 
 export interface Member {
@@ -24,6 +25,7 @@ export interface Member {
 }
 
 export interface Question {
+  readonly protocol: Protocol;
   readonly from: Member;
   readonly to: Member;
   readonly address: string;
@@ -69,27 +71,37 @@ export class Prober implements AsyncDisposable {
       if (!this.#standing.has(member.id)) this.#standing.set(member.id, await stand(member));
   }
 
-  /** What each question got, as "protocol from address", in no order. */
-  async sweep(): Promise<ReadonlyMap<string, { readonly question: Question; readonly answer: Answer }>> {
-    const all = [...this.#standing.values()];
-    const answers = new Map<string, { readonly question: Question; readonly answer: Answer }>();
-    await Promise.all(
-      all.map(async from => {
-        const questions = all
-          .filter(to => to !== from)
-          .flatMap(to => to.member.addresses.map(address => ({ from: from.member, to: to.member, address })));
-        const icmp = askIcmp(from, questions);
-        const note = (protocol: Protocol, question: Question, answer: Answer): void =>
-          void answers.set(`${protocol} ${question.from.id} ${question.address}`, { question, answer });
-        await Promise.all(
-          questions.flatMap(question => [
-            askTcp(question).then(answer => note('tcp', question, answer)),
-            askUdp(from, question).then(answer => note('udp', question, answer)),
-          ]),
-        );
-        for (const [question, answer] of await icmp) note('icmp', question, answer);
-      }),
+  /** Every question there is, each with a name. */
+  questions(): ReadonlyMap<string, Question> {
+    const members = [...this.#standing.values()].map(({ member }) => member);
+    const found = members.flatMap(from =>
+      members
+        .filter(to => to !== from)
+        .flatMap(to => to.addresses.map(address => ({ from, to, address })))
+        .flatMap(one => protocols.map(protocol => ({ ...one, protocol }))),
     );
+    return new Map(found.map(one => [`${one.protocol} ${one.from.id} ${one.address}`, one]));
+  }
+
+  /** All of them at once. */
+  async ask(questions: ReadonlyMap<string, Question>): Promise<ReadonlyMap<string, Answer>> {
+    const answers = new Map<string, Answer>();
+    const byAsker = Map.groupBy(questions, ([, { from }]) => from.id);
+    const asked = [...byAsker].flatMap(([id, own]) => {
+      const from = this.#standing.get(id);
+      if (from === undefined) return [];
+      const icmp = own.filter(([, { protocol }]) => protocol === 'icmp');
+      const others = own.filter(([, { protocol }]) => protocol !== 'icmp');
+      return [
+        askIcmp(from, icmp).then(heard => {
+          for (const [key, answer] of heard) answers.set(key, answer);
+        }),
+        ...others.map(async ([key, question]) => {
+          answers.set(key, await (question.protocol === 'tcp' ? askTcp(question) : askUdp(from, question)));
+        }),
+      ];
+    });
+    await Promise.all(asked);
     return answers;
   }
 
@@ -160,10 +172,13 @@ function askUdp({ namespace }: Standing, { to, address }: Question): Promise<Ans
 }
 
 /** One packet to each, told apart by its number. Only the kernel of the right task answers an echo to its address. */
-async function askIcmp({ icmpFd }: Standing, questions: readonly Question[]): Promise<ReadonlyMap<Question, Answer>> {
-  const answers = new Map<Question, Answer>(questions.map(question => [question, 'silent']));
+async function askIcmp(
+  { icmpFd }: Standing,
+  questions: readonly (readonly [key: string, question: Question])[],
+): Promise<ReadonlyMap<string, Answer>> {
+  const answers = new Map<string, Answer>(questions.map(([key]) => [key, 'silent']));
   const identifier = icmpFd & 0xffff;
-  for (const [number, { address }] of questions.entries()) {
+  for (const [number, [, { address }]] of questions.entries()) {
     const packet = echo(identifier, number);
     sendTo(icmpFd, packet, packet.length, MSG_DONTWAIT, socketAddress(address), 16);
   }
@@ -174,8 +189,8 @@ async function askIcmp({ icmpFd }: Standing, questions: readonly Question[]): Pr
     for (let size = 1; size > 0; ) {
       size = receive(icmpFd, buffer, buffer.length, MSG_DONTWAIT);
       const heard = size > 0 ? parseIcmp(buffer.subarray(0, size)) : undefined;
-      const question = heard?.identifier === identifier ? questions[heard.number] : undefined;
-      if (heard !== undefined && question !== undefined) answers.set(question, heard.answer);
+      const [key] = (heard?.identifier === identifier ? questions[heard.number] : undefined) ?? [];
+      if (heard !== undefined && key !== undefined) answers.set(key, heard.answer);
     }
   }
   return answers;

@@ -108,14 +108,14 @@ function pictureOf(node: LabNode): readonly string[] {
       .map(line => `node ${node.number}, ${what}: ${line.trim()}`);
   return [
     ...lines('links of the fabric', inside(fabric, 'ip', '-br', 'link')),
-    ...lines('routes of the fabric', inside(fabric, 'ip', 'route', 'show', 'table', 'all')),
+    ...lines('routes of the fabric', inside(fabric, 'ip', '-4', 'route', 'show', 'table', 'all')),
     ...lines('rules of the fabric', inside(fabric, 'ip', 'rule')),
     ...lines('neighbours of the fabric', inside(fabric, 'ip', 'neigh', 'show', 'nud', 'permanent')),
     ...lines('forwarding entries', inside(fabric, 'bridge', 'fdb')),
     ...lines('packet rules of the fabric', inside(fabric, 'nft', 'list', 'ruleset')),
     ...lines('links of the host', inside(node.namespace, 'ip', '-br', 'link')),
-    ...lines('addresses of the host', inside(node.namespace, 'ip', '-br', 'address')),
-    ...lines('routes of the host', inside(node.namespace, 'ip', 'route', 'show', 'table', 'all')),
+    ...lines('addresses of the host', inside(node.namespace, 'ip', '-4', '-br', 'address')),
+    ...lines('routes of the host', inside(node.namespace, 'ip', '-4', 'route', 'show', 'table', 'all')),
     ...lines('rules of the host', inside(node.namespace, 'ip', 'rule')),
     ...lines('packet rules of the host', inside(node.namespace, 'nft', 'list', 'ruleset')),
     ...lines('namespaces', readdirSync(`${node.runDir}/netns`).join('\n')),
