@@ -8,6 +8,7 @@
  */
 import type { Duplex } from 'node:stream';
 import type { RandomBytes } from './ids.js';
+import type { PacketSocket } from './packet-socket.js';
 
 export interface Host {
   readonly clock: Clock;
@@ -69,6 +70,8 @@ export interface InterfaceAddress {
   readonly interfaceName: string;
   readonly address: string;
   readonly family: 'IPv4' | 'IPv6';
+  /** "192.0.2.5/24". */
+  readonly prefix?: string;
 }
 
 export interface Machine {
@@ -311,8 +314,17 @@ export interface Kernel {
   readonly removeNamespace: (path: string) => void;
   /** undefined: the namespace of the daemon. */
   readonly openNetlink: (namespace: NamespaceHandle | undefined, family?: 'route' | 'netfilter') => NetlinkSocket;
-  /** rtnetlink tells changes to groups (RTNLGRP_… in linux/rtnetlink.h), whoever made them. */
-  readonly followNetlink: (namespace: NamespaceHandle | undefined, groups: readonly number[]) => NetlinkNews;
+  /** rtnetlink tells changes to groups (RTNLGRP_… in linux/rtnetlink.h), whoever made them; nfnetlink so too (NFNLGRP_…). */
+  readonly followNetlink: (
+    namespace: NamespaceHandle | undefined,
+    groups: readonly number[],
+    family?: 'route' | 'netfilter',
+  ) => NetlinkNews;
+  readonly openPackets: (
+    namespace: NamespaceHandle | undefined,
+    /** interfaceIndex 0: all links. */
+    options: { readonly protocol: 'all' | 'arp'; readonly interfaceIndex: number },
+  ) => PacketSocket;
   readonly openNft: (namespace: NamespaceHandle | undefined) => NftContext;
   /** A socket bound (and listening, for TCP) in the namespace; returns its descriptor for dgram or net. */
   readonly openSocket: (

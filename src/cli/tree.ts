@@ -3,6 +3,8 @@
  *
  * Not here: what they do (commands/).
  */
+
+import { addressCommands } from './commands/address.js';
 import { attachCommands } from './commands/attach.js';
 import { clusterCommands } from './commands/cluster.js';
 import { clusterBackupCommands } from './commands/cluster-backup.js';
@@ -16,6 +18,7 @@ import { generalCommands } from './commands/general.js';
 import { imageCommands } from './commands/image.js';
 import { imageCareCommands } from './commands/image-care.js';
 import { networkCommands } from './commands/network.js';
+import { networkCaptureCommands } from './commands/network-capture.js';
 import { networkPolicyCommands } from './commands/network-policy.js';
 import { networkUpdateCommands } from './commands/network-update.js';
 import { nodeCommands } from './commands/node.js';
@@ -57,5 +60,7 @@ export const commandTree: readonly CommandDefinition[] = [
   ...networkCommands,
   ...networkUpdateCommands,
   ...networkPolicyCommands,
+  ...networkCaptureCommands,
+  ...addressCommands,
   ...volumeCommands,
 ];

@@ -5,7 +5,7 @@
  * Called by the local server (daemon/rpc). Not here: who may call (the role table of daemon/rpc), join tokens (daemon/ca), the
  * relay of exec and logs (daemon/bulk).
  */
-
+import { addressHandlers } from './control/addresses.js';
 import { updateClusterOf } from './control/cluster.js';
 import { updateNetworkOf } from './control/network-update.js';
 import { networkHandlers } from './control/networks.js';
@@ -24,7 +24,10 @@ export interface ControlParts extends Parts {
   readonly tokens: Pick<ControlHandlers, 'createJoinToken' | 'listJoinTokens' | 'removeJoinToken'>;
   readonly roots: Pick<ControlHandlers, 'getRootStatus' | 'rotateRoot'>;
   /** Made by daemon/bulk. */
-  readonly bulk: Pick<ControlHandlers, 'exec' | 'attach' | 'copy' | 'logs' | 'stats' | 'askVolumes' | 'runTaskVerb'>;
+  readonly bulk: Pick<
+    ControlHandlers,
+    'exec' | 'attach' | 'copy' | 'logs' | 'capture' | 'stats' | 'askVolumes' | 'runTaskVerb'
+  >;
 }
 
 export function makeControl(parts: ControlParts): ControlHandlers {
@@ -34,6 +37,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     updateCluster: updateClusterOf(parts),
     ...serviceHandlers(parts),
     ...networkHandlers(parts),
+    ...addressHandlers(parts),
     setNetworkPolicy: setNetworkPolicyOf(parts),
     updateNetwork: updateNetworkOf(parts),
     ...stackHandlers(parts),
@@ -48,6 +52,7 @@ export function makeControl(parts: ControlParts): ControlHandlers {
     attach: bulk.attach,
     copy: bulk.copy,
     logs: bulk.logs,
+    capture: bulk.capture,
     stats: bulk.stats,
     askVolumes: bulk.askVolumes,
     runTaskVerb: bulk.runTaskVerb,

@@ -17,6 +17,7 @@ import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
 import type { Group } from './group/group.js';
 import { openMembers } from './group/members.js';
 import { openManager } from './manager.js';
+import { openFloating } from './orchestrate/floating.js';
 
 export interface LeaderParts {
   readonly dispatcher: Dispatcher;
@@ -53,6 +54,7 @@ export function openLeaderParts(options: {
   lifetime.own(openManager({ store, clock, random, log: log.with({ part: 'manager' }), lifetime, waitsFor }));
   openFullness({ store, clock, telemetry, lifetime });
   const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
+  openFloating({ store, clock, log: log.with({ part: 'floating' }), lifetime });
   openRotation({ store, clock, log: log.with({ part: 'ca' }), lifetime });
   let told = JSON.stringify(group.managers());
   const tell = (): void => {

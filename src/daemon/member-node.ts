@@ -21,6 +21,7 @@ import type { UserNamespaces } from '../tasks/userns.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
 import { type AddressHint, firstAddresses, followAddresses, takeHint } from './address-news.js';
+import { framesOf } from './bulk/capture.js';
 import { certificateFactsOf } from './ca/authority.js';
 import { holdIdentity, type IdentityHolder, type NodeIdentity, openRenewal } from './ca/index.js';
 import { type RenewalOptions, renewOnce } from './ca/renewal.js';
@@ -125,7 +126,8 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const identity = holdIdentity(member.identity);
   // The session comes after the tasks are adopted; until it is there, its first words say what images there are.
   let describeAgain = async (): Promise<void> => undefined;
-  const agent = { ...openNodeAgent(options, () => describeAgain()), volumes: options.askVolumes };
+  const capture = framesOf(options.network);
+  const agent = { ...openNodeAgent(options, () => describeAgain()), volumes: options.askVolumes, capture };
   await agent.recover(options.signal);
   const memory = await openMemory(options);
   const whereabouts = openWhereabouts();
@@ -323,7 +325,7 @@ function connect(
       return dial(parts.whereabouts.withAll(managers), signal);
     },
     agent: parts.agent,
-    tables: { applyTables: (items, signal) => showTables(options, items, signal) },
+    tables: { applyTables: (items, signal) => showTables(options, items, signal), heard: options.network.heard },
     memory: parts.memory,
     describe: parts.describe,
     onTrust: parts.follow,

@@ -31,6 +31,7 @@ import { makeDoctor } from './doctor/doctor.js';
 import { judgeNetwork, refuseBlocked } from './doctor/network-findings.js';
 import { type Hardware, openHardware } from './hardware.js';
 import { type KeyKeeper, openKeyKeeper } from './keys/index.js';
+import { type Listening, learnMachine, networkOf, openListening } from './listening.js';
 import { type LocalParts, localHandlers } from './local.js';
 import type { AdjustableLogger } from './logger.js';
 import { type MemberNode, type MemberNodeOptions, openMemberNode } from './member-node.js';
@@ -38,6 +39,7 @@ import { type Member, type MembershipFlows, openMembership } from './membership/
 import { type RecoveryCalls, recoveryHandlers } from './recovery.js';
 import { openLocalServer } from './rpc/index.js';
 import { type Opening, openRunner, type Running } from './runner.js';
+import { spreadTaskDirectories } from './task-directories.js';
 import { unlocker } from './unlock.js';
 import { askVolumes, type VolumeParts } from './volumes.js';
 
@@ -71,6 +73,7 @@ interface Machine extends DaemonOptions {
   readonly network: NetworkStack;
   readonly runtime: RuntimeOfHost;
   readonly hardware: Hardware;
+  readonly listening: Listening;
 }
 
 /** The container runtime that works here; looked for again after what made it work was undone. */
@@ -127,7 +130,7 @@ async function openMachine(
       probeRuntime({ host, dataDir, runDir, prefix, wanted: settings.runtime, log: log.with({ part: 'runtime' }) }),
     ),
   ]);
-  await spreadTaskDirectories(options);
+  await spreadTaskDirectories(host, { dataDir, log, signal: options.signal });
   parts.lifetime.run('room for images', signal => keepRoom(options, images, signal));
   const network = parts.lifetime.own(
     openNetworkStack({ host, telemetry: parts.telemetry, prefix, runDir, dataDir, clusterPort: settings.listen.port }),
@@ -137,7 +140,20 @@ async function openMachine(
   const userns = openUserNamespaces({ host, dataDir, runDir, range: settings.usernsRange });
   const volumes = openVolumes({ directory: `${dataDir}/volumes`, host, log: log.with({ part: 'volumes' }) });
   const keys = openKeyKeeper({ ...host, dataDir });
-  return { ...options, ...parts, wire: openWire(), keys, images, volumes, network, runtime, userns, hardware };
+  const listening = openListening({ ...host, log, prefix });
+  return {
+    ...options,
+    ...parts,
+    wire: openWire(),
+    keys,
+    images,
+    volumes,
+    network,
+    runtime,
+    userns,
+    hardware,
+    listening,
+  };
 }
 
 const roomEveryMs = 300_000;
@@ -155,21 +171,6 @@ async function keepRoom(
     } catch (error) {
       log.warn('cannot make room by removing images', { error });
     }
-  }
-}
-
-/**
- * Tells ext4 (EXT4_TOPDIR_FL) that the directories of tasks have nothing to do with one another, so that it spreads them over
- * its block groups. In one group, making a file looks at every inode deleted there lately: 14 for each task that ended.
- * Elsewhere the flag means nothing, and nothing depends on it.
- */
-async function spreadTaskDirectories({ host, settings, log, signal }: DaemonOptions): Promise<void> {
-  const directory = `${settings.dataDir}/tasks`;
-  await host.files.makeDirectory(directory, { mode: 0o711 });
-  try {
-    await host.processes.run(['chattr', '+T', directory], { signal, timeoutMs: 2_000 });
-  } catch (error) {
-    log.debug('directories of tasks are not spread', { error });
   }
 }
 
@@ -234,7 +235,7 @@ async function serve(machine: Machine, startedAtMs: number): Promise<void> {
     return [...(await machine.network.removeEverything()), ...(await machine.runtime.undo())];
   };
   const findNode = runner.find;
-  lifetime.run('hardware', signal => machine.hardware.learn(signal, async () => await findNode()?.describeAgain()));
+  learnMachine(machine, async () => await findNode()?.describeAgain());
   // A daemon that is no node leaves the host as it found it; one that is a node will need it again.
   lifetime.defer('host', async () => {
     if (findNode() === undefined) await machine.runtime.undo();
@@ -325,6 +326,7 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     addresses: [address],
     dataAddresses: [data],
     dataPort: settings.dataPathPort,
+    network: networkOf(addresses, machine.listening),
     runtime: nameOf(probe),
     cgroup: probe.cgroup,
     version,

@@ -16,6 +16,7 @@ import { linuxMounts } from './mounts.js';
 import { linuxNamespaces } from './namespaces.js';
 import { linuxNetlink } from './netlink.js';
 import { linuxNftables } from './nftables.js';
+import { linuxPackets } from './packets.js';
 import { linuxProcesses } from './processes.js';
 import { linuxScheduling } from './scheduling.js';
 import { linuxSeccomp } from './seccomp.js';
@@ -36,6 +37,7 @@ export const linuxHost: Host = {
     ...linuxNamespaces,
     ...linuxNetlink,
     ...linuxNftables,
+    ...linuxPackets,
     ...linuxScheduling,
     ...linuxSeccomp,
     ...linuxTerminal,

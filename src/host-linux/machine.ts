@@ -48,7 +48,7 @@ export const linuxMachine: Machine = {
     Object.entries(os.networkInterfaces()).flatMap(([interfaceName, entries]) =>
       (entries ?? [])
         .filter(entry => !entry.internal && !isLinkLocal(entry.address))
-        .map(entry => ({ interfaceName, address: entry.address, family: entry.family })),
+        .map(entry => ({ interfaceName, address: entry.address, family: entry.family, prefix: entry.cidr ?? '' })),
     ),
 };
 

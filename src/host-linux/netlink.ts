@@ -59,9 +59,9 @@ function makeNetlink(): Pick<Kernel, 'openNetlink' | 'followNetlink'> {
       buffer ??= Buffer.alloc(receiveBytes);
       return netlinkSocket(openSocket(namespace, family), buffer);
     },
-    followNetlink: (namespace, groups) => {
+    followNetlink: (namespace, groups, family = 'route') => {
       buffer ??= Buffer.alloc(receiveBytes);
-      return netlinkNews(openNews(namespace, groups), buffer);
+      return netlinkNews(openNews(namespace, groups, family), buffer);
     },
   };
 }
@@ -87,8 +87,12 @@ function number(value: number): Uint8Array {
   return Buffer.from(new Uint32Array([value]).buffer);
 }
 
-function openNews(namespace: NamespaceHandle | undefined, groups: readonly number[]): number {
-  const fd = insideNamespace(namespace, () => socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocols.route));
+function openNews(
+  namespace: NamespaceHandle | undefined,
+  groups: readonly number[],
+  family: keyof typeof protocols,
+): number {
+  const fd = insideNamespace(namespace, () => socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocols[family]));
   const refused = (): CoveyError =>
     systemCallError({ call: 'open', object: 'a netlink socket for news', errno: lastErrno() });
   if (fd < 0) throw refused();

@@ -43,6 +43,9 @@ export const priorityEntered = 100;
 export const priorityHost = 101;
 export const priorityNode = 102;
 
+/** A connection that one side has closed and the other has not may be silent for so long. */
+export const halfClosedSeconds = 7_200;
+
 /** VXLAN over IPv4: outer Ethernet, IP, UDP and VXLAN headers. */
 export const tunnelOverheadBytes = 50;
 export const mtuMin = 576;

@@ -11,6 +11,7 @@ import {
   deviceIngress,
   deviceOverlay,
   gatewayAddress,
+  halfClosedSeconds,
   mtuMin,
   tunnelMac,
   tunnelOverheadBytes,
@@ -47,6 +48,8 @@ const fabricSysctls: Readonly<Record<string, string>> = {
   'net.netfilter.nf_conntrack_tcp_be_liberal': '1',
   // Whoever is refused is told, each time, and not once a second; the limit of the whole machine stays.
   'net.ipv4.icmp_ratelimit': '0',
+  // A connection whose client has said all and waits for the answer: by default forgotten after a minute of silence.
+  'net.netfilter.nf_conntrack_tcp_timeout_close_wait': String(halfClosedSeconds),
 };
 
 /** undefined when none is pinned there. */

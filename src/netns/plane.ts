@@ -8,13 +8,15 @@
  * Not here: what is wanted (wanted.ts), requests and timers (stack.ts), names (dns/).
  */
 import { CoveyError } from '../errors.js';
-import type { NodeRoute } from '../gen/types.js';
+import type { CaptureStart, NodeRoute } from '../gen/types.js';
 import type { NamespaceHandle } from '../host.js';
 import { applyWanted, forgetConnections, type ObjectTarget, removeObjects } from './apply.js';
 import type { Attachment } from './attachment.js';
 import type { Attachments } from './attachments.js';
 import { isTaskDevice, resolverSocketsAt, tunnelOverheadBytes } from './constants.js';
+import { captureOf } from './fabric-capture.js';
 import { type FabricObject, isSame, keyOf, readFabric } from './fabric-object.js';
+import { type Floating, openFloating } from './floating.js';
 import { type HostPlane, openHostPlane } from './host-plane.js';
 import { readHostRoutes } from './host-routes.js';
 import { isAddressV4 } from './ip.js';
@@ -58,6 +60,10 @@ export interface Plane extends Disposable {
     options: { readonly host: boolean; readonly signal: AbortSignal },
   ) => Promise<readonly string[]>;
   readonly hostRoutes: () => readonly NodeRoute[];
+  /** A manager was heard of. */
+  readonly heard: () => void;
+  /** Packets of a task, or their way through the rules. */
+  readonly capture: (attachment: Attachment, start: CaptureStart, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   readonly changes: () => readonly HostChange[];
   readonly firewallProblems: () => readonly FirewallProblem[];
   readonly remove: () => Promise<readonly string[]>;
@@ -73,6 +79,7 @@ interface State {
   readonly options: NetworkOptions;
   readonly attachments: Attachments;
   readonly hostPlane: HostPlane;
+  readonly floating: Floating;
   readonly fabricPath: string;
   readonly objects: Map<string, FabricObject>;
   /** Index of each link of the fabric. */
@@ -91,10 +98,15 @@ const firstTaskIndex = 1_000;
 const mtuDefault = 1_450;
 
 export function openPlane(options: NetworkOptions, attachments: Attachments): Plane {
+  const { host, telemetry, namespace, runDir } = options;
+  const { kernel, clock, files } = host;
+  const hostPlane = openHostPlane(options);
+  const { netlink } = hostPlane;
   const state: State = {
     options,
     attachments,
-    hostPlane: openHostPlane(options),
+    hostPlane,
+    floating: openFloating({ kernel, clock, files, telemetry, netlink, namespace, directory: `${runDir}/network` }),
     fabricPath: `${options.runDir}/netns/fabric`,
     objects: new Map(),
     devices: new Map(),
@@ -117,12 +129,18 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     check: (tables, signal) => check(state, tables, signal),
     glance: (tables, options) => glance(state, tables, options),
     hostRoutes: () => readHostRoutes(state.hostPlane.netlink),
-    changes: () => changesOf(state),
+    heard: () => state.floating.heard(),
+    capture: (attachment, start, signal) => {
+      const { fabric } = current(state);
+      return captureOf({ kernel, clock, fabric, prefix: options.prefix, attachment }, start, signal);
+    },
+    changes: () => [...changesOf(state), ...state.floating.changes()],
     firewallProblems: state.hostPlane.firewallProblems,
     remove: () => remove(state),
     [Symbol.dispose]: () => {
       state.opened?.fabric[Symbol.dispose]();
       state.opened = undefined;
+      state.floating[Symbol.dispose]();
       state.hostPlane[Symbol.dispose]();
     },
   };
@@ -238,6 +256,7 @@ async function applyTables(
   const target = { ...targetOf(state), fabricRules: rules, hostRules: hostPlane.rules(), guarded: hostPlane.guarded() };
   const done = await applyWanted(target, now, verify);
   hostPlane.switchForwarding();
+  state.floating.show(tables, identity.nodeId);
   const before = state.last;
   state.last = now;
   if (before !== undefined) {
@@ -325,5 +344,5 @@ async function remove(state: State): Promise<readonly string[]> {
   state.opened = undefined;
   state.last = undefined;
   kernel.removeNamespace(state.fabricPath);
-  return [...done, ...(await state.hostPlane.remove())];
+  return [...done, ...state.floating.remove(), ...(await state.hostPlane.remove())];
 }

@@ -5,7 +5,7 @@
  * Not here: the data plane (plane.ts), the resolver (dns/).
  */
 import { CoveyError } from '../errors.js';
-import type { NetworkMended, TableItem, Task } from '../gen/types.js';
+import type { CaptureStart, NetworkMended, TableItem, Task } from '../gen/types.js';
 import type { Timer } from '../host.js';
 import type { TaskId } from '../ids.js';
 import { deadline } from '../lifetime.js';
@@ -95,6 +95,8 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     glance: ({ host }) => inTurn(state, () => glance(state, host)),
     facts: () => ({ routes: state.plane.hostRoutes(), networkMended: state.mended }),
     onMended: listener => void state.mendedListeners.push(listener),
+    capture: (start, signal) => capture(state, start, signal),
+    heard: () => state.plane.heard(),
     changes: () => state.plane.changes(),
     firewallProblems: () => state.plane.firewallProblems(),
     removeEverything: () => inTurn(state, () => removeEverything(state)),
@@ -356,6 +358,12 @@ async function detach(state: State, taskId: TaskId): Promise<void> {
   plane.detach(attachment);
   attachments.remove(taskId);
   follow(state);
+}
+
+function capture({ attachments, plane }: State, start: CaptureStart, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  const attachment = attachments.find(start.taskId);
+  if (attachment?.kind === 'overlay') return plane.capture(attachment, start, signal);
+  throw new CoveyError('not-found', `Cannot look at packets of task ${start.taskId}: it has no link on this node`);
 }
 
 async function removeEverything(state: State): Promise<readonly string[]> {

@@ -4,7 +4,7 @@
  *
  * Not here: how it is done (index.ts has the way through the folder).
  */
-import type { NetworkMended, NodeRoute, TableItem, Task } from '../gen/types.js';
+import type { CaptureStart, NetworkMended, NodeRoute, TableItem, Task } from '../gen/types.js';
 import type { Host, NamespaceHandle } from '../host.js';
 import type { NodeId, TaskId } from '../ids.js';
 import type { Telemetry } from '../telemetry.js';
@@ -113,6 +113,10 @@ export interface NetworkStack extends AsyncDisposable {
   facts(): NetworkFacts;
   /** Called when the node's own looks have found something and mended it, at most every ten seconds. */
   onMended(listener: () => void): void;
+  /** Packets of a task as a file in the form of pcap, or lines about their way through the rules. */
+  capture(start: CaptureStart, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** A manager that leads was heard of: floating addresses are had for the length of another lease. */
+  heard(): void;
   /** What is different on the host because of covey, now. */
   changes(): readonly HostChange[];
   /** Where the host's firewall is in the way and could not be opened, as of the last check. */

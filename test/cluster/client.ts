@@ -18,17 +18,21 @@ export interface Client {
   readonly stop: () => Promise<readonly string[]>;
 }
 
-/** Asks as from node `from`. */
+/** Asks as from node `from`, or from the network namespace `inside`. */
 export function openClient(
   cluster: DevCluster,
-  { from, url }: { readonly from: number; readonly url: string },
+  { from, url, inside }: { readonly from: number; readonly url: string; readonly inside?: string },
 ): Client {
   const ask = `said=$(curl -sS -f -m 20 -o /dev/null ${url} 2>&1) && echo answered || echo "failed: $said"`;
   const loop = `while :; do ${ask}; sleep 0.05; done`;
-  const child = spawn('nsenter', [`--net=/run/netns/${cluster.node(from).namespace}`, 'sh', '-c', loop], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    detached: true,
-  });
+  const child = spawn(
+    'nsenter',
+    [`--net=${inside ?? `/run/netns/${cluster.node(from).namespace}`}`, 'sh', '-c', loop],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    },
+  );
   let text = '';
   child.stdout.on('data', chunk => {
     text += String(chunk);

@@ -174,6 +174,9 @@ export function fakeAgent(parts: Partial<FakeAgent['agent']> = {}): FakeAgent {
       logs: async function* () {
         yield { body: { kind: 'end' } };
       },
+      capture: async function* () {
+        yield { body: { kind: 'end' } };
+      },
       stats: async function* () {
         yield { body: { kind: 'end' } };
       },

@@ -134,6 +134,7 @@ export function stubParts(real: Pick<ControlParts, 'store' | 'clock' | 'random'>
       copy: () => emptyStream(),
       runTaskVerb: () => Promise.reject(new Error('no relay')),
       logs: () => emptyStream(),
+      capture: () => emptyStream(),
       stats: () => emptyStream(),
       askVolumes: () => emptyStream(),
     },

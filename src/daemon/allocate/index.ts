@@ -71,7 +71,10 @@ export function openAllocator(
     const found = findNetworks(draft, service);
     if (found.problem !== undefined) return found.problem;
     networks = found.networks.filter(network => network.spec.driver === 'overlay');
-    const planned = planPorts(service.spec.ports, service.ports, () => othersOf(draft, service));
+    const planned = planPorts(service.spec.ports, service.ports, {
+      others: () => othersOf(draft, service),
+      nodes: () => draft.view.list('node'),
+    });
     if (planned.kind === 'exhausted') return { code: 'ports-exhausted', message: planned.message };
     ports = planned.ports;
     const vips: EndpointAddress[] = [];

@@ -3,7 +3,7 @@
  *
  * Called by allocate/index.ts and control/. Not here: host ports in use on a node (schedule/filters.ts).
  */
-import type { PortSpec, Service } from '../../gen/types.js';
+import type { ListeningPort, Node, NodeDescription, PortSpec, Service } from '../../gen/types.js';
 
 const dynamicPortFirst = 30_000;
 const dynamicPortLast = 32_767;
@@ -16,10 +16,11 @@ export type Ports =
 export function planPorts(
   wanted: readonly PortSpec[],
   given: readonly PortSpec[],
-  others: () => Iterable<Service>,
+  present: { readonly others: () => Iterable<Service>; readonly nodes: () => Iterable<Node> },
 ): Ports {
   if (isSettled(wanted, given)) return { kind: 'ports', ports: given };
-  const used = portsInUse(others());
+  const used = portsInUse(present.others());
+  for (const key of wanted.some(port => port.published === 0) ? portsHeard(present.nodes()) : []) used.add(key);
   for (const port of wanted) if (port.published !== 0) used.add(portKey(port));
   const kept = [...given];
   const ports: PortSpec[] = [];
@@ -53,8 +54,22 @@ function isSettled(wanted: readonly PortSpec[], given: readonly PortSpec[]): boo
   );
 }
 
+/** The program of the machine that listens there. */
+export function findListener(
+  { network }: Pick<NodeDescription, 'network'>,
+  { published, protocol }: PortSpec,
+): ListeningPort | undefined {
+  return network?.listening.find(one => one.port === published && one.protocol === protocol);
+}
+
+/** Ports on which programs of any machine listen: none of them is chosen. */
+function portsHeard(nodes: Iterable<Node>): Set<string> {
+  const heard = [...nodes].flatMap(({ description }) => description.network?.listening ?? []);
+  return new Set(heard.map(({ port, protocol }) => portKey({ published: port, protocol })));
+}
+
 /** "8080/tcp". */
-export function portKey({ published, protocol }: PortSpec): string {
+export function portKey({ published, protocol }: Pick<PortSpec, 'published' | 'protocol'>): string {
   return `${published}/${protocol}`;
 }
 

@@ -103,6 +103,7 @@ export async function* carryOut(agent: BulkAgent, first: BulkFrame, run: BulkRun
   else if (body.kind === 'copy') yield* agent.copy(run.input, body, run.signal);
   else if (body.kind === 'logs') yield* agent.logs(body, run.signal);
   else if (body.kind === 'stats') yield* agent.stats(body, run.signal);
+  else if (body.kind === 'capture') yield* agent.capture(body, run.signal);
   else if (body.kind === 'volumes') {
     if (body.remove) refuseStale(body.term, run.term);
     yield* agent.volumes(body, run.signal);

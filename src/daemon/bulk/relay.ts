@@ -24,6 +24,7 @@ import { deadline } from '../../lifetime.js';
 import type { Store, View } from '../../raft/store.js';
 import type { BulkRelay, Dispatcher } from '../dispatcher/types.js';
 import type { BulkAgent } from '../session/types.js';
+import { relayCapture } from './capture.js';
 import { mergeLogs, tasksOfStore } from './logs.js';
 import { carryOut, framesMax, pushTo } from './node.js';
 import { gatherStats } from './stats.js';
@@ -93,6 +94,7 @@ export function openBulkRelay(options: RelayOptions): BulkRelay {
       return mergeLogs({ ...options, tasks, open: counted, request, signal: context.signal });
     },
     askVolumes: (request, context) => gatherVolumes({ ...options, open: counted, request, signal: context.signal }),
+    capture: (request, context) => relayCapture({ ...options, open: counted, request, signal: context.signal }),
     stats: (request, context) => gatherStats({ ...options, open: counted, request, signal: context.signal }),
     bulk: async function* (requests, context) {
       const up = requests[Symbol.asyncIterator]();

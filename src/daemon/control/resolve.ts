@@ -6,9 +6,9 @@
  * stored. Not here: the spec by itself (validate.ts).
  */
 import { CoveyError } from '../../errors.js';
-import type { FileReference, Network, Service, ServiceSpec } from '../../gen/types.js';
+import type { FileReference, Network, PortSpec, Service, ServiceSpec } from '../../gen/types.js';
 import type { View } from '../../raft/store.js';
-import { portKey, portsInUse } from '../allocate/ports.js';
+import { findListener, portKey, portsInUse } from '../allocate/ports.js';
 import { clusterSpecOf } from '../tables.js';
 import { refuseAt } from './check.js';
 import { getObject } from './find.js';
@@ -73,6 +73,26 @@ function checkDrivers(spec: ServiceSpec, networks: readonly Attached[]): void {
 
 function nameOf(view: View, table: 'secret' | 'config', text: string): string {
   return view.find(table, text)?.spec.name ?? text;
+}
+
+/**
+ * Refuses ports that a program of a machine listens on: published there it would be asked no more. Those that the service has
+ * already are let be: a change of something else is none of the program's business. A port of mode host is placed where it is free.
+ */
+export function checkHostPortsFree(view: View, spec: ServiceSpec, had: readonly PortSpec[]): void {
+  const known = new Set(had.filter(port => port.mode !== 'host').map(portKey));
+  for (const port of spec.ports) {
+    const key = portKey(port);
+    if (port.published === 0 || port.mode === 'host' || known.has(key)) continue;
+    for (const { spec: node, status, description } of view.list('node')) {
+      const listener = status.state === 'left' ? undefined : findListener(description, port);
+      if (listener === undefined) continue;
+      throw new CoveyError('port-conflict', `Cannot publish port ${key} for service "${spec.name}"`, {
+        state: `${listener.program || 'a program'} listens there on node ${node.name}`,
+        hint: 'publish another port; with mode=host only nodes where it is free are used',
+      });
+    }
+  }
 }
 
 /** Refuses ports that another service, or covey itself, has already. */

@@ -17,7 +17,7 @@ import { findUnmet } from '../schedule/constraints.js';
 import { refuseAt } from './check.js';
 import { getObject, getTasks, selectObjects } from './find.js';
 import { type Change, type ControlHandlers, changeOnce, type Parts, removeOnce } from './parts.js';
-import { checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
+import { checkHostPortsFree, checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
 import { updateHandlers } from './updates.js';
 import { checkServiceSpec } from './validate.js';
 import { describeSpecChange } from './words.js';
@@ -77,6 +77,7 @@ function planService(view: View, spec: ServiceSpec, id: ServiceId): Change<'serv
     throw new CoveyError('already-exists', `Cannot create service "${spec.name}": the name is taken`, { state });
   }
   checkPortsFree(view, spec, [...view.list('service')]);
+  checkHostPortsFree(view, spec, []);
   return newService(id, resolveSpec(view, spec, nothingUpcoming));
 }
 
@@ -87,6 +88,7 @@ function planUpdate(view: View, old: Service, spec: ServiceSpec): Revised {
     spec,
     [...view.list('service')].filter(other => other.id !== old.id),
   );
+  checkHostPortsFree(view, spec, old.ports);
   return changedService(view, old, resolveSpec(view, spec, nothingUpcoming));
 }
 

@@ -17,7 +17,7 @@ import { writesOfRevised } from '../orchestrate/revisions.js';
 import { fixedNetworkSpec } from '../tables.js';
 import { checkName, findDuplicate, refuseAt } from './check.js';
 import { planNetwork } from './networks.js';
-import { checkPortsFree, resolveSpec, type Upcoming } from './resolve.js';
+import { checkHostPortsFree, checkPortsFree, resolveSpec, type Upcoming } from './resolve.js';
 import { isSame } from './same.js';
 import { changedService, newService, planRemovals } from './services.js';
 import { type FilesPlan, planFiles, takenError } from './stack-files.js';
@@ -170,6 +170,7 @@ function planServices(
   );
   for (const given of specs) {
     checkPortsFree(view, given, rivals);
+    checkHostPortsFree(view, given, view.findByName('service', given.name)?.ports ?? []);
     rivals.push({ spec: given, ports: [], removing: false });
     const spec = resolveSpec(view, given, upcoming);
     const old = view.findByName('service', spec.name);

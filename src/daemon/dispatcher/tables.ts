@@ -19,6 +19,7 @@ import type {
 } from '../../gen/types.js';
 import type { StoreEvent, View } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
+import { floatingOf, leaseOf } from '../orchestrate/floating.js';
 import { planWays } from './policy.js';
 
 /** Items of objects that did not change since they were last looked at. */
@@ -89,6 +90,7 @@ export function planScope(view: View, { networks, named }: TableScope, cache: Ta
     const item = kept(cache.networks, network, networkItem);
     add(network.spec.policy?.closed === true ? withWays(item, network, view) : item);
   }
+  for (const item of addressItems(view)) add(item);
   return items;
 }
 
@@ -108,6 +110,18 @@ export function planOwn(
   return items;
 }
 
+/** All nodes are told who has a floating address: one that is heard of again has to give it back. */
+function addressItems(view: View): TableItem[] {
+  return [...view.list('cluster')].flatMap(cluster =>
+    floatingOf(cluster).flatMap(({ address, nodeId }) => {
+      const node = view.find('node', nodeId);
+      if (node === undefined) return [];
+      const leaseMs = leaseOf(view, cluster, node);
+      return [{ key: `address/${address}`, value: { kind: 'address' as const, address, nodeId, leaseMs } }];
+    }),
+  );
+}
+
 /** Whether the change may change anybody's tables. Most changes of tasks are progress, which concerns nobody else. */
 export function concernsTables(event: StoreEvent): boolean {
   switch (event.table) {
@@ -125,6 +139,7 @@ export function concernsTables(event: StoreEvent): boolean {
     case 'network':
       return true;
     case 'cluster':
+      return event.kind === 'put' && event.object.floating !== event.old?.floating;
     case 'joinToken':
     case 'secret':
     case 'config':

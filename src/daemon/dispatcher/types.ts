@@ -37,6 +37,7 @@ export interface BulkRelay {
   readonly attach: Handlers<Services['Control']>['attach'];
   readonly copy: Handlers<Services['Control']>['copy'];
   readonly logs: Handlers<Services['Control']>['logs'];
+  readonly capture: Handlers<Services['Control']>['capture'];
   readonly stats: Handlers<Services['Control']>['stats'];
   readonly askVolumes: Handlers<Services['Control']>['askVolumes'];
   readonly runTaskVerb: Handlers<Services['Control']>['runTaskVerb'];

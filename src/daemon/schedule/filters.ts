@@ -5,7 +5,7 @@
  */
 import type { ContainerSpec, Node, PortSpec, Resources, Task, TaskSpec } from '../../gen/types.js';
 import { isEnded } from '../../raft/store.js';
-import { portKey } from '../allocate/ports.js';
+import { findListener, portKey } from '../allocate/ports.js';
 import { isLive } from '../orchestrate/slot.js';
 import { findUnmet } from './constraints.js';
 
@@ -41,6 +41,7 @@ export type Refusal =
   | { readonly kind: 'cpu'; readonly freeNanos: number }
   | { readonly kind: 'memory'; readonly freeBytes: number }
   | { readonly kind: 'port'; readonly port: string }
+  | { readonly kind: 'listener'; readonly port: string; readonly program: string }
   | { readonly kind: 'per-node-max' | 'privileged' | 'userns' };
 
 export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefined {
@@ -59,6 +60,10 @@ export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefin
   if ((demand.reservations?.memoryBytes ?? 0) > Math.max(0, freeBytes)) return { kind: 'memory', freeBytes };
   const taken = demand.hostPorts.find(port => usage.hostPorts.has(portKey(port)));
   if (taken !== undefined) return { kind: 'port', port: portKey(taken) };
+  const heard = demand.hostPorts.find(port => findListener(node.description, port) !== undefined);
+  if (heard !== undefined) {
+    return { kind: 'listener', port: portKey(heard), program: findListener(node.description, heard)?.program ?? '' };
+  }
   const present = usage.services.get(demand.serviceId) ?? 0;
   return demand.perNodeMax > 0 && present >= demand.perNodeMax ? { kind: 'per-node-max' } : undefined;
 }

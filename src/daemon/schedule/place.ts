@@ -110,11 +110,19 @@ function renderRefusals(
   return `no node fits: ${refusals.length} looked at; ${reasons.join(', ')}`;
 }
 
+/** "nginx (pid 812) on rack1", of at most three. */
+function namesOf(group: Group): string {
+  const names = group.map(({ node, refusal }) =>
+    refusal.kind === 'listener' ? `${refusal.program || 'somebody'} on ${node.spec.name}` : node.spec.name,
+  );
+  return `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
+}
+
 type Group = readonly { readonly node: Node; readonly refusal: Refusal }[];
 
 function groupKey(refusal: Refusal): string {
   if (refusal.kind === 'constraint') return `constraint ${refusal.text}`;
-  return refusal.kind === 'port' ? `port ${refusal.port}` : refusal.kind;
+  return refusal.kind === 'port' || refusal.kind === 'listener' ? `${refusal.kind} ${refusal.port}` : refusal.kind;
 }
 
 function renderGroup(group: Group, demand: Demand): string {
@@ -134,6 +142,8 @@ function renderGroup(group: Group, demand: Demand): string {
       return `${isOne ? 'does' : 'do'} not meet ${first.text}`;
     case 'port':
       return `${isOne ? 'has' : 'have'} port ${first.port} in use`;
+    case 'listener':
+      return `${isOne ? 'has' : 'have'} a program on port ${first.port}: ${namesOf(group)}`;
     case 'per-node-max':
       return `${isOne ? 'runs' : 'run'} as many tasks of the service as one node may (${demand.perNodeMax})`;
     case 'privileged':

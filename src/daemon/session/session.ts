@@ -189,6 +189,7 @@ async function connectOnce(inside: Inside, signal: AbortSignal): Promise<void> {
       late.cancel();
       link.heardMs = clock.monotonicMs();
       link.askedMs = undefined;
+      inside.tables.heard?.();
       hear(link, message);
     }
   } catch (error) {

@@ -8,6 +8,7 @@ import type {
   Assignments,
   AttachStart,
   BulkFrame,
+  CaptureStart,
   CopyStart,
   ExecStart,
   LogsStart,
@@ -38,6 +39,7 @@ export interface BulkAgent {
   readonly exec: (frames: AsyncIterable<BulkFrame>, start: ExecStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly logs: (start: LogsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly stats: (start: StatsStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
+  readonly capture: (start: CaptureStart, signal: AbortSignal) => AsyncIterable<BulkFrame>;
   readonly attach: (
     frames: AsyncIterable<BulkFrame>,
     start: AttachStart,
@@ -53,6 +55,8 @@ export interface BulkAgent {
 export interface SessionTables {
   /** The whole wanted set; resolves when kernel and resolver show it. */
   readonly applyTables: (items: ReadonlyMap<string, TableItem>, signal: AbortSignal) => Promise<void>;
+  /** A manager that leads was heard of: what is had on lease is had for longer. */
+  readonly heard?: () => void;
 }
 
 /** A connection to a manager, closed by who opened it. */

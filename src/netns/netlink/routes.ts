@@ -111,6 +111,21 @@ export function addAddress(address: Address): NetlinkRequest {
   };
 }
 
+/** The same for so many seconds: what is not said again by then goes, whether or not this process is still there. */
+export function leaseAddress(address: Address, seconds: number): NetlinkRequest {
+  const lifetimes = Buffer.concat([u32(seconds), u32(seconds), u32(0), u32(0)]);
+  const payload = Buffer.concat([addressPayload(address), attribute(ifaCacheInfo, lifetimes)]);
+  return {
+    type: RTM_NEWADDR,
+    flags: createOrReplace,
+    payload,
+    about: `add address ${address.prefix} for ${seconds} s`,
+  };
+}
+
+/** struct ifa_cacheinfo: preferred and valid for so long, in seconds. */
+const ifaCacheInfo = 6;
+
 export function removeAddress(address: Address): NetlinkRequest {
   return {
     type: RTM_DELADDR,

@@ -12,6 +12,7 @@ import {
   deviceIngress,
   deviceOverlay,
   gatewayAddress,
+  halfClosedSeconds,
   linkGroup,
   markEntered,
   markHost,
@@ -33,6 +34,8 @@ export interface Skeleton {
   /** "inet covey". */
   readonly table: string;
   readonly sets: Readonly<Record<string, string>>;
+  /** "ct timeout": declarations by name, of what rules refer to. */
+  readonly timeouts?: Readonly<Record<string, string>>;
   readonly chains: readonly Chain[];
 }
 
@@ -206,9 +209,12 @@ export const guardChain = 'covey-guard';
 
 export function hostSkeleton(prefix: string, device: string, link: HostLink): Skeleton {
   const port = 'meta l4proto . th dport @published';
+  // Means nothing to other protocols than TCP.
+  const keep = 'ct timeout set "half-closed"';
   return {
     table: `inet ${prefix}`,
     sets: hostSets,
+    timeouts: { 'half-closed': `{ protocol tcp; l3proto ip; policy = { close_wait : ${halfClosedSeconds} }; }` },
     chains: [
       // Each connection in the tunnel has an outer source port of its own: followed, it would be two more connections on
       // each of two hosts, made and forgotten with it, and nothing on the host ever translates them.
@@ -222,13 +228,13 @@ export function hostSkeleton(prefix: string, device: string, link: HostLink): Sk
         name: 'publish',
         hook: 'type nat hook prerouting priority dstnat',
         rules: [
-          `iifname != "${device}" fib daddr type local ip daddr != 127.0.0.0/8 ${port} dnat ip to ${link.fabricAddress}`,
+          `iifname != "${device}" fib daddr type local ip daddr != 127.0.0.0/8 ${port} ${keep} dnat ip to ${link.fabricAddress}`,
         ],
       },
       {
         name: 'publish-local',
         hook: 'type nat hook output priority -100',
-        rules: [`fib daddr type local ${port} dnat ip to ${link.fabricAddress}`],
+        rules: [`fib daddr type local ${port} ${keep} dnat ip to ${link.fabricAddress}`],
       },
       {
         name: 'translate-source',
@@ -281,6 +287,7 @@ export function renderSkeleton(skeleton: Skeleton, choices: Iterable<string>): s
     `delete table ${table}\n`,
     `add table ${table}\n`,
     `add set ${table} ${versionOf(skeleton)} { type mark; }\n`,
+    ...Object.entries(skeleton.timeouts ?? {}).map(([name, body]) => `add ct timeout ${table} ${name} ${body}\n`),
     ...sets,
     // Chains that are led to come before the rules that lead to them.
     ...chains.map(chain => renderChain(table, { ...chain, rules: [] })),

@@ -11,9 +11,9 @@ import {
 } from '../../../src/daemon/allocate/prefix.js';
 import { findOverlap, planSubnets } from '../../../src/daemon/allocate/subnets.js';
 import { defaultClusterSpec } from '../../../src/daemon/tables.js';
-import type { Network, PortSpec, Service, Task } from '../../../src/gen/types.js';
+import type { Network, Node, PortSpec, Service, Task } from '../../../src/gen/types.js';
 import type { View } from '../../../src/raft/store.js';
-import { meta, network, networkSpec, service, serviceSpec, task } from '../object-fixtures.js';
+import { meta, network, networkSpec, node, service, serviceSpec, task } from '../object-fixtures.js';
 
 const view = (tasks: readonly Task[], services: readonly Service[] = []): View =>
   ({ list: (table: string) => (table === 'task' ? tasks : table === 'service' ? services : []) }) as unknown as View;
@@ -132,8 +132,13 @@ const port = (published: number, over: Partial<PortSpec> = {}): PortSpec => ({
   mode: 'ingress',
   ...over,
 });
-const ports = (wanted: readonly PortSpec[], given: readonly PortSpec[] = [], others: readonly Service[] = []) => {
-  const plan = planPorts(wanted, given, () => others);
+const ports = (
+  wanted: readonly PortSpec[],
+  given: readonly PortSpec[] = [],
+  others: readonly Service[] = [],
+  nodes: readonly Node[] = [],
+) => {
+  const plan = planPorts(wanted, given, { others: () => others, nodes: () => nodes });
   return plan.kind === 'ports' ? plan.ports.map(({ published }) => published) : plan.message;
 };
 
@@ -154,6 +159,13 @@ t.test('ports: as asked, or the lowest free one from 30000', async t => {
     [30_000],
     'protocols are apart',
   );
+});
+
+t.test('a port on which a program of some machine listens is not chosen', async t => {
+  const listening = [{ protocol: 'tcp' as const, port: 30_000, program: 'nginx (pid 812)' }];
+  const made = node('a');
+  const busy = { ...made, description: { ...made.description, network: { prefixes: [], listening } } };
+  t.same(ports([port(0), port(0, { protocol: 'udp' })], [], [], [node('b'), busy]), [30_001, 30_000]);
 });
 
 t.test('a number that was given once is kept', async t => {

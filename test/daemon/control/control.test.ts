@@ -305,6 +305,27 @@ t.test('the policy of a network: the whole of it, over the version that was read
   t.equal((await set(undefined)).spec.policy, undefined, 'none: open again');
 });
 
+t.test('a port on which a program of a machine listens is not taken from it', async t => {
+  await using plane = await openPlane();
+  await plane.settle();
+  const [first] = [...plane.store.view().list('node')];
+  if (first === undefined) throw new Error('no node');
+  const listening = [{ protocol: 'tcp' as const, port: 8_080, program: 'nginx (pid 812)' }];
+  const description = { ...first.description, network: { prefixes: [], listening } };
+  await plane.store.update(() => [{ kind: 'put', table: 'node', object: { ...first, description } }], {
+    principal: 'uid:0',
+    signal: AbortSignal.timeout(10_000),
+  });
+  const refused = await create(plane, { name: 'proxy', ports: [port(8_080)] }).catch(error => error);
+  t.match(refused, { code: 'port-conflict', state: `nginx (pid 812) listens there on node ${first.spec.name}` });
+  t.equal((await create(plane, { name: 'other', ports: [port(8_081)] })).spec.name, 'other');
+  t.equal(
+    (await create(plane, { name: 'own', ports: [port(8_080, { mode: 'host' })] })).spec.name,
+    'own',
+    'placed elsewhere',
+  );
+});
+
 t.test('nodes: labels and availability; the last manager stays', async t => {
   await using plane = await openPlane({ nodes: [] });
   await plane.addNode('m', { role: 'manager' });
