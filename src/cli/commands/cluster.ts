@@ -126,6 +126,17 @@ export function labelsOf(flags: Flags, name = 'label'): Readonly<Record<string, 
   );
 }
 
+function poolOf(flags: Flags): string {
+  const [ours, theirs] = [flags.text('pool'), flags.text('default-addr-pool')];
+  if (ours !== undefined && theirs !== undefined && ours !== theirs) {
+    throw new CoveyError('bad-argument', 'Cannot make a cluster with two pools', {
+      state: `--pool ${ours}, --default-addr-pool ${theirs}`,
+      hint: 'they are two names of one option',
+    });
+  }
+  return ours ?? theirs ?? '';
+}
+
 async function runInit({ flags }: Invocation, context: CliContext): Promise<number> {
   const { local } = await context.connect();
   const certificateMs = flags.durationMs('cert-expiry') ?? 0;
@@ -134,7 +145,7 @@ async function runInit({ flags }: Invocation, context: CliContext): Promise<numb
       name: flags.text('name') ?? '',
       advertiseAddress: flags.text('advertise-addr') ?? '',
       dataPathAddress: flags.text('data-path-addr') ?? '',
-      pool: flags.text('pool') ?? flags.text('default-addr-pool') ?? '',
+      pool: poolOf(flags),
       poolPieceBits:
         flags.parsed('default-addr-pool-mask-length', text => parseInteger(text, { min: 1, max: 29 })) ?? 0,
       labels: labelsOf(flags),

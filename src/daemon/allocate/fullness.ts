@@ -1,14 +1,17 @@
 /**
- * Networks that are nearly full, told before tasks have to wait for an address: a standing condition of the leader, which doctor
- * and info show.
+ * What is wrong with the addresses of networks, told before it hurts: those that are nearly full, and those that lie over what a
+ * node has of its own, which came later than they did. Standing conditions of the leader, which doctor and info show.
  *
- * `planFullness` counts, `openFullness` is the shell that looks a while after changes. Not here: giving addresses (ipam.ts).
+ * `planFullness` and `planClashes` decide, `openFullness` is the shell that looks a while after changes. Not here: giving addresses
+ * (ipam.ts), refusing prefixes of new networks (clashes.ts).
  */
+import type { ErrorCode } from '../../errors.js';
 import type { Network } from '../../gen/types.js';
 import type { Clock, Timer } from '../../host.js';
 import type { Lifetime } from '../../lifetime.js';
 import { isEnded, type Store, type StoreEvent, type View } from '../../raft/store.js';
-import type { Telemetry } from '../../telemetry.js';
+import type { Telemetry, Warning } from '../../telemetry.js';
+import { findClash, renderClash } from './clashes.js';
 import { addressCount } from './ipam.js';
 
 export interface Fullness {
@@ -44,18 +47,23 @@ export function openFullness(options: {
 }): void {
   const { store, clock, telemetry, lifetime } = options;
   let timer: Timer | undefined;
-  let told = '';
+  const told = new Map<ErrorCode, string>();
+  const tell = (warning: Warning): void => {
+    const { code, message } = warning;
+    if (message === (told.get(code) ?? '')) return;
+    told.set(code, message);
+    telemetry.lower(code);
+    if (message !== '') telemetry.raise(warning);
+  };
   const look = (): void => {
     timer = undefined;
-    const full = planFullness(store.view());
-    const message = render(full);
-    if (message === told) return;
-    told = message;
-    telemetry.lower('network-nearly-full');
-    const [first] = full;
-    if (first === undefined) return;
-    const hint = `covey network update --subnet-add SUBNET ${first.network.spec.name}`;
-    telemetry.raise({ code: 'network-nearly-full', message, hint });
+    const view = store.view();
+    const full = planFullness(view);
+    const name = full[0]?.network.spec.name ?? '';
+    const more = `covey network update --subnet-add SUBNET ${name}`;
+    tell({ code: 'network-nearly-full', message: render(full), hint: more });
+    const other = 'covey network create --subnet SUBNET, and another pool for a new cluster (covey init --pool)';
+    tell({ code: 'subnet-conflict', message: planClashes(view).slice(0, shownMax).join('; '), hint: other });
   };
   const soon = (): void => {
     timer ??= clock.after(lookAfterMs, look);
@@ -66,13 +74,25 @@ export function openFullness(options: {
   lifetime.defer('fullness', () => {
     watch[Symbol.dispose]();
     timer?.cancel();
-    telemetry.lower('network-nearly-full');
+    for (const code of told.keys()) telemetry.lower(code);
   });
   soon();
 }
 
-function concernsAddresses({ table }: StoreEvent): boolean {
-  return table === 'task' || table === 'service' || table === 'network';
+/** Networks whose tasks on some node cannot reach what its host has there. */
+export function planClashes(view: Pick<View, 'list'>): readonly string[] {
+  const nodes = [...view.list('node')];
+  return [...view.list('network')].flatMap(({ spec, subnets }) => {
+    const clash = findClash(subnets, nodes);
+    if (clash === undefined) return [];
+    return [`network "${spec.name}" (${subnets.join(', ')}) hides ${renderClash(clash)} from its containers there`];
+  });
+}
+
+function concernsAddresses(event: StoreEvent): boolean {
+  if (event.table !== 'node') return event.table === 'task' || event.table === 'service' || event.table === 'network';
+  if (event.kind === 'delete' || event.old === undefined) return true;
+  return JSON.stringify(event.object.description.routes) !== JSON.stringify(event.old.description.routes);
 }
 
 /** By whole tens of percent, so that not every task is news. */

@@ -79,41 +79,53 @@ t.test('the pool of a cluster, and the length of its pieces', async t => {
   t.throws(() => poolOf({ pool: '10.64.0.1/12', poolPieceBits: 0 }), { code: 'bad-argument' });
 });
 
-t.test('a network is nearly full from four fifths on: a condition that stands until it ends', async t => {
-  const state = openState();
-  const net = network({ subnets: ['10.1.0.0/28'] });
-  state.put('network', net);
-  state.put('service', service({ vips: [{ networkId: net.id, addresses: ['10.1.0.2'] }] }));
-  const put = (at: number, ended = false) =>
-    state.put(
-      'task',
-      task(`t${at}`, {
-        state: ended ? 'failed' : 'running',
-        endpoints: [{ networkId: net.id, addresses: [`10.1.0.${at}`] }],
-      }),
-    );
-  for (let at = 3; at <= 11; at += 1) put(at);
-  t.same(planFullness(state.view), [], '10 of 13');
-  put(12);
-  t.match(planFullness(state.view), [{ used: 11, total: 13 }]);
+t.test(
+  'a network that is nearly full, or hides what a node got later, is a condition that stands until it ends',
+  async t => {
+    const state = openState();
+    const net = network({ subnets: ['10.1.0.0/28'] });
+    state.put('network', net);
+    state.put('service', service({ vips: [{ networkId: net.id, addresses: ['10.1.0.2'] }] }));
+    const put = (at: number, ended = false) =>
+      state.put(
+        'task',
+        task(`t${at}`, {
+          state: ended ? 'failed' : 'running',
+          endpoints: [{ networkId: net.id, addresses: [`10.1.0.${at}`] }],
+        }),
+      );
+    for (let at = 3; at <= 11; at += 1) put(at);
+    t.same(planFullness(state.view), [], '10 of 13');
+    put(12);
+    t.match(planFullness(state.view), [{ used: 11, total: 13 }]);
 
-  const clock = makeFakeClock();
-  const telemetry = makeTelemetry(silent);
-  const lifetime = testLifetime([]);
-  let changed: ((events: readonly never[]) => void) | undefined;
-  const store = {
-    view: () => state.view,
-    watch: (call: (events: readonly never[], view: View) => void) => {
-      changed = events => call(events, state.view);
-      return { [Symbol.dispose]: () => undefined };
-    },
-  };
-  openFullness({ store, clock, telemetry, lifetime });
-  await clock.advance(3_000);
-  t.match(telemetry.warnings(), [{ code: 'network-nearly-full', message: /"net" \(10\.1\.0\.0\/28: 80 % of 13/ }]);
-  put(12, true);
-  changed?.([{ table: 'task' } as never]);
-  await clock.advance(3_000);
-  t.same(telemetry.warnings(), []);
-  await lifetime[Symbol.asyncDispose]();
-});
+    const clock = makeFakeClock();
+    const telemetry = makeTelemetry(silent);
+    const lifetime = testLifetime([]);
+    let changed: ((events: readonly never[]) => void) | undefined;
+    const store = {
+      view: () => state.view,
+      watch: (call: (events: readonly never[], view: View) => void) => {
+        changed = events => call(events, state.view);
+        return { [Symbol.dispose]: () => undefined };
+      },
+    };
+    openFullness({ store, clock, telemetry, lifetime });
+    await clock.advance(3_000);
+    t.match(telemetry.warnings(), [{ code: 'network-nearly-full', message: /"net" \(10\.1\.0\.0\/28: 80 % of 13/ }]);
+    put(12, true);
+    changed?.([{ table: 'task' } as never]);
+    await clock.advance(3_000);
+    t.same(telemetry.warnings(), []);
+    state.put('node', host('b', '10.1.0.0/24'));
+    changed?.([{ table: 'node', kind: 'put', object: host('b', '10.1.0.0/24') } as never]);
+    await clock.advance(3_000);
+    t.match(telemetry.warnings(), [
+      {
+        code: 'subnet-conflict',
+        message: 'network "net" (10.1.0.0/28) hides 10.1.0.0/24 on node "b" (eth1) from its containers there',
+      },
+    ]);
+    await lifetime[Symbol.asyncDispose]();
+  },
+);
