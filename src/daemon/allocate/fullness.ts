@@ -80,7 +80,7 @@ export function openFullness(options: {
 }
 
 /** Networks whose tasks on some node cannot reach what its host has there. */
-export function planClashes(view: Pick<View, 'list'>): readonly string[] {
+function planClashes(view: Pick<View, 'list'>): readonly string[] {
   const nodes = [...view.list('node')];
   return [...view.list('network')].flatMap(({ spec, subnets }) => {
     const clash = findClash(subnets, nodes);
