@@ -319,7 +319,7 @@ async function startDaemon(node) {
   fs.closeSync(out);
   const stat = fs.readFileSync(`/proc/${child.pid}/stat`, 'utf8');
   fs.writeFileSync(node.pidFile, `${child.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}\n`);
-  await until(`the daemon of node ${node.index} (${node.log})`, 20_000, () => {
+  await until(`the daemon of node ${node.index} (${node.log})`, 90_000, () => {
     if (child.exitCode !== null)
       throw new Error(`Cannot start the daemon of node ${node.index}: exit code ${child.exitCode}${readLogs()}`);
     return fs.existsSync(node.socket) && covey(node, ['version'], { check: false }).status === 0;
@@ -389,7 +389,7 @@ async function kill([index]) {
   const pid = pidOf(node);
   if (pid === undefined) throw new Error(`Cannot kill the daemon of node ${index}: it does not run`);
   process.kill(pid, 'SIGKILL');
-  await until('the end of the daemon', 5_000, () => pidOf(node) === undefined);
+  await until('the end of the daemon', 30_000, () => pidOf(node) === undefined);
   return status();
 }
 
@@ -405,7 +405,7 @@ async function poweroff([index]) {
   const node = nodeOf(index);
   const pid = pidOf(node);
   if (pid !== undefined) process.kill(pid, 'SIGKILL');
-  await until('the end of the daemon', 5_000, () => pidOf(node) === undefined);
+  await until('the end of the daemon', 30_000, () => pidOf(node) === undefined);
   await endProcesses(node);
   const folder = dirname(node.dataDir);
   // What the file system has not written by now is lost: its disk as it is goes on in a copy.
@@ -472,7 +472,7 @@ async function downNode(node) {
     if (left.status !== 0 && !left.stderr.includes('not-in-cluster'))
       say(`node ${node.index} did not leave by itself: ${left.stderr.trim().split('\n')[0]}`);
     process.kill(pid, 'SIGTERM');
-    await until(`the end of daemon ${node.index}`, 10_000, () => pidOf(node) === undefined).catch(() =>
+    await until(`the end of daemon ${node.index}`, 30_000, () => pidOf(node) === undefined).catch(() =>
       process.kill(pid, 'SIGKILL'),
     );
   }
@@ -491,7 +491,7 @@ async function sweepNode(node) {
 async function endProcesses(node) {
   endSocketHolder(node);
   const groups = fs.globSync([`/sys/fs/cgroup/${node.prefix}`, `/sys/fs/cgroup/*/${node.prefix}`]);
-  await until(`the end of the processes of node ${node.index}`, 10_000, () => {
+  await until(`the end of the processes of node ${node.index}`, 60_000, () => {
     const pids = groups
       .flatMap(group => fs.globSync([`${group}/cgroup.procs`, `${group}/**/cgroup.procs`]))
       .flatMap(file => (readOptional(file) ?? '').split('\n').filter(Boolean));

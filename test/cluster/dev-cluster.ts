@@ -84,7 +84,7 @@ export function openDevCluster(
   },
 ): DevCluster {
   const scriptWith: DevCluster['scriptWith'] = (env, ...args) =>
-    run(['scripts/dev-cluster', ...args, '--name', options.name, '--json'], { env, timeoutMs: 120_000 });
+    run(['scripts/dev-cluster', ...args, '--name', options.name, '--json'], { env, timeoutMs: 400_000 });
   const script = (...args: readonly string[]): Outcome => scriptWith({}, ...args);
   script('down');
   t.teardown(() => {

@@ -39,8 +39,8 @@ export interface JoinOptions extends MembershipOptions, Establish {
   readonly portDefault: number;
 }
 
-/** With the rest of the command a refusal is told within 2 s, also where neither resolver nor manager answers. */
-const fetchRootMs = 1_700;
+/** With the rest of the command a refusal is told within 2 s where neither resolver nor manager answers, else within 5 s. */
+const rootLimits = { connectMs: 1_700, handshakeMs: 4_000 };
 const connectMs = 2_000;
 const callMs = 10_000;
 const asksMax = 3;
@@ -103,7 +103,7 @@ export async function askForIdentity(
   const { clock } = options.host;
   // Loading the certificate code takes 120 ms; meanwhile the manager answers.
   const x509 = import('../ca/x509.js');
-  const root = await fetchRoot({ host, port, rootDigest: token.rootDigest, clock, timeoutMs: fetchRootMs, signal });
+  const root = await fetchRoot({ host, port, rootDigest: token.rootDigest, clock, ...rootLimits, signal });
   const description = await options.describe({ advertiseAddress, dataPathAddress });
   const attempt = await beginAttempt(options, { ...asking, makeKey: (await x509).makeKey });
   const certificateRequest = await (await x509).makeRequestFor(attempt.key);

@@ -2,7 +2,8 @@
  * Gets the root certificate from a machine that is not trusted yet: whoever answers must show a certificate chain that holds
  * the root whose digest the token names. That root is then the only one trusted; the next connection verifies everything.
  *
- * Each way to fail has its own error, within timeoutMs: unresolvable, no-connection, not-covey, wrong-ca, root-replaced.
+ * Each way to fail has its own error: unresolvable and no-connection within connectMs, not-covey, wrong-ca and root-replaced within
+ * handshakeMs after the connection. A machine that is there but busy gets more time than one that does not answer at all.
  *
  * Not here: connections with verification (client.ts), the token's text (ca/token.ts).
  */
@@ -27,7 +28,8 @@ export interface FetchRootOptions {
   readonly port: number;
   readonly rootDigest: Uint8Array;
   readonly clock: Clock;
-  readonly timeoutMs: number;
+  readonly connectMs: number;
+  readonly handshakeMs: number;
   readonly signal: AbortSignal;
 }
 
@@ -36,11 +38,13 @@ type Stage = 'resolve' | 'connect' | 'handshake';
 export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot> {
   const at = `${options.host}:${options.port}`;
   let stage: Stage = 'resolve';
-  using limit = fairDeadline(options.clock, {
-    ms: options.timeoutMs,
-    parent: options.signal,
-    reason: () => failure(stage, at, `no answer within ${options.timeoutMs} ms`),
-  });
+  const within = (ms: number) =>
+    fairDeadline(options.clock, {
+      ms,
+      parent: options.signal,
+      reason: () => failure(stage, at, `no answer within ${ms} ms`),
+    });
+  using limit = within(options.connectMs);
   const tcp = net.connect({ host: options.host, port: options.port });
   tcp.once('lookup', (error: Error | null) => {
     if (error === null) stage = 'connect';
@@ -49,6 +53,7 @@ export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot>
   try {
     await eventOf(tcp, 'connect', limit.signal);
     stage = 'handshake';
+    using handshakeLimit = within(options.handshakeMs);
     const secure = tls.connect({
       socket: tcp,
       rejectUnauthorized: false,
@@ -56,7 +61,7 @@ export async function fetchRoot(options: FetchRootOptions): Promise<FetchedRoot>
       minVersion: 'TLSv1.3',
     });
     try {
-      await eventOf(secure, 'secureConnect', limit.signal);
+      await eventOf(secure, 'secureConnect', handshakeLimit.signal);
       return rootAmong(secure, options, at);
     } finally {
       secure.destroy();

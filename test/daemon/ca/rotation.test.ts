@@ -196,7 +196,8 @@ async function fetched(
     port: server.port,
     rootDigest,
     clock,
-    timeoutMs: 5_000,
+    connectMs: 5_000,
+    handshakeMs: 5_000,
     signal: anySignal(),
   });
 }
