@@ -7,6 +7,7 @@ import type { Finding } from '../../gen/types.js';
 import type { Telemetry } from '../../telemetry.js';
 import { judgeHost } from './findings.js';
 import { gatherFacts, type ProbeOptions } from './probes.js';
+import { judgeResolver } from './resolver-finding.js';
 
 export interface DoctorParts extends ProbeOptions {
   readonly telemetry: Telemetry;
@@ -31,7 +32,8 @@ export function makeDoctor(parts: DoctorParts): Doctor {
         .warnings()
         .map(({ code, message, hint }) => ({ level: 'warn', code, message, hint }) as const);
       const known = new Set(host.map(finding => finding.code));
-      const found = [...host, ...(await parts.runtimeFindings()), ...parts.nodeFindings()];
+      const resolver = judgeResolver(parts.telemetry.counters());
+      const found = [...host, ...(await parts.runtimeFindings()), ...parts.nodeFindings(), ...resolver];
       return [...found, ...standing.filter(finding => !known.has(finding.code))];
     },
     changes: parts.changes,
