@@ -2,12 +2,12 @@
  * How both servers answer: the status of a unary call goes out right behind its answer. Left to itself grpc-js waits until the
  * answer is written before it ends the stream, which is another turn of the event loop and another write to the socket.
  *
+ * The counters of channelz stay on, although nobody asks for them: without them a grpc-js server keeps no list of its connections,
+ * `forceShutdown` ends none, and a server with an open stream never closes.
+ *
  * Used by daemon/rpc (cluster-server.ts, local-server.ts). Not here: who may call.
  */
 import grpc from '@grpc/grpc-js';
-
-/** For the server of people and that of nodes: nobody asks for the counters that channelz keeps of each call and connection. */
-export const quietServer: grpc.ChannelOptions = { 'grpc.enable_channelz': 0 };
 
 /** The call as the handler gets it. Streams wait for what they have written: that is their back-pressure. */
 export function promptCall(

@@ -13,7 +13,7 @@ import { CoveyError } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import type { NodeRole } from '../../gen/types.js';
 import { addService, type Caller, type FindCaller, type Handlers, statusOf } from '../../grpc.js';
-import { promptCall, quietServer } from '../../grpc-prompt.js';
+import { promptCall } from '../../grpc-prompt.js';
 import type { Clock } from '../../host.js';
 import type { Wire } from '../../wire.js';
 import { shownChain } from '../ca/authority.js';
@@ -55,7 +55,6 @@ export async function openClusterServer(options: ClusterServerOptions): Promise<
   const calls: OpenCalls = new Map();
   const oldRoots = openOldRoots(options.identity, () => endOldCalls(calls, oldRoots, options.clock));
   const server = new grpc.Server({
-    ...quietServer,
     interceptors: [guard(rows, { ...options, oldRoots }, calls)],
     'grpc.max_receive_message_length': messageMaxBytes,
     'grpc.max_send_message_length': messageMaxBytes,

@@ -13,7 +13,7 @@ import grpc from '@grpc/grpc-js';
 import { CoveyError, errnoOf } from '../../errors.js';
 import type { Services } from '../../gen/services.js';
 import { addService, type Caller, type Handlers, mapHandlers } from '../../grpc.js';
-import { promptCall, quietServer } from '../../grpc-prompt.js';
+import { promptCall } from '../../grpc-prompt.js';
 import type { Clock, Files, Kernel, Random } from '../../host.js';
 import type { Logger } from '../../telemetry.js';
 import type { Wire } from '../../wire.js';
@@ -81,7 +81,6 @@ function serverFor(
 ): User {
   const { options, names, rows } = serving;
   const server = new grpc.Server({
-    ...quietServer,
     'grpc.max_receive_message_length': messageMaxBytes,
     interceptors: [(method, call) => promptCall(method, call)],
   });
