@@ -40,9 +40,13 @@ renameSync('dist/covey-cli.js.new', 'dist/covey-cli.js');
 await writeCodeCache(`dist/${code}`);
 for (const name of readdirSync('dist')) if (name.endsWith('.code') && name !== code) rmSync(`dist/${name}`);
 
-await build({ ...common, entryPoints: ['src/daemon/main.ts'], outfile: 'dist/coveyd.js' });
+await build({ ...common, entryPoints: ['src/daemon/main.ts'], outfile: 'dist/coveyd.js', plugins: [ascii()] });
 // The thread that owns the log of a manager.
 await build({ ...common, entryPoints: ['src/raft/storage/wal-worker.ts'], outfile: 'dist/wal-worker.js' });
+
+for (const name of ['covey.cjs', 'covey-cli.js', 'coveyd.js', 'wal-worker.js'])
+  if (/[^\0-\x7f]/.test(readFileSync(`dist/${name}`, 'utf8')))
+    throw new Error(`dist/${name}: a regular expression holds what is not ASCII; write it as \\u and four digits`);
 
 /**
  * Functions of Node that few commands call, by module: it comes with the first call, whoever imports it. node:crypto alone takes 4 ms
@@ -65,6 +69,21 @@ function late() {
     setup: ({ onResolve, onLoad }) => {
       onResolve({ filter }, ({ path }) => ({ path: path.replace(/^node:/, ''), namespace: 'late' }));
       onLoad({ filter: /./, namespace: 'late' }, ({ path }) => ({ contents: render(path) }));
+    },
+  };
+}
+
+/** esbuild escapes what is not ASCII, but not in regular expressions. One such character, and V8 keeps all of a text in two bytes. */
+function ascii() {
+  return {
+    name: 'ascii',
+    setup: ({ onLoad }) => {
+      onLoad({ filter: /\/node_modules\/systeminformation\/.*\.js$/ }, ({ path }) => ({
+        contents: readFileSync(path, 'utf8').replace(
+          /[^\0-\x7f]/g,
+          unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+        ),
+      }));
     },
   };
 }

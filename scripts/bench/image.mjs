@@ -18,7 +18,7 @@ const programs = { skopeo: '/usr/bin/skopeo', umoci: '/usr/bin/umoci', registry:
 const files = 12_500;
 const fileBytes = 73_760;
 const port = 5_079;
-const rounds = 2;
+const rounds = 5;
 
 export async function* metrics({ signal, say }) {
   const scratch = fs.mkdtempSync(join(tmpdir(), 'covey-bench-image-'));
@@ -46,6 +46,7 @@ export async function* metrics({ signal, say }) {
       const { seconds, lagMs } = await pull(join(scratch, `images-${round}`), signal);
       ours.push(seconds);
       lags.push(lagMs);
+      // In turns, so that the mood of the machine is the same for all.
       tar.push(timed(scratch, `tar-${round}`, to => execFileSync('tar', ['-xzf', layer, '-C', to])));
       umoci.push(
         timed(scratch, `umoci-${round}`, to =>

@@ -107,8 +107,8 @@ class Peer {
     this.#docker(index, 'import', '-c', 'CMD ["/bin/sleep","100000"]', `${directory}/image.tar`, 'bb:1');
   }
 
-  /** A service of so many replicas: milliseconds to all running, then to all gone. */
-  async create(replicas, flags = []) {
+  /** A service of so many replicas: milliseconds to all running, then to all gone. `look` is called in between. */
+  async create(replicas, flags = [], look = () => undefined) {
     this.#count += 1;
     const name = `s${this.#count}`;
     const begin = performance.now();
@@ -130,6 +130,7 @@ class Peer {
     );
     await this.#until(() => this.#replicas(name) === `${replicas}/${replicas}`);
     const createMs = performance.now() - begin;
+    look();
     const removing = performance.now();
     this.#docker(1, 'service', 'rm', name);
     await this.#until(

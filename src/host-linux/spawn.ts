@@ -28,6 +28,9 @@ const addDup = libcFunction<[Uint8Array, number, number], number>(
 const addDirectory = libcFunction<[Uint8Array, string], number>(
   'int posix_spawn_file_actions_addchdir_np(void *actions, const char *path)',
 );
+const closeFrom = libcFunction<[Uint8Array, number], number>(
+  'int posix_spawn_file_actions_addclosefrom_np(void *actions, int from)',
+);
 const initAttributes = libcFunction<[Uint8Array], number>('int posix_spawnattr_init(void *attr)');
 const setFlags = libcFunction<[Uint8Array, number], number>('int posix_spawnattr_setflags(void *attr, int16_t flags)');
 const setDefaults = libcFunction<[Uint8Array, Uint8Array], number>(
@@ -156,6 +159,8 @@ function start(request: {
     ends.theirs.forEach((fd, target) => {
       addDup(actions, fd ?? put, target);
     });
+    // Libraries open descriptors that children inherit: a monitor would keep the namespace of a socket of libnftables.
+    closeFrom(actions, ends.theirs.length);
     if (options.cwd !== undefined) addDirectory(actions, options.cwd);
     const errno = posixSpawn(pid, path, actions, attributes, [...argv, null], [...environment, null]);
     if (errno !== 0) throw startError(argv[0] ?? '', errno);

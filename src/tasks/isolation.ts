@@ -16,6 +16,7 @@ import type { BundleIsolation } from './runtime/bundle.js';
 import { planSysctls } from './runtime/bundle.js';
 import { planDevices } from './runtime/devices.js';
 import { categoriesOf, planLabels, type SecurityLabels } from './runtime/lsm.js';
+import { type Masks, maskedPaths } from './runtime/masks.js';
 import { planSeccompProfile } from './runtime/seccomp-profile.js';
 import { parseDevice, parseDeviceRule, parseSecurityOptions, type SecurityOptions } from './spec/security.js';
 import type { Parsed } from './spec/values.js';
@@ -115,6 +116,7 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
     range: map,
     noNewPrivileges: options.noNewPrivileges,
     bareSystemPaths: options.bareSystemPaths,
+    masks: map === undefined && engine.place.runtime.name === 'crun' ? findMasks(engine) : undefined,
     devices: await planDevices(engine.host.files, {
       requests,
       rules,
@@ -129,6 +131,15 @@ export async function gatherIsolation(engine: Engine, place: IsolationPlace): Pr
     startedInNetwork: map !== undefined && engine.place.runtime.name === 'runc',
     withoutCgroups: map !== undefined && engine.place.runtime.name === 'runc' && engine.cgroups.version !== 'v2',
     filter: filterOf(engine, { options, privileged, capabilities }),
+  };
+}
+
+/** Only crun lets something be bound inside /proc, and in a user namespace it may not look at our folder. */
+function findMasks({ host: { files }, paths }: Engine): Masks {
+  files.makeDirectorySync(paths.emptyFolder, { mode: 0o555 });
+  return {
+    emptyFolder: paths.emptyFolder,
+    folders: maskedPaths.filter(path => files.findStatSync(path)?.kind === 'directory'),
   };
 }
 

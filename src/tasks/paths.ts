@@ -3,7 +3,7 @@
  *
  *   <data dir>/tasks/<task id>/  task.json, <n>/{upper,work,merged}, <n>.log
  *   <data dir>/trash/           root file systems that could not be removed yet
- *   <run dir>/                   bundles/<task id>/<n>/, exits/, secrets/<task id>/<n>/, runtime/<name>/
+ *   <run dir>/                   bundles/<task id>/<n>/, empty/, exits/, secrets/<task id>/<n>/, runtime/<name>/
  *   /<prefix>/                   cgroups: _mon for the monitors, <task id> for each task
  */
 import type { TaskId } from '../ids.js';
@@ -18,6 +18,8 @@ export interface Paths {
   readonly root: (id: TaskId, index: number) => string;
   readonly log: (id: TaskId, index: number) => string;
   readonly bundles: string;
+  /** Empty, for all containers (runtime/masks.ts). */
+  readonly emptyFolder: string;
   readonly taskBundles: (id: TaskId) => string;
   readonly bundle: (id: TaskId, index: number) => string;
   readonly exits: string;
@@ -43,6 +45,7 @@ export function pathsOf(place: { readonly dataDir: string; readonly runDir: stri
     root: (id, index) => `${tasks}/${id}/${index}`,
     log: (id, index) => `${tasks}/${id}/${index}.log`,
     bundles,
+    emptyFolder: `${place.runDir}/empty`,
     taskBundles: id => `${bundles}/${id}`,
     bundle: (id, index) => `${bundles}/${id}/${index}`,
     exits,

@@ -1,6 +1,7 @@
 /**
  * The stored log as the core reads it: the entries since the newest snapshot, and some before it for followers that lag,
- * in memory. It grows only by what the disk has acknowledged.
+ * in memory. It grows only by what the disk has acknowledged. It holds the bytes of its entries and no more: those come as pieces
+ * of larger buffers, of a message or of Node's pool of 64 KiB, which one entry of 200 bytes would keep.
  *
  * Called by: node.ts. Not here: the disk (wal.ts), entries that are not on disk yet (core/unstable.ts).
  */
@@ -33,7 +34,7 @@ export function createMemoryLog(start: MemoryLogStart): MemoryLog {
   /** Everything at and before `offset` is forgotten; only its term is known. */
   let offset = newest?.index ?? 0;
   let offsetTerm = newest?.term ?? 0;
-  let entries: Entry[] = [...start.entries];
+  let entries: Entry[] = start.entries.map(ofItsOwn);
   let bytes = entries.reduce((sum, entry) => sum + entrySize(entry), 0);
   const last = () => offset + entries.length;
   return {
@@ -60,7 +61,7 @@ export function createMemoryLog(start: MemoryLogStart): MemoryLog {
       for (let at = first.index - offset - 1; at < entries.length; at += 1) bytes -= entrySize(entries[at]!);
       entries.length = first.index - offset - 1;
       for (const entry of more) {
-        entries.push(entry);
+        entries.push(ofItsOwn(entry));
         bytes += entrySize(entry);
       }
     },
@@ -90,4 +91,9 @@ export function createMemoryLog(start: MemoryLogStart): MemoryLog {
       bytes = left;
     },
   };
+}
+
+function ofItsOwn(entry: Entry): Entry {
+  if (entry.kind !== 'normal' || entry.data.buffer.byteLength === entry.data.byteLength) return entry;
+  return { ...entry, data: new Uint8Array(entry.data) };
 }

@@ -46,7 +46,7 @@ function findBelowUse({ driver, path }: ApplyTarget, limits: TaskLimits): CoveyE
   const { memoryBytes } = limits;
   const before = driver.readLimits(path).memoryBytes ?? Number.POSITIVE_INFINITY;
   if (memoryBytes === 0 || memoryBytes >= before) return undefined;
-  const usage = driver.readUsage(path, true);
+  const usage = driver.readUsage(path, 'all');
   const inUse = usage.memoryBytes - usage.fileBytes;
   if (inUse + marginBytes <= memoryBytes) return undefined;
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;

@@ -15,7 +15,7 @@ import { noLimits, type TaskLimits } from '../runtime/resources.js';
 import { type ApplyTarget, applyAgain, applyNew } from './apply.js';
 import { type Freezer, openFreezer } from './freezer.js';
 import type { Knob, KnobsSeen } from './knobs.js';
-import type { GroupUsage } from './usage.js';
+import type { GroupUsage, UsageParts } from './usage.js';
 import { makeV1 } from './v1.js';
 import { makeV2 } from './v2.js';
 
@@ -45,8 +45,7 @@ export interface CgroupDriver {
   /** A group may have no processors that the group above has not. */
   readonly cpusetIsNested: boolean;
   readonly readLimits: (path: string) => SeenLimits;
-  /** A whole look reads more files. */
-  readonly readUsage: (path: string, whole: boolean) => GroupUsage;
+  readonly readUsage: (path: string, parts: UsageParts) => GroupUsage;
   /** Processes killed in the group for memory since it was made. */
   readonly countOomKills: (path: string) => number;
   /** The hierarchy that knows all members. */
@@ -67,7 +66,7 @@ export interface Cgroups {
   readonly addLimits: (taskId: string, limits: TaskLimits) => void;
   /** Of a task that runs. Throws the first that could not be changed, after all were tried. */
   readonly changeLimits: (taskId: string, limits: TaskLimits) => void;
-  readonly readUsage: (taskId: string, look: { readonly whole: boolean; readonly containers: number }) => GroupUsage;
+  readonly readUsage: (taskId: string, look: { readonly parts: UsageParts; readonly containers: number }) => GroupUsage;
   readonly readLimits: (taskId: string) => SeenLimits;
   /** In all its containers; told how many there are, it need not look. */
   readonly countOomKills: (taskId: string, containers?: number) => number;
@@ -123,7 +122,7 @@ export function openCgroups(host: CgroupHost, prefix: string): Cgroups {
       applyAgain(targetOf(taskId), limits);
       shareProtection(host, driver, parent);
     },
-    readUsage: (taskId, { whole, containers }) => readUsage(driver, groupsOf(taskPath(taskId), containers), whole),
+    readUsage: (taskId, { parts, containers }) => readUsage(driver, groupsOf(taskPath(taskId), containers), parts),
     readLimits: taskId => driver.readLimits(taskPath(taskId)),
     countOomKills: (taskId, containers) => {
       const path = taskPath(taskId);
@@ -211,10 +210,10 @@ function groupsOf(path: string, containers: number): readonly string[] {
 }
 
 /** Version 1 counts refused processes where they were to be started; all else is counted in the groups above as well. */
-function readUsage(driver: CgroupDriver, [path = '', ...inner]: readonly string[], whole: boolean): GroupUsage {
-  const usage = driver.readUsage(path, whole);
+function readUsage(driver: CgroupDriver, [path = '', ...inner]: readonly string[], parts: UsageParts): GroupUsage {
+  const usage = driver.readUsage(path, parts);
   if (driver.version === 'v2') return usage;
-  const refused = inner.map(group => driver.readUsage(group, false).pidsRefused);
+  const refused = inner.map(group => driver.readUsage(group, []).pidsRefused);
   return { ...usage, pidsRefused: refused.reduce((sum, count) => sum + count, usage.pidsRefused) };
 }
 

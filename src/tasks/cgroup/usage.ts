@@ -4,6 +4,14 @@
  * Not here: which files hold it (v1.ts, v2.ts), what it means (usage/).
  */
 
+/** What a look reads beside refused processes: each is a file or more, of every task, every few seconds. */
+export type UsageParts = 'all' | readonly ('memory' | 'cpu')[];
+
+export function isRead(parts: UsageParts, part: 'memory' | 'cpu' | 'rest'): boolean {
+  return parts === 'all' || (part !== 'rest' && parts.includes(part));
+}
+
+/** What was not read is 0. */
 export interface GroupUsage {
   readonly memoryBytes: number;
   /** Of memoryBytes: pages of files, which the kernel can give up. Only in a whole look. */

@@ -7,7 +7,7 @@
 import { cpuPeriodUs, type DeviceLimits, type TaskLimits } from '../runtime/resources.js';
 import type { CgroupDriver, CgroupHost, SeenLimits } from './index.js';
 import { type Knob, type KnobsSeen, knob } from './knobs.js';
-import { counterOf, countOf, type GroupUsage } from './usage.js';
+import { counterOf, countOf, type GroupUsage, isRead, type UsageParts } from './usage.js';
 
 interface V1Mounts {
   readonly v1: readonly { readonly path: string; readonly options: readonly string[] }[];
@@ -49,7 +49,7 @@ export function makeV1(host: CgroupHost, mounts: V1Mounts): CgroupDriver {
     // A group that is to lose processors while a group in it has them is refused, and the other way round.
     cpusetIsNested: true,
     readLimits: path => readLimits(findIn(path)),
-    readUsage: (path, whole) => readUsage(findIn(path), whole),
+    readUsage: (path, parts) => readUsage(findIn(path), parts),
     countOomKills: path => counterOf(host.files.findTextSync(`${memory}${path}/memory.oom_control`), 'oom_kill') ?? 0,
     membersFile: path => `${of('pids')}${path}/cgroup.procs`,
     killAll: () => false,
@@ -207,14 +207,15 @@ function readLimits(find: Find): SeenLimits {
   };
 }
 
-function readUsage(find: Find, whole: boolean): GroupUsage {
+function readUsage(find: Find, parts: UsageParts): GroupUsage {
+  const whole = isRead(parts, 'rest');
   const stat = whole ? find('memory.stat') : undefined;
-  const cpu = find('cpu.stat');
+  const cpu = isRead(parts, 'cpu') ? find('cpu.stat') : undefined;
   const io = whole ? (find('blkio.throttle.io_service_bytes_recursive') ?? '') : '';
   const sum = (word: string): number =>
     [...io.matchAll(new RegExp(`^\\d+:\\d+ ${word} (\\d+)$`, 'gm'))].reduce((all, [, count]) => all + Number(count), 0);
   return {
-    memoryBytes: countOf(find('memory.usage_in_bytes')) ?? 0,
+    memoryBytes: isRead(parts, 'memory') ? (countOf(find('memory.usage_in_bytes')) ?? 0) : 0,
     fileBytes: (counterOf(stat, 'total_inactive_file') ?? 0) + (counterOf(stat, 'total_active_file') ?? 0),
     inactiveFileBytes: counterOf(stat, 'total_inactive_file') ?? 0,
     cpuNanos: whole ? (countOf(find('cpuacct.usage')) ?? 0) : 0,

@@ -6,7 +6,7 @@
 import { cpuPeriodUs, type DeviceLimits, type TaskLimits } from '../runtime/resources.js';
 import type { CgroupDriver, CgroupHost, SeenLimits } from './index.js';
 import { type Knob, type KnobsSeen, knob } from './knobs.js';
-import { counterOf, countOf, type GroupUsage } from './usage.js';
+import { counterOf, countOf, type GroupUsage, isRead, type UsageParts } from './usage.js';
 
 const wantedControllers = ['cpu', 'cpuset', 'io', 'memory', 'pids', 'hugetlb'];
 const weightDefault = 100;
@@ -28,7 +28,7 @@ export function makeV2(host: CgroupHost, mount: string): CgroupDriver {
     fileOf: (path, _controller, file) => `${mount}${path}/${file}`,
     cpusetIsNested: false,
     readLimits: path => readLimits(findIn(path)),
-    readUsage: (path, whole) => readUsage(findIn(path), whole),
+    readUsage: (path, parts) => readUsage(findIn(path), parts),
     countOomKills: path => counterOf(findIn(path)('memory.events'), 'oom_kill') ?? 0,
     membersFile: path => `${mount}${path}/cgroup.procs`,
     killAll: path => {
@@ -193,15 +193,16 @@ function readLimits(find: Find): SeenLimits {
   };
 }
 
-function readUsage(find: Find, whole: boolean): GroupUsage {
+function readUsage(find: Find, parts: UsageParts): GroupUsage {
+  const whole = isRead(parts, 'rest');
   const stat = whole ? find('memory.stat') : undefined;
-  const cpu = find('cpu.stat');
+  const cpu = isRead(parts, 'cpu') ? find('cpu.stat') : undefined;
   const io = whole ? (find('io.stat') ?? '') : '';
   const sum = (word: string): number =>
     [...io.matchAll(new RegExp(`\\b${word}=(\\d+)`, 'g'))].reduce((all, [, count]) => all + Number(count), 0);
   const inactiveFileBytes = counterOf(stat, 'inactive_file') ?? 0;
   return {
-    memoryBytes: countOf(find('memory.current')) ?? 0,
+    memoryBytes: isRead(parts, 'memory') ? (countOf(find('memory.current')) ?? 0) : 0,
     fileBytes: inactiveFileBytes + (counterOf(stat, 'active_file') ?? 0) + (counterOf(stat, 'slab_reclaimable') ?? 0),
     inactiveFileBytes,
     cpuNanos: (counterOf(cpu, 'usage_usec') ?? 0) * 1_000,

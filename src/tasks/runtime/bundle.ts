@@ -12,6 +12,7 @@ import type { NetworkAttached } from '../network.js';
 import { hostId, type IdRange } from '../userns.js';
 import type { DevicePlan } from './devices.js';
 import type { SecurityLabels } from './lsm.js';
+import { type Masks, pathsToMask } from './masks.js';
 import { type MountsInput, planMounts } from './mounts.js';
 import type { OciConfig, OciLinux, OciProcess, OciSeccomp } from './oci.js';
 import { type HostLimits, planProcess } from './process.js';
@@ -43,6 +44,8 @@ export interface BundleIsolation {
   readonly range: IdRange | undefined;
   readonly noNewPrivileges: boolean;
   readonly bareSystemPaths: boolean;
+  /** Undefined: the runtime hides all by itself. */
+  readonly masks: Masks | undefined;
   readonly devices: DevicePlan;
   readonly labels: SecurityLabels;
   /** What is shown at /sys in a user namespace. */
@@ -101,6 +104,7 @@ function mountsOf(isolation: BundleIsolation): Partial<MountsInput> {
     writableSystem: isolation.privileged,
     withoutCgroups: isolation.withoutCgroups,
     deviceMounts: isolation.devices.mounts,
+    masks: isolation.privileged || isolation.bareSystemPaths ? undefined : isolation.masks,
   };
 }
 
@@ -145,7 +149,7 @@ function planLinux(input: BundleInput): OciLinux {
     cgroupsPath: input.cgroupPath,
     resources: { ...resources, devices: [...resources.devices, ...devices.rules] },
     sysctl: planRuntimeSysctls(input),
-    maskedPaths: isBare ? [] : maskedPaths,
+    maskedPaths: isBare ? [] : pathsToMask(isolation.masks),
     readonlyPaths: isBare ? [] : readonlyPaths,
     rootfsPropagation: shared ? 'shared' : slave ? 'slave' : 'private',
     ...(filter.profile === undefined ? {} : { seccomp: filter.profile }),
@@ -154,21 +158,6 @@ function planLinux(input: BundleInput): OciLinux {
     ...(labels.mountLabel === undefined ? {} : { mountLabel: labels.mountLabel }),
   };
 }
-
-const maskedPaths: readonly string[] = [
-  '/proc/acpi',
-  '/proc/asound',
-  '/proc/interrupts',
-  '/proc/kcore',
-  '/proc/keys',
-  '/proc/latency_stats',
-  '/proc/sched_debug',
-  '/proc/scsi',
-  '/proc/timer_list',
-  '/proc/timer_stats',
-  '/sys/devices/virtual/powercap',
-  '/sys/firmware',
-];
 
 const readonlyPaths: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 

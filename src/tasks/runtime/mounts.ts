@@ -7,6 +7,7 @@
 import { posix } from 'node:path';
 import { CoveyError } from '../../errors.js';
 import type { Mount } from '../../gen/types.js';
+import { type Masks, planMaskMounts } from './masks.js';
 import type { OciMount } from './oci.js';
 
 /** A file or directory of the host that appears at target. */
@@ -34,6 +35,8 @@ export interface MountsInput {
   readonly places?: ReadonlyMap<string, string> | undefined;
   /** Of CDI devices. */
   readonly deviceMounts?: readonly OciMount[] | undefined;
+  /** Folders that are hidden, whatever was mounted in them. */
+  readonly masks?: Masks | undefined;
 }
 
 const shmDefaultBytes = 64 * 2 ** 20;
@@ -61,7 +64,8 @@ export function planMounts(input: MountsInput): readonly OciMount[] {
     .map(planFile)
     .map(placed)
     .filter(file => !targets.has(file.destination));
-  return [...system, ...asked, ...files];
+  const hiding = input.masks === undefined ? [] : planMaskMounts(input.masks);
+  return [...system, ...asked, ...files, ...hiding];
 }
 
 /** The target of a mount as a clean absolute path. */

@@ -35,14 +35,14 @@ export function parseDurationMs(text: string): Parsed<number> {
   const valid = bad('a number with a unit, such as 500ms, 30s, 1m30s or 2h, of at most 49 days');
   if (text === '0') return ok(0);
   if (
-    !/^(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h|d)(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h|d))*$/u.test(
+    !/^(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d)(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d))*$/u.test(
       text,
     )
   ) {
     return valid;
   }
   let total = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)/gu)) {
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d)/gu)) {
     total += Number(amount) * (durationUnits[unit ?? ''] ?? 0);
   }
   if (total > 0xffff_ffff) return valid;

@@ -22,15 +22,18 @@ export const noDisks: DiskLook = { fullMounts: [], logDisk: undefined };
 export function lookAtTask(engine: Engine, { task }: LookedAt, disks: DiskLook): TaskLook {
   const { cgroups, host } = engine;
   const containers = task.spec.containers.length;
-  const usage = cgroups.readUsage(task.id, { whole: false, containers });
   const limit = task.spec.limits?.memoryBytes ?? 0;
+  const cpuNanos = task.spec.limits?.cpuNanos ?? 0;
+  // Of what has no limit nothing can be told.
+  const parts = [...(limit > 0 ? (['memory'] as const) : []), ...(cpuNanos > 0 ? (['cpu'] as const) : [])];
+  const usage = cgroups.readUsage(task.id, { parts, containers });
   const isNear = limit > 0 && usage.memoryBytes >= limit * (memoryFrom - 0.1);
   return {
     ...disks,
     atMs: host.clock.wallMs(),
     memoryBytes: usage.memoryBytes,
-    fileBytes: isNear ? cgroups.readUsage(task.id, { whole: true, containers }).fileBytes : 0,
-    periods: usage.periods,
+    fileBytes: isNear ? cgroups.readUsage(task.id, { parts: 'all', containers }).fileBytes : 0,
+    periods: cpuNanos > 0 ? usage.periods : undefined,
     throttledPeriods: usage.throttledPeriods,
     pidsRefused: usage.pidsRefused,
     oomKills: cgroups.countOomKills(task.id, containers),

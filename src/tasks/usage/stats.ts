@@ -59,7 +59,7 @@ function lookAtAll(engine: Engine, { start, tasks }: StatsOptions): ReadonlyMap<
         ? start.taskIds.includes(id)
         : start.serviceId === '' || task.serviceId === start.serviceId;
     if (!isAsked || !isWatched) continue;
-    const usage = engine.cgroups.readUsage(id, { whole: true, containers: task.spec.containers.length });
+    const usage = engine.cgroups.readUsage(id, { parts: 'all', containers: task.spec.containers.length });
     looks.set(id, { atMs: engine.host.clock.monotonicMs(), usage });
   }
   return looks;

@@ -15,7 +15,8 @@ export interface TaskLook {
   readonly memoryBytes: number;
   /** Pages of files in memoryBytes; only looked up when memoryBytes is near the limit. */
   readonly fileBytes: number;
-  readonly periods: number;
+  /** Undefined: without a limit of CPU. */
+  readonly periods: number | undefined;
   readonly throttledPeriods: number;
   readonly pidsRefused: number;
   readonly oomKills: number;
@@ -94,8 +95,9 @@ function killedText(count: number, limits: LookLimits): string {
 }
 
 function isThrottled(look: TaskLook, last: TaskLook | undefined, before: boolean): boolean {
-  const periods = look.periods - (last?.periods ?? look.periods);
-  const throttled = look.throttledPeriods - (last?.throttledPeriods ?? look.throttledPeriods);
+  if (look.periods === undefined || last?.periods === undefined) return false;
+  const periods = look.periods - last.periods;
+  const throttled = look.throttledPeriods - last.throttledPeriods;
   if (periods < periodsMin) return false;
   return throttled / periods >= (before ? throttledUntil : throttledFrom);
 }

@@ -26,6 +26,7 @@ const plainIsolation: BundleInput['isolation'] = {
   range: undefined,
   noNewPrivileges: false,
   bareSystemPaths: false,
+  masks: undefined,
   devices: noDevices,
   labels: {},
   sysSource: undefined,
@@ -282,6 +283,28 @@ t.test('masks and the compiled filter', async t => {
   t.equal(annotations['run.oci.seccomp_bpf_data'], Buffer.from('bpf').toString('base64'));
   t.equal(linux.seccomp, undefined);
 });
+
+t.test(
+  'folders of the machine are hidden under one empty folder, after all other mounts; the rest by the runtime',
+  async t => {
+    const masks = { emptyFolder: '/run/covey/empty', folders: ['/proc/acpi', '/sys/firmware'] };
+    const container = { mounts: [mount({ target: '/sys/firmware/dmi' })] };
+    const { linux, mounts } = bundle({ container, input: { isolation: { ...plainIsolation, masks } } });
+    const hidden = mounts.filter(({ source }) => source === masks.emptyFolder);
+    t.strictSame(hidden, mounts.slice(-2));
+    t.strictSame(
+      hidden.map(({ destination }) => destination),
+      masks.folders,
+    );
+    t.ok(
+      hidden.every(({ options }) => ['bind', 'ro', 'nosuid', 'nodev', 'noexec'].every(one => options.includes(one))),
+    );
+    t.notOk(linux.maskedPaths.some(path => masks.folders.includes(path)));
+    t.ok(linux.maskedPaths.includes('/proc/kcore') && linux.maskedPaths.includes('/proc/asound'));
+    const bare = bundle({ input: { isolation: { ...plainIsolation, masks, bareSystemPaths: true } } });
+    t.strictSame([bare.linux.maskedPaths, bare.mounts.filter(({ source }) => source === masks.emptyFolder)], [[], []]);
+  },
+);
 
 t.test('/etc/hosts and /etc/resolv.conf', async t => {
   const hosts = renderHosts(

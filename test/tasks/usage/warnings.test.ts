@@ -36,6 +36,8 @@ function codesOf(...changes: readonly Partial<TaskLook>[]): readonly string[] {
 
 t.test('a task within its limits is told nothing about', async t => {
   t.strictSame(codesOf({}, { periods: 40 }, { periods: 90, throttledPeriods: 5 }), ['', '', '']);
+  // While it had no limit nothing was counted: what was before says nothing of now.
+  t.strictSame(codesOf({ periods: undefined }, { periods: 900, throttledPeriods: 800 }), ['', '']);
 });
 
 t.test('throttled in a quarter of the time is told at the next look, and until it is below a tenth', async t => {
