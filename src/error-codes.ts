@@ -261,7 +261,10 @@ export const errorCodes = {
   'no-vxlan': 'The kernel has no VXLAN. Networks across nodes cannot work on this node.',
   'no-nftables':
     'libnftables or the kernel part is missing. Virtual addresses, published ports and isolation need it. apt-get install libnftables1',
-  'no-wireguard': 'The kernel has no WireGuard. Encrypted networks cannot use this node.',
+  'not-encrypted':
+    'The tunnels between the nodes of this cluster are not encrypted, so they have no keys. covey cluster update --encrypt=true changes that.',
+  'no-wireguard':
+    'A node has no WireGuard: neither in its kernel nor as the program wireguard-go, or the tool wg is not installed. In an encrypted cluster nothing with an address on a network is placed there.',
   'no-seccomp': 'The kernel or the runtime has no seccomp. Containers run without a system call filter.',
   'firewall-drops':
     'The firewall of this host drops what covey needs, and covey could not put its accept rules at the head of the chain: for its own link where packets are forwarded (published ports, the way out), for the ports of the data path (UDP 7378 and 7379) and of the cluster (TCP 7377) where they come in. The message names the hook, the hint the command.',

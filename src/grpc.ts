@@ -34,6 +34,8 @@ export type Caller =
       /** As its certificate says. */
       readonly certified?: string;
       readonly serial: string;
+      /** "address:port" that it calls from. */
+      readonly peer?: string;
     }
   | { readonly kind: 'anonymous'; readonly address: string };
 

@@ -14,6 +14,7 @@ import type { Wire } from '../wire.js';
 import { openFullness } from './allocate/fullness.js';
 import { openRotation } from './ca/rotation.js';
 import { type Dispatcher, openDispatcher } from './dispatcher/index.js';
+import { openEncryption } from './encryption/loop.js';
 import type { Group } from './group/group.js';
 import { openMembers } from './group/members.js';
 import { openManager } from './manager.js';
@@ -56,6 +57,7 @@ export function openLeaderParts(options: {
   const look = openMembers({ store, group, clock, log: log.with({ part: 'members' }), lifetime });
   openFloating({ store, clock, log: log.with({ part: 'floating' }), lifetime });
   openRotation({ store, clock, log: log.with({ part: 'ca' }), lifetime });
+  openEncryption({ store, clock, log: log.with({ part: 'encryption' }), lifetime });
   let told = JSON.stringify(group.managers());
   const tell = (): void => {
     const managers: readonly ManagerAddress[] = group.managers();

@@ -10,11 +10,11 @@
 
 import type { CoveyError } from '../errors.js';
 import type { Services } from '../gen/services.js';
-import type { Finding, ManagerAddress, NodeDescription, ObjectCounts, TableItem, Trust } from '../gen/types.js';
+import type { Finding, ManagerAddress, NodeDescription, ObjectCounts, Trust } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import type { Lifetime } from '../lifetime.js';
-import { type NetworkStack, vnisOf } from '../netns/index.js';
+import type { NetworkStack } from '../netns/index.js';
 import type { Write } from '../raft/store.js';
 import { type Agent, openAgent, type RuntimeChoice, type TaskImages, type TaskVolumes } from '../tasks/index.js';
 import type { UserNamespaces } from '../tasks/userns.js';
@@ -49,6 +49,7 @@ import { openSessionMemory, type SessionMemory } from './session/memory.js';
 import { openReach, type Reach } from './session/reach.js';
 import { openSession } from './session/session.js';
 import type { BulkAgent, Session } from './session/types.js';
+import { showTables } from './show-tables.js';
 import { type WorkerMemory, workerControl } from './worker-control.js';
 
 export interface MemberNodeOptions {
@@ -133,18 +134,19 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   const whereabouts = openWhereabouts();
   const describe = describing(options, { identity, whereabouts });
   await firstAddresses(describe, telemetry.log);
-  const onLock = (): void => void describeAgain();
-  const cluster = await openCluster(options, { identity, agent, memory, whereabouts, onLock });
+  const tellAgain = (): void => void describeAgain();
+  const cluster = await openCluster(options, { identity, agent, memory, whereabouts, onLock: tellAgain });
   const reach = openReach(host.clock);
   const managers = cluster?.managers ?? memory.managers;
   const clock = await watchClock(options, identity);
   const renewal = renewalOf(options, { identity, cluster, managers, clock });
   const { follow } = member.lock === undefined ? openRenewal(renewal) : { follow: () => undefined };
-  const session = connect(options, { identity, agent, cluster, memory, describe, reach, clock, follow, whereabouts });
-  const parts = { host, membership, identity, agent, cluster, session, memory, reach };
+  const base = { identity, agent, cluster, memory, reach };
+  const session = connect(options, { ...base, describe, clock, follow, whereabouts, tellAgain });
+  const parts = { host, membership, ...base, session };
   describeAgain = async () => session.describe(await describe());
   followAddresses({ ...host, log: telemetry.log, lifetime: lifetime.child('addresses'), onChange: describeAgain });
-  const news = identity.onChange(() => void describeAgain());
+  const news = identity.onChange(tellAgain);
   lifetime.defer('identity news', () => news[Symbol.dispose]());
   return {
     membership,
@@ -304,6 +306,8 @@ function connect(
     readonly clock: ClockSanity;
     readonly reach: Reach;
     readonly whereabouts: Whereabouts;
+    /** Managers have to be told of its keys, or that it has taken a step. */
+    readonly tellAgain: () => void;
   },
 ): Session {
   const { host, wire, telemetry, member } = options;
@@ -325,7 +329,10 @@ function connect(
       return dial(parts.whereabouts.withAll(managers), signal);
     },
     agent: parts.agent,
-    tables: { applyTables: (items, signal) => showTables(options, items, signal), heard: options.network.heard },
+    tables: {
+      applyTables: (items, signal) => showTables({ ...member, ...options, ...parts }, items, signal),
+      heard: options.network.heard,
+    },
     memory: parts.memory,
     describe: parts.describe,
     onTrust: parts.follow,
@@ -341,28 +348,6 @@ function connect(
       if (role !== membership.role || raftId !== membership.raftId) options.onRole({ role, raftId });
     },
   });
-}
-
-/** The node's own row among the tables says which tunnel addresses are its own. */
-async function showTables(
-  options: MemberNodeOptions,
-  items: ReadonlyMap<string, TableItem>,
-  signal: AbortSignal,
-): Promise<void> {
-  const { membership } = options.member;
-  const own = items.get(`node/${membership.nodeId}`)?.value;
-  if (own?.kind === 'node') {
-    const { overlay, ingress } = vnisOf(membership.clusterId);
-    await options.network.configure({
-      nodeId: membership.nodeId,
-      tunnelIndex: own.tunnelIndex,
-      dataAddress: own.dataAddresses[0] ?? '',
-      dataPort: own.dataPort,
-      vniOverlay: overlay,
-      vniIngress: ingress,
-    });
-  }
-  await options.network.applyTables(items, signal);
 }
 
 function renewalOf(

@@ -39,6 +39,9 @@ export const markNode = 0x40000;
 
 export const tableEntered = 1001;
 export const tableHost = 1002;
+/** The ways to tunnel addresses inside WireGuard: looked at first, since the mark of a packet is that of what it carries. */
+export const tableSecure = 1003;
+export const prioritySecure = 50;
 export const priorityEntered = 100;
 export const priorityHost = 101;
 export const priorityNode = 102;
@@ -46,8 +49,8 @@ export const priorityNode = 102;
 /** A connection that one side has closed and the other has not may be silent for so long. */
 export const halfClosedSeconds = 7_200;
 
-/** VXLAN over IPv4: outer Ethernet, IP, UDP and VXLAN headers. */
-export const tunnelOverheadBytes = 50;
+/** VXLAN: outer Ethernet, IP, UDP and VXLAN headers. */
+export const tunnelOverheadBytes = { v4: 50, v6: 70 } as const;
 export const mtuMin = 576;
 
 const tunnelBase = numberOfV4('169.254.64.0');

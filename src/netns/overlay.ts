@@ -16,11 +16,13 @@ import {
   tunnelMac,
   tunnelOverheadBytes,
 } from './constants.js';
+import { isAddressV4 } from './ip.js';
 import { changeLink, inetSwitches, type LinkSeen, listLinks, makeVxlan, removeLink } from './netlink/links.js';
 import { sendRequests } from './netlink/message.js';
-import { addAddress, findRouteTo, listAddresses } from './netlink/routes.js';
+import { addAddress, findLinkOf, findRouteTo } from './netlink/routes.js';
 import { fabricGroups } from './news.js';
 import type { NetworkIdentity } from './types.js';
+import { secureDevices, secureOverheadBytes } from './wireguard.js';
 
 /** The sockets of the fabric; all of them hold it alive until they are closed. */
 export interface Fabric extends Disposable {
@@ -115,12 +117,20 @@ export function openFabricLink(fabric: Fabric, link: Pick<LinkSeen, 'index' | 'n
   );
 }
 
+/** Where the packets of the tunnels go: out of the host, or out of the fabric into WireGuard. */
+export interface Underlay {
+  readonly netlink: NetlinkSocket;
+  readonly local: string | undefined;
+  readonly port: number;
+}
+
 /** Both tunnel devices as the identity says. Says which had to be made. */
 export function ensureTunnels(
   fabric: Fabric,
-  options: { readonly hostNetlink: NetlinkSocket; readonly identity: NetworkIdentity; readonly mtu: number },
+  options: { readonly underlay: Underlay; readonly identity: NetworkIdentity; readonly mtu: number },
 ): string[] {
-  const { hostNetlink, identity, mtu } = options;
+  const { underlay, identity, mtu } = options;
+  const { local, port } = underlay;
   const seen = listLinks(fabric.netlink);
   const mac = tunnelMac(identity.tunnelIndex);
   const made: string[] = [];
@@ -129,33 +139,20 @@ export function ensureTunnels(
     [deviceIngress, identity.vniIngress],
   ] as const) {
     const there = seen.find(link => link.name === name);
-    if (there !== undefined && isTunnel(there, { mac, vni, identity })) {
+    if (there?.mac === mac && there.vxlan?.vni === vni && there.vxlan.local === local && there.vxlan.port === port) {
       if (there.mtu !== mtu || !there.up) {
         sendRequests(fabric.netlink, changeLink({ index: there.index, up: true, mtu }, `set the MTU of ${name}`));
       }
       continue;
     }
     if (there !== undefined) sendRequests(fabric.netlink, [removeLink(there)]);
-    const { dataAddress: local, dataPort: port } = identity;
-    sendRequests(hostNetlink, [makeVxlan({ name, vni, local, port, mac, mtu, namespaceFd: fabric.namespace.fd })]);
+    sendRequests(underlay.netlink, [makeVxlan({ name, vni, local, port, mac, mtu, namespaceFd: fabric.namespace.fd })]);
     const link = listLinks(fabric.netlink).find(one => one.name === name);
     if (link === undefined) throw new CoveyError('netlink-refused', `Cannot find VXLAN device ${name} after making it`);
     bringUpTunnel(fabric, link, port);
     made.push(name);
   }
   return made;
-}
-
-function isTunnel(
-  link: LinkSeen,
-  { mac, vni, identity }: { readonly mac: string; readonly vni: number; readonly identity: NetworkIdentity },
-): boolean {
-  return (
-    link.mac === mac &&
-    link.vxlan?.vni === vni &&
-    link.vxlan.local === identity.dataAddress &&
-    link.vxlan.port === identity.dataPort
-  );
 }
 
 function bringUpTunnel(fabric: Fabric, link: LinkSeen, port: number): void {
@@ -171,29 +168,36 @@ function bringUpTunnel(fabric: Fabric, link: LinkSeen, port: number): void {
   }
 }
 
-/** What fits into the tunnel: the smallest MTU of the link with the data address and of the routes to other nodes, less 50. */
-export function readTunnelMtu(
+/** What fits into a packet to other nodes: the smallest MTU of the link with the data address and of the routes to them. */
+export function readUnderlayMtu(
   hostNetlink: NetlinkSocket,
   options: { readonly local: string; readonly peers: readonly string[] },
 ): number {
   const links = listLinks(hostNetlink);
-  const mtuOf = (index: number | undefined): number => links.find(link => link.index === index)?.mtu ?? 1_500;
-  const own = listAddresses(hostNetlink).find(address => address.prefix.startsWith(`${options.local}/`));
-  const candidates = [mtuOf(own?.index)];
+  const mtuOf = (index: number | undefined): number => links.find(link => link.index === index)?.mtu ?? mtuDefault;
+  const candidates = [mtuOf(findLinkOf(hostNetlink, options.local))];
   for (const peer of options.peers.slice(0, peersProbedMax)) {
     const route = findRouteTo(hostNetlink, peer);
     if (route !== undefined) candidates.push(route.mtu > 0 ? route.mtu : mtuOf(route.index));
   }
   // Loopback has 65,536: a data address on it says nothing about the way to other nodes.
   const underlay = Math.min(...candidates.filter(mtu => mtu < 65_536), 65_535);
-  return Math.max(mtuMin, underlay === 65_535 ? 1_450 : underlay - tunnelOverheadBytes);
+  return underlay === 65_535 ? mtuDefault : underlay;
 }
 
+/** What fits into the tunnel. */
+export function tunnelMtu(underlayMtu: number, isSecure: boolean, dataAddress: string): number {
+  const outer = isAddressV4(dataAddress) ? tunnelOverheadBytes.v4 : tunnelOverheadBytes.v6;
+  const overhead = isSecure ? secureOverheadBytes + tunnelOverheadBytes.v4 : outer;
+  return Math.max(mtuMin, underlayMtu - overhead);
+}
+
+const mtuDefault = 1_500;
 const peersProbedMax = 64;
 
 /** The devices whose removal ends the tunnels at once; the namespace itself ends with its last user. */
 export function removeTunnels(fabric: Fabric): void {
-  const names = [deviceOverlay, deviceIngress, deviceHost];
+  const names = [deviceOverlay, deviceIngress, deviceHost, ...secureDevices];
   sendRequests(
     fabric.netlink,
     listLinks(fabric.netlink)

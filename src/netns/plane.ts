@@ -8,7 +8,7 @@
  * Not here: what is wanted (wanted.ts), requests and timers (stack.ts), names (dns/).
  */
 import { CoveyError } from '../errors.js';
-import type { CaptureStart, NodeRoute } from '../gen/types.js';
+import type { CaptureStart, NodeRoute, NodeTunnel } from '../gen/types.js';
 import type { NamespaceHandle } from '../host.js';
 import { applyWanted, forgetConnections, type ObjectTarget, removeObjects } from './apply.js';
 import type { Attachment } from './attachment.js';
@@ -19,7 +19,6 @@ import { type FabricObject, isSame, keyOf, readFabric } from './fabric-object.js
 import { type Floating, openFloating } from './floating.js';
 import { type HostPlane, openHostPlane } from './host-plane.js';
 import { readHostRoutes } from './host-routes.js';
-import { isAddressV4 } from './ip.js';
 import type { FirewallProblem } from './legacy-firewall.js';
 import { connectNamespace, type LinkFabric, makeTaskNamespace } from './link.js';
 import { type LinkSeen, removeLink } from './netlink/links.js';
@@ -33,11 +32,14 @@ import {
   type Fabric,
   findFabric,
   makeFabric,
-  readTunnelMtu,
+  readUnderlayMtu,
   removeTunnels,
+  tunnelMtu,
 } from './overlay.js';
+import { openSecurePlane, type SecurePlane } from './secure-plane.js';
 import type { HostChange, NetworkIdentity, NetworkOptions } from './types.js';
 import { attachmentObjects, openParts, type Parts, planWanted, type Tables, type Wanted } from './wanted.js';
+import { findEncryption, innerPort, isSecure, secureOverheadBytes } from './wireguard.js';
 
 export interface Plane extends Disposable {
   /** Fabric, tunnels and host side as the identity says. True when there was no fabric before. */
@@ -66,6 +68,7 @@ export interface Plane extends Disposable {
   readonly capture: (attachment: Attachment, start: CaptureStart, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   readonly changes: () => readonly HostChange[];
   readonly firewallProblems: () => readonly FirewallProblem[];
+  readonly tunnelFacts: () => NodeTunnel;
   readonly remove: () => Promise<readonly string[]>;
 }
 
@@ -85,8 +88,13 @@ interface State {
   /** Index of each link of the fabric. */
   readonly devices: Map<string, number>;
   readonly parts: Parts;
+  readonly secure: SecurePlane;
   opened: Opened | undefined;
   mtu: number;
+  /** Of packets between the hosts. */
+  underlayMtu: number;
+  /** The tunnels lead into WireGuard. */
+  isSecure: boolean;
   nextIndex: number;
   /** What was applied last: what is missing in the next is gone. */
   last: Wanted | undefined;
@@ -111,8 +119,11 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     objects: new Map(),
     devices: new Map(),
     parts: openParts(),
+    secure: openSecurePlane(options),
     opened: undefined,
     mtu: mtuDefault,
+    underlayMtu: mtuDefault + tunnelOverheadBytes.v4,
+    isSecure: false,
     nextIndex: firstTaskIndex,
     last: undefined,
     strays: new Set(),
@@ -136,6 +147,7 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     },
     changes: () => [...changesOf(state), ...state.floating.changes()],
     firewallProblems: state.hostPlane.firewallProblems,
+    tunnelFacts: state.secure.facts,
     remove: () => remove(state),
     [Symbol.dispose]: () => {
       state.opened?.fabric[Symbol.dispose]();
@@ -175,10 +187,15 @@ function ensure(state: State, tables: Tables): string[] {
   const { hostPlane, options } = state;
   const { fabric, identity } = current(state);
   const switched = ensureFabricSysctls(options.host.kernel, fabric.namespace);
-  const hostNetlink = hostPlane.netlink;
-  state.mtu = readTunnelMtu(hostNetlink, { local: identity.dataAddress, peers: peersOf(tables, identity) });
-  const host = hostPlane.ensure(fabric, state.mtu + tunnelOverheadBytes);
-  const tunnels = ensureTunnels(fabric, { hostNetlink, identity, mtu: state.mtu });
+  const peers = peersOf(tables, identity);
+  state.underlayMtu = readUnderlayMtu(hostPlane.netlink, { local: identity.dataAddress, peers });
+  state.mtu = tunnelMtu(state.underlayMtu, findEncryption(tables) !== undefined, identity.dataAddress);
+  const host = hostPlane.ensure(fabric, state.underlayMtu);
+  state.isSecure = isSecure(tables);
+  const underlay = state.isSecure
+    ? { netlink: fabric.netlink, local: undefined, port: innerPort }
+    : { netlink: hostPlane.netlink, local: identity.dataAddress, port: identity.dataPort };
+  const tunnels = ensureTunnels(fabric, { underlay, identity, mtu: state.mtu });
   return [
     ...switched.map(name => `sysctl ${name} of the fabric`),
     ...host,
@@ -188,9 +205,7 @@ function ensure(state: State, tables: Tables): string[] {
 
 function peersOf(tables: Tables, identity: NetworkIdentity): string[] {
   return [...tables.values()].flatMap(({ value }) =>
-    value?.kind === 'node' && value.nodeId !== identity.nodeId
-      ? value.dataAddresses.filter(isAddressV4).slice(0, 1)
-      : [],
+    value?.kind === 'node' && value.nodeId !== identity.nodeId ? value.dataAddresses.slice(0, 1) : [],
   );
 }
 
@@ -250,12 +265,14 @@ async function applyTables(
 ): Promise<readonly string[]> {
   const { hostPlane, attachments, options } = state;
   const { identity, rules, fabric } = current(state);
+  const secured = await secureTunnels(state, { tables, signal, verify });
   const { addresses: hostAddresses } = hostPlane.uplinks();
   const wantedFrom = { identity, hostLink: hostPlane.link(), tables, attachments: attachments.list(), hostAddresses };
   const now = planWanted(wantedFrom, state.parts);
   const target = { ...targetOf(state), fabricRules: rules, hostRules: hostPlane.rules(), guarded: hostPlane.guarded() };
   const done = await applyWanted(target, now, verify);
   hostPlane.switchForwarding();
+  state.secure.confirm(tables);
   state.floating.show(tables, identity.nodeId);
   const before = state.last;
   state.last = now;
@@ -263,7 +280,22 @@ async function applyTables(
     const sockets = { fabric: fabric.netfilter, host: hostPlane.netfilter };
     await forgetConnections({ clock: options.host.clock, ...sockets, before, now, signal });
   }
-  return done;
+  return [...secured, ...done];
+}
+
+/** WireGuard's devices as the tables say; when those come or go, or tunnels begin or end to lead into them, the tunnels too. */
+async function secureTunnels(
+  state: State,
+  asked: { readonly tables: Tables; readonly signal: AbortSignal; readonly verify: boolean },
+): Promise<readonly string[]> {
+  const { fabric, identity } = current(state);
+  const hostNetlink = state.hostPlane.netlink;
+  const mtu = state.underlayMtu - secureOverheadBytes;
+  const done = await state.secure.apply({ fabric, hostNetlink, identity, mtu, ...asked });
+  if (done.length === 0 && isSecure(asked.tables) === state.isSecure) return [];
+  const tunnels = ensure(state, asked.tables);
+  readObjects(state);
+  return [...done, ...tunnels];
 }
 
 async function check(state: State, tables: Tables, signal: AbortSignal): Promise<readonly string[]> {
@@ -344,5 +376,6 @@ async function remove(state: State): Promise<readonly string[]> {
   state.opened = undefined;
   state.last = undefined;
   kernel.removeNamespace(state.fabricPath);
+  await state.secure.remove();
   return [...done, ...state.floating.remove(), ...(await state.hostPlane.remove())];
 }

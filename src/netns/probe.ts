@@ -1,7 +1,7 @@
 /**
  * Whether the kernel can make links of a kind: one is made, down and without a socket, and removed. For `doctor`.
  */
-import type { Kernel } from '../host.js';
+import type { Kernel, NamespaceHandle } from '../host.js';
 import { listLinks, makeVxlan, makeWireguard, removeLink } from './netlink/links.js';
 import { type NetlinkRequest, sendRequests } from './netlink/message.js';
 
@@ -10,8 +10,8 @@ const probeVni = 0xfffffe;
 const probePort = 7378;
 
 /** Throws what the kernel says when it can't. */
-export function tryLink(kernel: Kernel, kind: 'vxlan' | 'wireguard'): void {
-  using netlink = kernel.openNetlink(undefined);
+export function tryLink(kernel: Kernel, kind: 'vxlan' | 'wireguard', namespace?: NamespaceHandle): void {
+  using netlink = kernel.openNetlink(namespace);
   const remove = (): void =>
     sendRequests(
       netlink,

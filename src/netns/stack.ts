@@ -98,6 +98,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     capture: (start, signal) => capture(state, start, signal),
     heard: () => state.plane.heard(),
     changes: () => state.plane.changes(),
+    tunnelFacts: () => state.plane.tunnelFacts(),
     firewallProblems: () => state.plane.firewallProblems(),
     removeEverything: () => inTurn(state, () => removeEverything(state)),
     [Symbol.asyncDispose]: () => close(state),

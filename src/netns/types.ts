@@ -4,7 +4,7 @@
  *
  * Not here: how it is done (index.ts has the way through the folder).
  */
-import type { CaptureStart, NetworkMended, NodeRoute, TableItem, Task } from '../gen/types.js';
+import type { CaptureStart, NetworkMended, NodeRoute, NodeTunnel, TableItem, Task } from '../gen/types.js';
 import type { Host, NamespaceHandle } from '../host.js';
 import type { NodeId, TaskId } from '../ids.js';
 import type { Telemetry } from '../telemetry.js';
@@ -12,7 +12,7 @@ import type { FirewallProblem } from './legacy-firewall.js';
 
 /** The parts of the machine that the network uses. */
 export type NetworkHost = Pick<Host, 'clock' | 'random' | 'files' | 'kernel'> & {
-  readonly processes: Pick<Host['processes'], 'run' | 'findOnPath'>;
+  readonly processes: Pick<Host['processes'], 'run' | 'spawn' | 'findOnPath'>;
 };
 
 export interface NetworkOptions {
@@ -119,6 +119,8 @@ export interface NetworkStack extends AsyncDisposable {
   heard(): void;
   /** What is different on the host because of covey, now. */
   changes(): readonly HostChange[];
+  /** What managers are told: means of encryption, public keys, the step that is in effect. Without the machine's addresses. */
+  tunnelFacts(): NodeTunnel;
   /** Where the host's firewall is in the way and could not be opened, as of the last check. */
   firewallProblems(): readonly FirewallProblem[];
   /** For leave: everything undone, sysctls as before; a line for each thing undone. Tasks have to be detached before. */

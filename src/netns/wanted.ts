@@ -29,8 +29,10 @@ import { type Memo, openMemo } from './memo.js';
 import { basicRules, mainTable } from './netlink/routes.js';
 import { type RuleSets, type RulesWanted, ruleSets } from './nft/model.js';
 import { fillPolicies } from './policy.js';
+import { farEnd, secureObjects } from './secure-objects.js';
 import { stickyPlaces } from './sticky.js';
 import type { HostLink, NetworkIdentity } from './types.js';
+import { findEncryption, isSecure } from './wireguard.js';
 
 export type Tables = ReadonlyMap<string, TableItem>;
 
@@ -124,7 +126,7 @@ export function planWanted(input: WantedInput, parts = openParts()): Wanted {
       node.nodeId !== input.identity.nodeId &&
       node.tunnelIndex >= 1 &&
       node.tunnelIndex <= tunnelIndexMax &&
-      node.dataAddresses.some(isAddressV4),
+      farEnd(node, input) !== undefined,
   );
   const objects = new Map<string, FabricObject>();
   const add = (list: readonly FabricObject[]): void => {
@@ -135,7 +137,8 @@ export function planWanted(input: WantedInput, parts = openParts()): Wanted {
   const serving = new Set<string>();
   const fill: Fill = { input, index, parts, objects, sets, endpoints, serving };
   add(ownObjects(input));
-  for (const node of others) add(nodeObjects(node, input.identity));
+  for (const node of others) add(nodeObjects(node, input));
+  add(secureObjects(input.identity, index.nodes.values(), findEncryption(input.tables)?.epochs ?? []));
   const attached = input.attachments.map(one => parts.attachments(one, noInputs, () => attachmentPart(one)));
   fillEndpoints(fill, new Map(others.map(node => [node.nodeId, node])), attached);
   for (const part of attached) for (const [key, object] of part.objects) objects.set(key, object);
@@ -146,9 +149,8 @@ export function planWanted(input: WantedInput, parts = openParts()): Wanted {
   fillNetworks(sets, index.networks, attached);
   fillPolicies(sets, index);
   const published = fillServices(fill);
-  const tunnels = new Set(
-    [input.identity, ...others].map(({ dataPort }) => String(dataPort || input.identity.dataPort)),
-  );
+  const inTheClear = isSecure(input.tables) ? [] : [input.identity, ...others];
+  const tunnels = new Set(inTheClear.map(({ dataPort }) => String(dataPort || input.identity.dataPort)));
   return { objects, fabricRules: { sets }, published, tunnels, endpoints, serving };
 }
 
@@ -191,11 +193,13 @@ function ownObjects({ identity, hostLink }: WantedInput): FabricObject[] {
 }
 
 /** The way to another node by both tunnels, and the way back for connections that came in there. */
-function nodeObjects(node: TableNode, identity: NetworkIdentity): FabricObject[] {
+function nodeObjects(node: TableNode, input: WantedInput): FabricObject[] {
+  const { identity, tables } = input;
   const via = tunnelAddress(node.tunnelIndex);
   const mac = tunnelMac(node.tunnelIndex);
-  const destination = node.dataAddresses.find(isAddressV4) ?? '';
-  const port = node.dataPort === identity.dataPort || node.dataPort === 0 ? {} : { port: node.dataPort };
+  const destination = farEnd(node, input) ?? '';
+  const isOwnPort = isSecure(tables) || node.dataPort === identity.dataPort || node.dataPort === 0;
+  const port = isOwnPort ? {} : { port: node.dataPort };
   const mark = markNode + node.tunnelIndex;
   return [
     ...[deviceOverlay, deviceIngress].flatMap((device): FabricObject[] => [

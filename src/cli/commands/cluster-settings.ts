@@ -12,6 +12,7 @@ import { exitCodes } from '../output/errors.js';
 import type { JsonRecord } from '../output/format.js';
 import { printInspection } from '../output/list.js';
 import { renderTime } from '../output/values.js';
+import { waitForEncryption } from './cluster-encryption.js';
 import { showKey } from './cluster-lock.js';
 
 export const clusterSettingsCommands: readonly CommandDefinition[] = [
@@ -43,6 +44,9 @@ export const clusterSettingsCommands: readonly CommandDefinition[] = [
       },
       { flags: '--heartbeat <duration>', says: 'Time between two heartbeats of a node with the link lan' },
       { flags: '--lost-after <duration>', says: 'A node that is silent this long is lost' },
+      { flags: '--encrypt', says: 'Traffic of containers between nodes is encrypted; --encrypt=false: it is not' },
+      { flags: '--encrypt-rotate <duration>', says: 'Its keys are replaced after so long (default 30d)' },
+      { flags: '--rotate-tunnel-keys', says: 'Replace its keys now' },
       { flags: '--autolock', says: 'Managers need an unlock key when they start; --autolock=false: they do not' },
       ...waitOptions,
     ],
@@ -52,6 +56,7 @@ export const clusterSettingsCommands: readonly CommandDefinition[] = [
         says: 'machines that are off for half a year come back by themselves',
         line: 'covey cluster update --cert-grace 180d',
       },
+      { says: 'encrypt what goes between nodes', line: 'covey cluster update --encrypt=true' },
       { says: 'from now on managers have to be unlocked', line: 'covey cluster update --autolock=true' },
     ],
     run: runUpdate,
@@ -62,8 +67,9 @@ const dayMs = 86_400_000;
 
 /** 90 where nobody has said another. */
 const graceDaysDefault = 90;
+const rotateDefaultMs = 30 * dayMs;
 
-function clusterRecord({ id, meta, spec, group, authority, unlock }: Cluster): JsonRecord {
+function clusterRecord({ id, meta, spec, group, authority, unlock, encryption }: Cluster): JsonRecord {
   return {
     id,
     certificateDays: spec.certificateDays,
@@ -73,6 +79,11 @@ function clusterRecord({ id, meta, spec, group, authority, unlock }: Cluster): J
     pool: spec.pool,
     dataPort: spec.dataPort,
     autolock: unlock !== undefined,
+    encrypt: spec.encrypt === true,
+    encryptRotateMs: spec.encryptRotateMs ?? rotateDefaultMs,
+    encrypted: (encryption?.active ?? 0) > 0,
+    tunnelKeys: encryption?.active ?? 0,
+    tunnelKeysSince: encryption === undefined || encryption.active === 0 ? '' : renderTime(encryption.sinceMs),
     rootRotating: authority?.rotation !== undefined,
     groupGeneration: group?.generation ?? 0,
     version: meta.version,
@@ -95,15 +106,22 @@ async function runUpdate({ flags }: Invocation, context: CliContext): Promise<nu
     heartbeatMs: flags.durationMs('heartbeat'),
     lostAfterMs: flags.durationMs('lost-after'),
     autolock: flags.onOff('autolock'),
+    encrypt: flags.onOff('encrypt'),
+    encryptRotateMs: flags.durationMs('encrypt-rotate'),
+    rotateTunnelKeys: flags.isOn('rotate-tunnel-keys') ? true : undefined,
   };
   if (Object.values(request).every(value => value === undefined)) {
     throw new CoveyError('bad-argument', 'Cannot update the cluster without a change', {
-      hint: '--cert-expiry, --cert-grace, --heartbeat, --lost-after or --autolock=true',
+      hint: '--cert-expiry, --cert-grace, --heartbeat, --lost-after, --autolock=true or --encrypt=true',
     });
   }
   const { control } = await context.connect();
   const cluster = await control.updateCluster(request, { signal: context.signal });
   if (request.autolock === true) return await showKey(context, flags, 'Managers need this key when they start:');
+  if ((request.encrypt !== undefined || request.rotateTunnelKeys === true) && !flags.isOn('detach')) {
+    const code = await waitForEncryption(context, flags, cluster);
+    if (code !== exitCodes.done) return code;
+  }
   await context.print(cluster.id);
   return exitCodes.done;
 }

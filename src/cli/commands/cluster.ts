@@ -48,6 +48,7 @@ export const clusterCommands: readonly CommandDefinition[] = [
       { flags: '--heartbeat <duration>', says: 'Time between two heartbeats of a node (default 1s)' },
       { flags: '--cert-expiry <duration>', says: 'Life of the certificates of nodes (default 90d)' },
       { flags: '--autolock', says: 'Managers need an unlock key when they start' },
+      { flags: '--encrypt', says: 'Encrypt the traffic of containers between nodes (WireGuard)' },
       { flags: '-q, --quiet', says: 'Print only the token for workers' },
     ],
     examples: [
@@ -151,6 +152,7 @@ async function runInit({ flags }: Invocation, context: CliContext): Promise<numb
       labels: labelsOf(flags),
       lostAfterMs: flags.durationMs('lost-after') ?? 0,
       heartbeatMs: flags.durationMs('heartbeat') ?? 0,
+      encrypt: flags.onOff('encrypt'),
       certificateDays: certificateMs === 0 ? 0 : Math.max(1, Math.round(certificateMs / 86_400_000)),
       autolock: flags.isOn('autolock'),
     },

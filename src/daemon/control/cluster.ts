@@ -7,6 +7,7 @@
 import { CoveyError } from '../../errors.js';
 import type { ClusterSpec, UpdateClusterRequest } from '../../gen/types.js';
 import { getCluster } from '../ca/issue.js';
+import { withEncryption } from '../encryption/request.js';
 import { planUnlock, withoutKeys } from '../keys/control.js';
 import { makeUnlockKey } from '../keys/unlock-key.js';
 import { type ControlHandlers, changeOnce, type Parts } from './parts.js';
@@ -18,13 +19,15 @@ interface Limit {
 }
 
 /** Those that are numbers. */
-type SpecChange = Omit<UpdateClusterRequest, 'autolock' | 'rotateUnlockKey'>;
+type SpecChange = Omit<UpdateClusterRequest, 'autolock' | 'rotateUnlockKey' | 'encrypt' | 'rotateTunnelKeys'>;
 
 const limits: { readonly [Name in keyof SpecChange]-?: Limit } = {
   certificateDays: { least: 1, most: 3_650, unit: 'days' },
   certificateGraceDays: { least: 0, most: 3_650, unit: 'days' },
   heartbeatMs: { least: 100, most: 600_000, unit: 'ms' },
   lostAfterMs: { least: 1_000, most: 86_400_000, unit: 'ms' },
+  // Five minutes: a replacement needs every node, and some are slow.
+  encryptRotateMs: { least: 300_000, most: 31_536_000_000, unit: 'ms' },
 };
 /** A node is not lost for one heartbeat that is late. */
 const beatsMin = 2.5;
@@ -32,15 +35,17 @@ const beatsMin = 2.5;
 export function updateClusterOf(parts: Parts): ControlHandlers['updateCluster'] {
   return async (request, context) => {
     const made = { key: makeUnlockKey(parts.random.bytes), madeAtMs: parts.clock.wallMs() };
-    const { autolock, rotateUnlockKey, ...settings } = request;
-    const namesLock = autolock !== undefined || rotateUnlockKey !== undefined;
+    const { autolock, rotateUnlockKey, encrypt, rotateTunnelKeys, ...settings } = request;
+    const names = [autolock, rotateUnlockKey, encrypt, rotateTunnelKeys].some(value => value !== undefined);
     const hasSettings = Object.values(settings).some(value => value !== undefined);
     await changeOnce(parts, context, view => {
       const cluster = getCluster(view);
       const unlock = planUnlock(cluster.unlock, { autolock, rotateUnlockKey }, made);
-      const spec = namesLock && !hasSettings ? cluster.spec : specAfter(cluster.spec, settings);
-      if (unlock === cluster.unlock && spec === cluster.spec) return [];
-      return [{ kind: 'put', table: 'cluster', object: { ...cluster, spec, unlock } }];
+      const spec = names && !hasSettings ? cluster.spec : specAfter(cluster.spec, settings);
+      const before = { ...cluster, spec };
+      const after = withEncryption(before, { encrypt, rotateTunnelKeys, nowMs: made.madeAtMs, view });
+      if (unlock === cluster.unlock && after === before && spec === cluster.spec) return [];
+      return [{ kind: 'put', table: 'cluster', object: { ...after, unlock } }];
     });
     return withoutKeys(getCluster(parts.store.view()));
   };

@@ -15,6 +15,8 @@ import { isSame, type TablePlans, type TableSet } from './table-plans.js';
 
 export interface NodeSession {
   readonly nodeId: NodeId;
+  /** "address:port" that it calls from; undefined: from this very daemon. */
+  readonly peer: string | undefined;
   sentTables: TableSet | undefined;
   sentWanted: WantedOfNode | undefined;
   readonly unacknowledged: { readonly version: number; readonly epoch: number }[];
@@ -37,9 +39,10 @@ export type Sessions = Map<NodeId, NodeSession>;
 
 const urgentMax = 256;
 
-export function makeNodeSession(nodeId: NodeId): NodeSession {
+export function makeNodeSession(nodeId: NodeId, peer?: string): NodeSession {
   return {
     nodeId,
+    peer,
     sentTables: undefined,
     sentWanted: undefined,
     unacknowledged: [],

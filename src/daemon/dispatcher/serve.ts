@@ -17,6 +17,7 @@ import { sessionProtocols } from '../../version.js';
 import { trustOf } from '../ca/authority.js';
 import { getCluster } from '../ca/issue.js';
 import { removedError } from '../ca/removal.js';
+import { judgeTunnel } from '../encryption/judge.js';
 import { chooseProtocol } from '../session/protocol.js';
 import { skewMaxMs } from '../session/skew.js';
 import { orphanAbsent } from './absent.js';
@@ -60,7 +61,7 @@ export async function* serveSession(
 ): AsyncGenerator<ManagerMessage> {
   const nodeId = nodeOf(context);
   const messages = requests[Symbol.asyncIterator]();
-  const session = makeNodeSession(nodeId);
+  const session = makeNodeSession(nodeId, context.caller.kind === 'node' ? context.caller.peer : undefined);
   const gone = (): void => endSession(session, new CoveyError('cancelled', 'Cannot go on: the node has hung up'));
   context.signal.addEventListener('abort', gone, { once: true });
   const log = serving.log.with({ node: nodeId });
@@ -160,7 +161,8 @@ function greet(serving: Serving, session: NodeSession, hello: Hello): void {
     // What became of its tasks is known before they count again, so that nobody goes for one that has ended.
     await serving.reports.settled(hello.tasks.map(report => report.taskId));
     await orphanAbsent(serving, session.nodeId, hello);
-    await serving.presence.ready(session.nodeId, hello.description, skewOf(hello, heardMs));
+    const description = judgeTunnel(hello.description, session.peer, serving.store.view());
+    await serving.presence.ready(session.nodeId, description, skewOf(hello, heardMs));
     session.admitted = true;
     session.wake?.();
   });

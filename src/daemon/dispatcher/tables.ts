@@ -8,17 +8,21 @@
  * Called by table-plans.ts after changes that concern tables. Not here: what the node makes of it (netns/).
  */
 import type {
+  Cluster,
   EndpointAddress,
   Network,
   NetworkAttachment,
   Node,
+  NodeTunnel,
   Service,
   TableItem,
+  TableTunnel,
   Task,
   TaskState,
 } from '../../gen/types.js';
 import type { StoreEvent, View } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
+import { findRelay } from '../encryption/judge.js';
 import { floatingOf, leaseOf } from '../orchestrate/floating.js';
 import { planWays } from './policy.js';
 
@@ -73,6 +77,10 @@ export function planScope(view: View, { networks, named }: TableScope, cache: Ta
   const add = (item: TableItem): void => void items.set(item.key, item);
   for (const node of view.list('node')) {
     if (node.status.state !== 'left' && node.tunnelIndex > 0) add(kept(cache.nodes, node, nodeItem));
+  }
+  for (const cluster of view.list('cluster')) {
+    const item = encryptionItem(cluster, view);
+    if (item !== undefined) add(item);
   }
   const reachable = new Set([...networks, ...named]);
   for (const service of view.list('service')) {
@@ -139,7 +147,10 @@ export function concernsTables(event: StoreEvent): boolean {
     case 'network':
       return true;
     case 'cluster':
-      return event.kind === 'put' && event.object.floating !== event.old?.floating;
+      return (
+        event.kind === 'put' &&
+        (event.object.floating !== event.old?.floating || event.object.encryption?.step !== event.old?.encryption?.step)
+      );
     case 'joinToken':
     case 'secret':
     case 'config':
@@ -183,7 +194,8 @@ function endpointMark(task: Task): string {
 
 function nodeMark(node: Node): string {
   const { description, status } = node;
-  return `${node.spec.name} ${node.tunnelIndex} ${status.state} ${description.dataPort} ${description.dataAddresses.join(' ')}`;
+  const tunnel = JSON.stringify(tunnelItem(description.tunnel));
+  return `${node.spec.name} ${node.role} ${node.tunnelIndex} ${status.state} ${description.dataPort} ${description.dataAddresses.join(' ')} ${tunnel}`;
 }
 
 function renderAddress(endpoint: EndpointAddress): string {
@@ -219,7 +231,22 @@ function nodeItem(node: Node): TableItem {
       tunnelIndex: node.tunnelIndex,
       dataAddresses: node.description.dataAddresses,
       dataPort: node.description.dataPort,
+      tunnel: tunnelItem(node.description.tunnel),
     },
+  };
+}
+
+function tunnelItem(tunnel: NodeTunnel | undefined): TableTunnel | undefined {
+  if (tunnel === undefined || tunnel.keys.length === 0) return undefined;
+  return { keys: tunnel.keys, behindNat: tunnel.natAddress !== undefined };
+}
+
+function encryptionItem({ encryption }: Cluster, view: View): TableItem | undefined {
+  if (encryption === undefined) return undefined;
+  const { step, active, epochs } = encryption;
+  return {
+    key: 'encryption',
+    value: { kind: 'encryption', step, active, epochs, relay: findRelay(view.list('node'))?.id ?? '' },
   };
 }
 

@@ -18,6 +18,8 @@ import { roleUnits, tlsNameOf } from '../ca/identity.js';
 import { identityOf, toPem } from '../ca/pem.js';
 import { digestOf, renderToken } from '../ca/token.js';
 import { makeJoinToken } from '../ca/tokens.js';
+import { encryptedFromStart } from '../encryption/plan.js';
+import { refuseWithoutMeans } from '../encryption/request.js';
 import { makeUnlockKey, renderUnlockKey } from '../keys/unlock-key.js';
 import { defaultClusterSpec } from '../tables.js';
 import {
@@ -81,6 +83,7 @@ async function makeCluster(options: InitOptions, request: InitRequest): Promise<
   const nowMs = host.clock.wallMs();
   const { advertiseAddress, dataPathAddress } = request;
   const description = await options.describe({ advertiseAddress, dataPathAddress });
+  if (request.encrypt === true) refuseWithoutMeans([{ spec: { name: description.hostname }, description }]);
   const clusterId = newId<ClusterId>(host.random.bytes);
   const nodeId = newId<NodeId>(host.random.bytes);
   const raftId = newPeerId(host.random.bytes, () => false);
@@ -185,7 +188,9 @@ function clusterOf(
       heartbeatMs: request.heartbeatMs === 0 ? defaultClusterSpec.heartbeatMs : request.heartbeatMs,
       lostAfterMs: request.lostAfterMs === 0 ? defaultClusterSpec.lostAfterMs : request.lostAfterMs,
       dataPort: options.dataPort,
+      encrypt: request.encrypt,
     },
+    ...(request.encrypt === true ? { encryption: encryptedFromStart(options.host.clock.wallMs()) } : {}),
     rootCertificate: root.certificate,
     rootKey: root.key,
     vniOverlay: vnis.overlay,

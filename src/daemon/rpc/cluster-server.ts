@@ -216,6 +216,7 @@ function callerOf(
     role: findMember(String(nodeId), certified) ?? '',
     certified,
     serial: certificate.serialNumber,
+    peer,
   };
 }
 

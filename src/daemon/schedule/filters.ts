@@ -33,11 +33,14 @@ export interface Demand {
   readonly hostPorts: readonly PortSpec[];
   /** Rights that a container asks for and that only some nodes give. */
   readonly rights: readonly ('privileged' | 'userns')[];
+  /** It has an address on a network across nodes. */
+  readonly isNetworked: boolean;
 }
 
 export type Refusal =
   | { readonly kind: 'lost' | 'unknown' | 'left' | 'paused' | 'draining' }
   | { readonly kind: 'constraint'; readonly text: string }
+  | { readonly kind: 'tunnel'; readonly text: string }
   | { readonly kind: 'cpu'; readonly freeNanos: number }
   | { readonly kind: 'memory'; readonly freeBytes: number }
   | { readonly kind: 'port'; readonly port: string }
@@ -52,6 +55,8 @@ export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefin
   if (node.spec.availability === 'drain') return { kind: 'draining' };
   const unmet = findUnmet(demand.constraints, node);
   if (unmet !== undefined) return { kind: 'constraint', text: unmet };
+  const { obstacle } = node.description.tunnel ?? {};
+  if (demand.isNetworked && obstacle !== undefined) return { kind: 'tunnel', text: obstacle };
   const right = demand.rights.find(name => !node.description[name]);
   if (right !== undefined) return { kind: right };
   const freeNanos = node.description.cpuNanos - usage.cpuNanos;
@@ -70,7 +75,7 @@ export function findRefusal(usage: NodeUsage, demand: Demand): Refusal | undefin
 
 export function demandOf(task: Task): Demand {
   const hostPorts = task.ports.filter(port => port.mode === 'host');
-  return { ...demandOfSpec(task.serviceId, task.spec), hostPorts };
+  return { ...demandOfSpec(task.serviceId, task.spec), hostPorts, isNetworked: task.endpoints.length > 0 };
 }
 
 export function demandOfSpec(serviceId: string, spec: TaskSpec): Omit<Demand, 'hostPorts'> {
@@ -82,6 +87,7 @@ export function demandOfSpec(serviceId: string, spec: TaskSpec): Omit<Demand, 'h
     spread: placement.spread,
     reservations,
     rights: rightsOf(spec.containers),
+    isNetworked: spec.networks.length > 0,
   };
 }
 

@@ -121,7 +121,7 @@ function namesOf(group: Group): string {
 type Group = readonly { readonly node: Node; readonly refusal: Refusal }[];
 
 function groupKey(refusal: Refusal): string {
-  if (refusal.kind === 'constraint') return `constraint ${refusal.text}`;
+  if (refusal.kind === 'constraint' || refusal.kind === 'tunnel') return `${refusal.kind} ${refusal.text}`;
   return refusal.kind === 'port' || refusal.kind === 'listener' ? `${refusal.kind} ${refusal.port}` : refusal.kind;
 }
 
@@ -146,6 +146,8 @@ function renderGroup(group: Group, demand: Demand): string {
       return `${isOne ? 'has' : 'have'} a program on port ${first.port}: ${namesOf(group)}`;
     case 'per-node-max':
       return `${isOne ? 'runs' : 'run'} as many tasks of the service as one node may (${demand.perNodeMax})`;
+    case 'tunnel':
+      return first.text;
     case 'privileged':
       return `${isOne ? 'does' : 'do'} not allow privileged containers`;
     case 'userns':

@@ -31,7 +31,7 @@ export interface LinkSeen {
   /** "veth", "vxlan", …; empty for hardware. */
   readonly kind: string;
   /** VXLAN devices only. */
-  readonly vxlan?: { readonly vni: number; readonly local: string; readonly port: number };
+  readonly vxlan?: { readonly vni: number; readonly local: string | undefined; readonly port: number };
 }
 
 export interface VethEnd {
@@ -124,14 +124,15 @@ export function makeVeth(options: {
 export function makeVxlan(options: {
   readonly name: string;
   readonly vni: number;
-  readonly local: string;
+  /** undefined: the address of whatever link a packet leaves by. */
+  readonly local: string | undefined;
   readonly port: number;
   readonly mac: string;
   readonly mtu: number;
   /** Default: the namespace of the netlink socket. */
   readonly namespaceFd?: number;
 }): NetlinkRequest {
-  const local = parseAddress(options.local);
+  const local = options.local === undefined ? undefined : parseAddress(options.local);
   const payload = Buffer.concat([
     ifinfo(0, 0, 0),
     attribute(attributes.name, text(options.name)),
@@ -144,7 +145,7 @@ export function makeVxlan(options: {
       nested(
         info.data,
         attribute(vxlan.id, u32(options.vni)),
-        attribute(local.length === 4 ? vxlan.local : vxlan.local6, local),
+        ...(local === undefined ? [] : [attribute(local.length === 4 ? vxlan.local : vxlan.local6, local)]),
         attribute(vxlan.learning, u8(0)),
         attribute(vxlan.port, u16be(options.port)),
       ),
@@ -158,11 +159,12 @@ export function makeVxlan(options: {
   };
 }
 
-/** Without keys and peers. */
-export function makeWireguard(name: string): NetlinkRequest {
+/** Without keys and peers. Born in the namespace with that descriptor; its UDP socket belongs to that of the netlink socket. */
+export function makeWireguard(name: string, namespaceFd?: number): NetlinkRequest {
   const payload = Buffer.concat([
     ifinfo(0, 0, 0),
     attribute(attributes.name, text(name)),
+    ...(namespaceFd === undefined ? [] : [attribute(attributes.namespaceFd, u32(namespaceFd))]),
     nested(attributes.info, attribute(info.kind, Buffer.from('wireguard'))),
   ]);
   return {
@@ -171,6 +173,20 @@ export function makeWireguard(name: string): NetlinkRequest {
     payload,
     about: `make WireGuard device ${name}`,
   };
+}
+
+/** Into another namespace, under another name. */
+export function moveLink(link: {
+  readonly index: number;
+  readonly name: string;
+  readonly namespaceFd: number;
+}): NetlinkRequest {
+  const payload = Buffer.concat([
+    ifinfo(link.index, 0, 0),
+    attribute(attributes.name, text(link.name)),
+    attribute(attributes.namespaceFd, u32(link.namespaceFd)),
+  ]);
+  return { type: RTM_NEWLINK, flags: 0, payload, about: `move link ${link.name} into the fabric` };
 }
 
 /** Two requests at most: switches of the address families first, so that they hold when the link comes up. */
@@ -233,11 +249,15 @@ export function parseLink(payload: Buffer): LinkSeen {
   };
 }
 
+function localOf(bytes: Buffer | undefined): string | undefined {
+  return bytes === undefined || bytes.every(byte => byte === 0) ? undefined : renderAddress(bytes);
+}
+
 function parseVxlan(data: Buffer): NonNullable<LinkSeen['vxlan']> {
   const found = readAttributes(data);
   return {
     vni: found.get(vxlan.id)?.readUInt32LE(0) ?? 0,
-    local: renderAddress(found.get(vxlan.local) ?? found.get(vxlan.local6) ?? Buffer.alloc(4)),
+    local: localOf(found.get(vxlan.local) ?? found.get(vxlan.local6)),
     port: found.get(vxlan.port)?.readUInt16BE(0) ?? 0,
   };
 }

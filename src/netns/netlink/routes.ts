@@ -6,6 +6,7 @@
  * Not here: neighbours and forwarding entries (neighbours.ts), which of them there should be (../wanted.ts).
  */
 import type { NetlinkSocket } from '../../host.js';
+import { tableSecure } from '../constants.js';
 import { parseAddress, parsePrefix, renderAddress } from '../ip.js';
 import {
   attribute,
@@ -154,6 +155,19 @@ export function listAddresses(socket: NetlinkSocket): Address[] {
   return dumpAddresses(socket).flatMap(message => parseAddressEntry(message.payload) ?? []);
 }
 
+/** Index of the link that has the address, of either family. */
+export function findLinkOf(socket: NetlinkSocket, address: string): number | undefined {
+  const bytes = parseAddress(address);
+  const payload = Buffer.alloc(8);
+  payload[0] = familyOf(address);
+  for (const message of dump(socket, { type: RTM_GETADDR, payload, about: 'list addresses' })) {
+    const found = readAttributes(message.payload, 8);
+    const own = found.get(attributes.address.local) ?? found.get(attributes.address.address);
+    if (own?.equals(bytes) === true) return message.payload.readUInt32LE(4);
+  }
+  return undefined;
+}
+
 // ---- routes
 
 function routePayload(route: Route): Buffer {
@@ -290,14 +304,14 @@ export function removeRule(rule: Rule): NetlinkRequest {
   };
 }
 
-/** Rules that look at a mark, and the two of the kernel's own without which nothing finds its way. */
+/** Rules that look at a mark, that of encrypted tunnels, and the two of the kernel's own without which nothing finds its way. */
 export function parseRule(payload: Buffer): Rule | undefined {
   if (payload[0] !== AF_INET) return undefined;
   const found = readAttributes(payload, 12);
   const number = (key: keyof typeof attributes.rule): number => found.get(attributes.rule[key])?.readUInt32LE(0) ?? 0;
   const rule = { priority: number('priority'), mark: number('mark'), table: number('table') };
   const isOwn = basicRules.some(({ priority, table }) => priority === rule.priority && table === rule.table);
-  return rule.mark !== 0 || isOwn ? rule : undefined;
+  return rule.mark !== 0 || isOwn || rule.table === tableSecure ? rule : undefined;
 }
 
 export function dumpRules(socket: NetlinkSocket): NetlinkMessage[] {

@@ -20,6 +20,7 @@ import {
   resolverAlias,
 } from '../constants.js';
 import type { HostLink } from '../types.js';
+import { innerPort } from '../wireguard.js';
 import { fabricSets, hostSets } from './model.js';
 
 export interface Chain {
@@ -40,6 +41,8 @@ export interface Skeleton {
 }
 
 const resolver = `{ ${gatewayAddress}, ${resolverAlias} }`;
+/** WireGuard's. What they carry is the tunnel itself: packets of nodes to nodes, passed on from one to another at a relay. */
+const secure = '{ "cw0", "cw1" }';
 const links = `{ "${deviceHost}", "${deviceOverlay}", "${deviceIngress}" }`;
 
 export function fabricSkeleton(prefix: string): Skeleton {
@@ -59,6 +62,7 @@ function arrivalChains(): Chain[] {
       name: 'zone-in',
       hook: 'type filter hook prerouting priority raw',
       rules: [
+        `iifname ${secure} notrack`,
         `iifname "${deviceIngress}" ct original zone set ether saddr map @zones`,
         `ip daddr ${resolver} udp dport 53 notrack`,
       ],
@@ -66,7 +70,7 @@ function arrivalChains(): Chain[] {
     {
       name: 'zone-out',
       hook: 'type filter hook output priority raw',
-      rules: [`ip saddr ${resolver} udp sport 53 notrack`],
+      rules: [`oifname ${secure} notrack`, `ip saddr ${resolver} udp sport 53 notrack`],
     },
     {
       name: 'remember',
@@ -135,6 +139,8 @@ function filterChains(): Chain[] {
       policy: 'drop',
       rules: [
         'iifname "lo" accept',
+        `iifname ${secure} udp dport ${innerPort} accept`,
+        `iifname ${secure} drop`,
         `iifname ${links} meta l4proto != icmp drop`,
         'meta l4proto icmp accept',
         `ip daddr ${resolver} meta l4proto { tcp, udp } th dport 53 accept`,
@@ -146,6 +152,9 @@ function filterChains(): Chain[] {
       hook: 'type filter hook forward priority filter',
       policy: 'drop',
       rules: [
+        `iifname ${secure} oifname ${secure} accept`,
+        `iifname ${secure} drop`,
+        `oifname ${secure} drop`,
         'ct state established,related accept',
         'ct state invalid drop',
         `iifname "${deviceIngress}" ct mark != 0 accept`,

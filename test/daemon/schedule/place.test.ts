@@ -18,6 +18,7 @@ const demand = (over: Partial<Demand> = {}): Demand => ({
   reservations: undefined,
   hostPorts: [],
   rights: [],
+  isNetworked: false,
   ...over,
 });
 const on = (nodeId: string, over: Parameters<typeof task>[1] = {}): Task =>
