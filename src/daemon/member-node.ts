@@ -136,12 +136,11 @@ export async function openMemberNode(options: MemberNodeOptions): Promise<Member
   await firstAddresses(describe, telemetry.log);
   const tellAgain = (): void => void describeAgain();
   const cluster = await openCluster(options, { identity, agent, memory, whereabouts, onLock: tellAgain });
-  const reach = openReach(host.clock);
   const managers = cluster?.managers ?? memory.managers;
   const clock = await watchClock(options, identity);
   const renewal = renewalOf(options, { identity, cluster, managers, clock });
   const { follow } = member.lock === undefined ? openRenewal(renewal) : { follow: () => undefined };
-  const base = { identity, agent, cluster, memory, reach };
+  const base = { identity, agent, cluster, memory, reach: openReach(host.clock) };
   const session = connect(options, { ...base, describe, clock, follow, whereabouts, tellAgain });
   const parts = { host, membership, ...base, session };
   describeAgain = async () => session.describe(await describe());

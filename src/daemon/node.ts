@@ -341,7 +341,6 @@ async function describeNode(machine: Machine, asked: Asked): Promise<NodeDescrip
     privileged: settings.allowPrivileged,
     hardware: machine.hardware.current(),
     ...machine.network.facts(),
-    tunnel: { ...machine.network.tunnelFacts(), ownAddresses: addresses.map(entry => entry.address) },
     lockKeyId: (await machine.keys.lock())?.keyId,
   };
 }

@@ -147,7 +147,7 @@ export function openPlane(options: NetworkOptions, attachments: Attachments): Pl
     },
     changes: () => [...changesOf(state), ...state.floating.changes()],
     firewallProblems: state.hostPlane.firewallProblems,
-    tunnelFacts: state.secure.facts,
+    tunnelFacts: () => state.secure.facts(state.hostPlane.netlink),
     remove: () => remove(state),
     [Symbol.dispose]: () => {
       state.opened?.fabric[Symbol.dispose]();

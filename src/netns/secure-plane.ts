@@ -12,6 +12,7 @@ import type { NodeTunnel, TableItem, TableNode } from '../gen/types.js';
 import type { NetlinkSocket } from '../host.js';
 import { changeLink, listLinks, makeWireguard, moveLink, removeLink } from './netlink/links.js';
 import { sendRequests } from './netlink/message.js';
+import { listOwnAddresses } from './netlink/routes.js';
 import { type Fabric, openFabricLink } from './overlay.js';
 import { tryLink } from './probe.js';
 import { openTunnelKeys, type TunnelKeyPair } from './tunnel-keys.js';
@@ -29,7 +30,7 @@ import {
 export interface SecurePlane {
   readonly apply: (wanted: SecureWanted) => Promise<readonly string[]>;
   /** What managers are told of it. */
-  readonly facts: () => NodeTunnel;
+  readonly facts: (hostNetlink: NetlinkSocket) => NodeTunnel;
   /** The step is in effect, its packet rules and routes included. */
   readonly confirm: (tables: ReadonlyMap<string, TableItem>) => void;
   readonly remove: () => Promise<void>;
@@ -58,6 +59,8 @@ interface State {
 }
 
 const program = 'wireguard-go';
+/** More than that has no machine whose sessions would come from any of them. */
+const addressesMax = 64;
 const toolWithinMs = 10_000;
 const startWithinMs = 5_000;
 const lookEveryMs = 20;
@@ -74,11 +77,11 @@ export function openSecurePlane(options: NetworkOptions): SecurePlane {
   };
   return {
     apply: wanted => apply(state, wanted),
-    facts: () => ({
+    facts: hostNetlink => ({
       means: meansOf(state),
       keys: state.pairs.map(({ epoch, publicKey }) => ({ epoch, publicKey, port: securePort(epoch, state.dataPort) })),
       step: state.step,
-      ownAddresses: [],
+      ownAddresses: listOwnAddresses(hostNetlink).slice(0, addressesMax),
     }),
     confirm: tables => {
       const value = tables.get('encryption')?.value;

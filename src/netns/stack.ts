@@ -93,7 +93,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     applyTables: (items, signal) => applyTables(state, items, signal),
     check: () => inTurn(state, () => check(state)),
     glance: ({ host }) => inTurn(state, () => glance(state, host)),
-    facts: () => ({ routes: state.plane.hostRoutes(), networkMended: state.mended }),
+    facts: () => ({ routes: state.plane.hostRoutes(), networkMended: state.mended, tunnel: state.plane.tunnelFacts() }),
     onMended: listener => void state.mendedListeners.push(listener),
     capture: (start, signal) => capture(state, start, signal),
     heard: () => state.plane.heard(),

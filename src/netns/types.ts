@@ -79,6 +79,7 @@ export interface HostChange {
 export interface NetworkFacts {
   readonly routes: readonly NodeRoute[];
   readonly networkMended: NetworkMended | undefined;
+  readonly tunnel: NodeTunnel;
 }
 
 export interface NetworkStack extends AsyncDisposable {
@@ -119,7 +120,7 @@ export interface NetworkStack extends AsyncDisposable {
   heard(): void;
   /** What is different on the host because of covey, now. */
   changes(): readonly HostChange[];
-  /** What managers are told: means of encryption, public keys, the step that is in effect. Without the machine's addresses. */
+  /** What managers are told: means of encryption, public keys, the step that is in effect. */
   tunnelFacts(): NodeTunnel;
   /** Where the host's firewall is in the way and could not be opened, as of the last check. */
   firewallProblems(): readonly FirewallProblem[];

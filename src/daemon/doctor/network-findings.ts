@@ -9,7 +9,9 @@ import type { Finding, NetworkMended } from '../../gen/types.js';
 import type { FirewallProblem, HostChange, NetworkStack } from '../../netns/index.js';
 
 export function judgeNetwork(
-  network: Pick<NetworkStack, 'firewallProblems' | 'changes' | 'facts'>,
+  network: Pick<NetworkStack, 'firewallProblems' | 'changes'> & {
+    readonly facts: () => { readonly networkMended: NetworkMended | undefined };
+  },
   nowMs: number,
 ): readonly Finding[] {
   const mended = network.facts().networkMended;

@@ -155,6 +155,19 @@ export function listAddresses(socket: NetlinkSocket): Address[] {
   return dumpAddresses(socket).flatMap(message => parseAddressEntry(message.payload) ?? []);
 }
 
+/** Of both families, without loopback. */
+export function listOwnAddresses(socket: NetlinkSocket): string[] {
+  return [AF_INET, AF_INET6].flatMap(family => {
+    const payload = Buffer.alloc(8);
+    payload[0] = family;
+    return dump(socket, { type: RTM_GETADDR, payload, about: 'list addresses' }).flatMap(message => {
+      const found = readAttributes(message.payload, 8);
+      const own = found.get(attributes.address.local) ?? found.get(attributes.address.address);
+      return own === undefined || message.payload.readUInt32LE(4) === 1 ? [] : [renderAddress(own)];
+    });
+  });
+}
+
 /** Index of the link that has the address, of either family. */
 export function findLinkOf(socket: NetlinkSocket, address: string): number | undefined {
   const bytes = parseAddress(address);
