@@ -14,7 +14,7 @@ const rounds = 200;
 const many = 1000;
 const manyForPeer = 300;
 /** As bin/coveyd starts the daemon. */
-const daemonFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--no-maglev'];
+const daemonFlags = ['--max-semi-space-size=1', '--optimize-for-size'];
 
 export async function* metrics({ peer, signal, say }) {
   const { stdout } = await promisify(execFile)(

@@ -152,7 +152,7 @@ function childCommand(argument: string, flags: readonly string[] = []): readonly
 }
 
 /** Keep a process small that lives for weeks; with them Node compiles its own modules anew, a fifth of a child's start. */
-const smallFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--no-maglev'];
+const smallFlags = ['--max-semi-space-size=1', '--optimize-for-size'];
 const childFlags = ['--min-semi-space-size=2', '--max-semi-space-size=4'];
 
 /** Resolves with the first SIGTERM or SIGINT; the second ends the process. */
