@@ -111,10 +111,10 @@ async function kill(engine: Engine, call: VerbCall): Promise<void> {
 function signalOf(text: string): number {
   try {
     return text === '' ? SIGKILL : parseSignal(text);
-  } catch (cause) {
+  } catch {
+    // It speaks of a container's stop signal, and says nothing else.
     throw new CoveyError('bad-argument', `Cannot send "${text}": there is no signal of that name`, {
       hint: 'SIGTERM, HUP, USR1, SIGRTMIN+3 and the like, or a number from 1 to 64',
-      cause,
     });
   }
 }

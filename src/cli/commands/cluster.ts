@@ -20,7 +20,7 @@ import { paint, stateColour } from '../output/colours.js';
 import { exitCodes } from '../output/errors.js';
 import { type JsonRecord, parseFormat } from '../output/format.js';
 import { printRecords } from '../output/list.js';
-import { visibleText } from '../output/text.js';
+import { visibleText, wrapWords } from '../output/text.js';
 import { plural, renderAge, renderBytes, renderCpus, renderTime } from '../output/values.js';
 import { hostOf } from '../records.js';
 
@@ -363,10 +363,14 @@ export function renderFindings(
 ): readonly string[] {
   return findings.flatMap(({ level, code, message, hint }) => {
     const remedy = level === 'ok' ? '' : hint || `covey explain ${code}`;
-    const head = `${paint(level, screen.colours ? stateColour(level) : undefined)}${' '.repeat(8 - level.length)}${visibleText(message)}`;
-    if (remedy === '') return [head];
-    const width = 8 + message.length + remedy.length + 4;
-    if (screen.columns !== undefined && width > screen.columns) return [head, `        (${visibleText(remedy)})`];
-    return [`${head}  (${visibleText(remedy)})`];
+    const label = `${paint(level, screen.colours ? stateColour(level) : undefined)}${' '.repeat(8 - level.length)}`;
+    const beside = remedy === '' ? message : `${message}  (${remedy})`;
+    if (screen.columns === undefined || 8 + beside.length <= screen.columns) return [label + visibleText(beside)];
+    const room = Math.max(40, screen.columns - 8);
+    const [first = '', ...rest] = [
+      ...wrapWords(visibleText(message), room),
+      ...(remedy === '' ? [] : wrapWords(`(${visibleText(remedy)})`, room)),
+    ];
+    return [label + first, ...rest.map(line => `        ${line}`)];
   });
 }

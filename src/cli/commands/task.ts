@@ -17,7 +17,7 @@ import {
 import { stateColour } from '../output/colours.js';
 import { exitCodes } from '../output/errors.js';
 import { compareNames, type ListView, printInspection, printList } from '../output/list.js';
-import { renderAge } from '../output/values.js';
+import { plural, renderAge, renderDuration } from '../output/values.js';
 import { isLive, type NodeNames, taskName, taskRecord } from '../records.js';
 
 export const taskCommands: readonly CommandDefinition[] = [
@@ -99,7 +99,7 @@ export function taskView(nowMs: number): ListView<NamedTask> {
         { text: stateText(task), colour: stateColour(task.status.state) },
         renderAge(nowMs - task.status.sinceMs),
         task.endpoints[0]?.addresses[0] ?? '',
-        whyOf(task),
+        whyOf(task, nowMs),
       ];
     },
     record: ({ task, nodes }) => taskRecord(task, nodes),
@@ -115,15 +115,23 @@ function stateText(task: Task): string {
   return state === 'running' && health !== '' && health !== 'healthy' ? `running, ${health}` : state;
 }
 
-function whyOf(task: Task): string {
+function whyOf(task: Task, nowMs: number): string {
   const { status } = task;
   if (status.error !== '') return status.error;
+  if (status.state === 'ready' && task.desired === 'ready') return whyHeld(task, nowMs);
   if (status.message !== '') return status.message;
   if (task.superseded) return 'its node is lost; another runs in its place';
   const warnings = status.limits?.warnings ?? [];
   if (warnings.length > 0) return warnings.map(warning => warning.message).join('; ');
   if (status.exitCode !== undefined && status.exitCode !== 0) return `exit code ${status.exitCode}`;
   return task.placeNote ?? '';
+}
+
+/** Prepared, and not yet told to start. */
+function whyHeld({ startAfterMs, failures }: Task, nowMs: number): string {
+  if (startAfterMs <= nowMs) return 'prepared: starts when its turn has come';
+  const after = failures === 0 ? '' : `, after ${plural(failures, 'failure')} in a row`;
+  return `starts in ${renderDuration(startAfterMs - nowMs)}${after}`;
 }
 
 async function runList({ flags }: Invocation, context: CliContext): Promise<number> {

@@ -64,6 +64,12 @@ function asksNothing(tree: Tree): boolean {
   return scalar.kind === 'null' || (scalar.kind === 'flag' && !scalar.value);
 }
 
+/** What people do in the place of a key. */
+const insteads: Readonly<Record<string, string>> = {
+  depends_on:
+    ': services start side by side, and one that needs another waits for it by its restarts, or in an init container',
+};
+
 /** The keys of a map, checked against those that it may have. Keys that begin with "x-" are free. */
 export function readKeys(field: Field, keys: KeySet): FindField {
   const { tree, path, report } = field;
@@ -80,7 +86,7 @@ export function readKeys(field: Field, keys: KeySet): FindField {
           code: 'stack-not-honoured',
           place: entry.keyPlace,
           message: `${child} is not honoured`,
-          hint: `remove ${key}`,
+          hint: `remove ${key}${insteads[key] ?? ''}`,
         });
       }
     } else if (!key.startsWith('x-') || keys.strict === true) {

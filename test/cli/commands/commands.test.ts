@@ -37,7 +37,13 @@ t.test('findings stand one a line, their remedy below them where the screen is n
     'warn    WireGuard missing: encrypted networks can’t use this node  (covey explain no-wireguard)',
     'fail    no conmon  (apt-get install conmon)',
   ]);
-  t.equal(renderFindings(findings, { colours: false, columns: 60 }).length, 4);
+  t.same(renderFindings(findings, { colours: false, columns: 50 }), [
+    'ok      crun 1.8.1 starts a container in 21 ms',
+    'warn    WireGuard missing: encrypted networks',
+    '        can’t use this node',
+    '        (covey explain no-wireguard)',
+    'fail    no conmon  (apt-get install conmon)',
+  ]);
 });
 
 t.test('a plan counts by kind, then names each change', async t => {
