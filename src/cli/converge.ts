@@ -1,7 +1,7 @@
 /**
  * Whether what was asked is so: a pure look at a service, its tasks and the nodes, as the watch has shown them.
  *
- * A service has converged when as many tasks of its present spec run (and are ready) as are wanted, nothing else of it is alive,
+ * A job has converged when all of it has completed. Any other service has when as many tasks of its present spec run (and are ready) as are wanted, nothing else of it is alive,
  * and its update is over. It has failed when that was paused or rolled back, or when waiting cannot help: a slot ended and its
  * policy starts no other, or a slot was refused twice in a row for
  * something that only a person can mend (no such image, no such command …).
@@ -65,6 +65,8 @@ export interface TaskLine {
 export interface ServiceProgress {
   readonly id: string;
   readonly name: string;
+  /** `running` is then how many have completed. */
+  readonly isJob: boolean;
   readonly running: number;
   readonly wanted: number;
   readonly lines: readonly TaskLine[];
@@ -122,12 +124,22 @@ export function progressOf(input: ProgressInput): ServiceProgress {
   const finished = slots.filter(slot => isFinished(slot, service)).length;
   const failure = slots.flatMap(slot => findFailure(slot, service) ?? [])[0];
   const others = alive.filter(task => !isDone(task)).length;
-  const base = { id: service.id, name: service.spec.name, running, wanted, note: noteOf(service) };
+  const isWork = isJob(service);
+  const base = {
+    id: service.id,
+    name: service.spec.name,
+    isJob: isWork,
+    running: isWork ? finished : running,
+    wanted,
+    note: isWork ? `${running} running` : noteOf(service),
+  };
   const lines = slots
     .map(slot => lineOf(slot[0] as Task, nodes))
     .concat(alive.filter(task => !slots.some(slot => slot[0] === task)).map(task => lineOf(task, nodes)))
     .sort((a, b) => compareNames(a.name, b.name));
-  const isThere = running + finished >= wanted && running <= wanted && others === 0;
+  const isThere = isWork
+    ? finished >= wanted && alive.length === 0
+    : running + finished >= wanted && running <= wanted && others === 0;
   const update = isOld ? undefined : outcomeOfUpdate(service, asked, isThere);
   if (update !== undefined) return { ...base, lines, outcome: update };
   if (isThere) return { ...base, lines, outcome: { kind: 'done' } };
@@ -212,9 +224,15 @@ function slotsOf(tasks: readonly Task[], service: Service): readonly (readonly T
     const key = task.slot > 0 ? String(task.slot) : task.nodeId;
     slots.set(key, [...(slots.get(key) ?? []), task]);
   }
-  const limit = service.spec.mode.kind === 'replicated' ? service.spec.mode.replicas : Number.POSITIVE_INFINITY;
+  const { mode } = service.spec;
+  const limit =
+    mode.kind === 'replicated'
+      ? mode.replicas
+      : mode.kind === 'replicatedJob'
+        ? mode.completions
+        : Number.POSITIVE_INFINITY;
   return [...slots.entries()]
-    .filter(([key]) => service.spec.mode.kind === 'global' || Number(key) <= limit)
+    .filter(([key]) => limit === Number.POSITIVE_INFINITY || Number(key) <= limit)
     .map(([, slot]) => slot.sort(newestFirst));
 }
 
@@ -224,8 +242,13 @@ function newestFirst(a: Task, b: Task): number {
   );
 }
 
+function isJob({ spec }: Service): boolean {
+  return spec.mode.kind === 'replicatedJob' || spec.mode.kind === 'globalJob';
+}
+
 /** Ended as it should, and nothing starts it again. */
 function isFinished(slot: readonly Task[], service: Service): boolean {
+  if (isJob(service)) return slot.some(task => task.status.state === 'complete');
   return slot[0]?.status.state === 'complete' && service.spec.task.restart.condition !== 'any';
 }
 

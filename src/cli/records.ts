@@ -16,6 +16,7 @@ import type {
   NodeHardware,
   PortSpec,
   Service,
+  ServiceSpec,
   Task,
 } from '../gen/types.js';
 import type { JsonRecord } from './output/format.js';
@@ -83,21 +84,40 @@ export function portRecord(port: PortSpec): JsonRecord {
   return { published: port.published, target: port.target, protocol: port.protocol, mode: port.mode };
 }
 
+export type ModeName = 'replicated' | 'global' | 'replicated-job' | 'global-job';
+
+const modes: Readonly<Record<ServiceSpec['mode']['kind'], ModeName>> = {
+  replicated: 'replicated',
+  global: 'global',
+  replicatedJob: 'replicated-job',
+  globalJob: 'global-job',
+};
+
+export const modeNames: readonly ModeName[] = Object.values(modes);
+
+/** As in flags and stack files. */
+export function modeName({ kind }: ServiceSpec['mode']): ModeName {
+  return modes[kind];
+}
+
 /** A service with how many of its tasks run and how many are wanted. */
 export interface CountedService {
   readonly service: Service;
   readonly running: number;
   readonly wanted: number;
+  /** Of jobs: how many of them have completed. */
+  readonly completed?: number | undefined;
 }
 
-export function serviceRecord({ service, running, wanted }: CountedService): JsonRecord {
+export function serviceRecord({ service, running, wanted, completed }: CountedService): JsonRecord {
   const { spec, meta } = service;
   return {
     id: service.id,
     name: spec.name,
-    mode: spec.mode.kind,
+    mode: modeName(spec.mode),
     replicas: wanted,
     running,
+    completed: completed ?? null,
     image: spec.task.containers[0]?.image ?? '',
     ports: portsOf(service).map(portRecord),
     stack: spec.stack,

@@ -179,15 +179,19 @@ function startError(progress: ServiceProgress, look: string): CoveyError {
   const { outcome } = progress;
   if (outcome.kind === 'not-updated') {
     return new CoveyError(outcome.code, `Cannot update "${progress.name}": ${outcome.why}`, {
-      state: `${progress.running} of ${progress.wanted} of "${progress.name}" running`,
+      state: stateOf(progress),
       hint: look,
     });
   }
   if (outcome.kind !== 'failed') return new CoveyError('bug', 'Cannot make an error of a service that did not fail');
   return new CoveyError(outcome.code, `Cannot start ${outcome.task}: ${outcome.why}`, {
-    state: `${progress.running} of ${progress.wanted} of "${progress.name}" running`,
+    state: stateOf(progress),
     hint: look,
   });
+}
+
+function stateOf({ name, running, wanted, isJob }: ServiceProgress): string {
+  return `${running} of ${wanted} of "${name}" ${isJob ? 'completed' : 'running'}`;
 }
 
 function withState(error: CoveyError, progress: readonly ServiceProgress[]): CoveyError {
@@ -195,7 +199,7 @@ function withState(error: CoveyError, progress: readonly ServiceProgress[]): Cov
     .filter(one => one.outcome.kind !== 'done')
     .map(one => {
       const open = one.lines.find(line => line.state !== 'running');
-      return `${one.name}: ${one.running} of ${one.wanted} running${open === undefined ? '' : `; ${open.name} ${taskText(open)}`}`;
+      return `${one.name}: ${one.running} of ${one.wanted} ${one.isJob ? 'completed' : 'running'}${open === undefined ? '' : `; ${open.name} ${taskText(open)}`}`;
     });
   const state = [...parts, ...(error.state === undefined ? [] : [error.state])].join(' · ');
   return new CoveyError(error.code, error.message, { state: state || undefined, hint: error.hint });
@@ -221,6 +225,7 @@ async function progressOfAll(
 /** Only the managers know on how many nodes a global service should run. */
 async function wantedOf(context: CliContext, service: Service, seen: number): Promise<number> {
   if (service.spec.mode.kind === 'replicated') return service.spec.mode.replicas;
+  if (service.spec.mode.kind === 'replicatedJob') return service.spec.mode.completions;
   const { control } = await context.connect();
   const answer = await control.listServices({ objects: [service.id], stack: '' }, { signal: context.signal });
   return answer.wanted[service.id] ?? seen;

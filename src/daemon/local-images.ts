@@ -9,7 +9,14 @@ import type { ImageStore } from '../tasks/image/index.js';
 
 type ImageCalls = Pick<
   Handlers<Services['Local']>,
-  'pullImage' | 'tagImage' | 'pruneImages' | 'exportImages' | 'checkImages' | 'loginRegistry' | 'logoutRegistry'
+  | 'pullImage'
+  | 'tagImage'
+  | 'pruneImages'
+  | 'exportImages'
+  | 'checkImages'
+  | 'loginRegistry'
+  | 'logoutRegistry'
+  | 'pickCredentials'
 >;
 
 export function imageHandlers(parts: {
@@ -40,6 +47,7 @@ export function imageHandlers(parts: {
       await images.login(request, signal);
       return {};
     },
+    pickCredentials: request => images.pickCredentials(request),
     logoutRegistry: async ({ registry }) => ({ removed: await images.logout(registry) }),
   };
 }

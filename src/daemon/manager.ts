@@ -154,7 +154,8 @@ function touchFor(loops: Loops, event: StoreEvent, view: View): void {
       if (event.kind === 'put' && event.old !== undefined && !isOther(event.object, event.old)) return;
       for (const task of view.tasksOfNode((event.kind === 'put' ? event.object : event.old).id))
         services.touch(task.serviceId);
-      for (const service of view.list('service')) if (service.spec.mode.kind === 'global') services.touch(service.id);
+      for (const { id, spec } of view.list('service'))
+        if (spec.mode.kind === 'global' || spec.mode.kind === 'globalJob') services.touch(id);
       freed(loops);
       return;
     case 'network':

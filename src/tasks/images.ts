@@ -65,6 +65,8 @@ export interface ImageWanted {
   readonly image: string;
   /** "missing" or empty: pulled when it is not here; "always": asked for each time; "never". */
   readonly policy: string;
+  /** Credentials of its service, in the form of Docker's config.json: they go before those of the node. */
+  readonly credentials?: string | undefined;
   /** How far the pull is, for people. */
   readonly onNote: (text: string) => void;
 }

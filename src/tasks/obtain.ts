@@ -38,13 +38,14 @@ export async function obtainAndPrepare(
 }
 
 async function obtainImages(
-  engine: Pick<Engine, 'images' | 'host'>,
+  engine: Pick<Engine, 'images' | 'host' | 'secrets'>,
   task: Task,
   { onNote, isAgain, signal }: ObtainOptions,
 ): Promise<void> {
+  const credentials = engine.secrets.findPullCredentials(task);
   using notes = openNotes(engine.host.clock, onNote);
   for (const { image, policy } of imagesOf(task)) {
-    const request = { taskId: task.id, image, policy: isAgain ? 'missing' : policy, onNote: notes.say };
+    const request = { taskId: task.id, image, policy: isAgain ? 'missing' : policy, credentials, onNote: notes.say };
     await engine.images.ensure(request, signal);
   }
 }

@@ -20,6 +20,8 @@ export interface Secrets {
   readonly forgetFor: (gone: Task, others: () => readonly Task[]) => void;
   /** The first that a task names and that did not come yet. */
   readonly findMissing: (task: Task) => string | undefined;
+  /** With which its images are pulled, in the form of Docker's config.json; undefined: as the node does by itself. */
+  readonly findPullCredentials: (task: Task) => string | undefined;
   /** Writes the files of a container and says where they go. */
   readonly write: (task: Task, index: number, range?: IdRange) => Promise<readonly BoundFile[]>;
   readonly remove: (task: Task) => void;
@@ -48,16 +50,16 @@ export function openSecrets(host: Pick<Host, 'files' | 'kernel'>, paths: Paths):
       for (const item of [...secrets, ...configs]) known.set(item.id, item);
     },
     forgetFor: (gone, others) => {
-      const mine = referencesOf(gone);
+      const mine = [...namedBy(gone)].filter(id => known.has(id));
       if (mine.length === 0) return;
-      const named = new Set(
-        others()
-          .flatMap(referencesOf)
-          .map(reference => reference.source),
-      );
-      for (const { source } of mine) if (!named.has(source)) known.delete(source);
+      const named = new Set(others().flatMap(other => [...namedBy(other)]));
+      for (const id of mine) if (!named.has(id)) known.delete(id);
     },
     findMissing: task => referencesOf(task).find(reference => !known.has(reference.source))?.source,
+    findPullCredentials: task => {
+      const text = Buffer.from(known.get(task.serviceId)?.data ?? []).toString('utf8');
+      return text === '' ? undefined : text;
+    },
     write: async (task, index, range) => {
       const container = task.spec.containers[index];
       if (container === undefined || container.secrets.length + container.configs.length === 0) return [];
@@ -82,6 +84,11 @@ export function openSecrets(host: Pick<Host, 'files' | 'kernel'>, paths: Paths):
 
 function referencesOf(task: Task): readonly FileReference[] {
   return task.spec.containers.flatMap(container => [...container.secrets, ...container.configs]);
+}
+
+/** The credentials of pulls have the id of the service. */
+function namedBy(task: Task): readonly string[] {
+  return [task.serviceId, ...referencesOf(task).map(({ source }) => source)];
 }
 
 interface PlannedFile {

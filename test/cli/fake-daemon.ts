@@ -188,6 +188,7 @@ export function listing(services: readonly Service[], tasks: readonly Task[]): P
       }
       return {
         services: found,
+        completed: {},
         running: Object.fromEntries(found.map(service => [service.id, running(service.id)])),
         wanted: Object.fromEntries(
           found.map(service => [service.id, service.spec.mode.kind === 'replicated' ? service.spec.mode.replicas : 2]),

@@ -62,7 +62,7 @@ t.test('an old answer says so: to people beside the table, to programs in each r
       listServices: async (_request, { metadata }) => {
         wishes.push(metadata.get('covey-read')[0]);
         const asOf = { atMs: Date.now() - 34_500, why: 'no leader: 1 of 3 managers answer here, 2 are needed' };
-        return { services: [web], running: {}, wanted: { [web.id]: 3 }, asOf };
+        return { services: [web], running: {}, completed: {}, wanted: { [web.id]: 3 }, asOf };
       },
     },
   });

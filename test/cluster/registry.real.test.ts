@@ -158,4 +158,39 @@ t.test('images from a registry', { skip, timeout: 600_000 }, async t => {
     t.not(cluster.covey(1, 'image', 'pull', image).status, 0);
     cluster.must(1, 'service', 'rm', '--yes', 'app');
   });
+
+  await t.test('with --with-registry-auth the nodes pull as the person does, for that service alone', async t => {
+    const folder = join(scratch, 'person');
+    fs.mkdirSync(folder);
+    const auth = Buffer.from('me:right').toString('base64');
+    const others = { 'other.example': { auth: Buffer.from('me:unasked').toString('base64') } };
+    fs.writeFileSync(join(folder, 'config.json'), JSON.stringify({ auths: { [guarded]: { auth }, ...others } }));
+    const { namespace, socket } = cluster.node(1);
+    const asPerson = (...args: readonly string[]) => {
+      const env = ['env', `DOCKER_CONFIG=${folder}`, 'bin/covey', '--socket', socket];
+      return run(['nsenter', `--net=/run/netns/${namespace}`, ...env, ...args]);
+    };
+    push('team/closed:1', 'closed');
+    const image = `${guarded}/team/closed:1`;
+    const made = asPerson('service', 'create', '--with-registry-auth', '--mode', 'global', '--name', 'mine', image);
+    t.equal(made.status, 0, made.stderr);
+    const tasks = cluster.json<TaskRow>(1, 'service', 'ps', 'mine');
+    t.same(new Set(tasks.map(task => task.node)), new Set(cluster.nodes.map(node => node.name)));
+    for (const task of tasks) t.equal(cluster.must(1, 'exec', task.id, 'cat', '/mark'), 'closed', task.node);
+
+    const shown = ['service inspect mine', 'service history mine', 'task inspect mine', 'info'].map(
+      line => cluster.covey(1, ...line.split(' '), '--format', 'json').stdout,
+    );
+    const logs = cluster.nodes.map(node => fs.readFileSync(node.log, 'utf8'));
+    for (const text of [...shown, ...logs]) t.notOk(text.includes(auth) || text.includes('unasked'), 'nobody is told');
+
+    push('team/alien:1', 'alien');
+    const alien = `${guarded}/team/alien:1`;
+    cluster.must(1, 'service', 'create', '-d', '--name', 'alien', alien);
+    const errors = () => cluster.json<TaskRow>(1, 'service', 'ps', 'alien').map(task => task.error);
+    await until('the refusal of another service', errors, texts => texts.some(text => /credential|login/.test(text)));
+    const updated = asPerson('service', 'update', '--with-registry-auth', 'alien');
+    t.equal(updated.status, 0, updated.stderr);
+    cluster.must(1, 'service', 'rm', '--yes', 'mine', 'alien');
+  });
 });

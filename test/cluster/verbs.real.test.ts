@@ -100,6 +100,31 @@ t.test('tasks of another node', { skip: cannotCluster, timeout: 600_000 }, async
     }
   });
 
+  await t.test('volumes of another node, and of all of them', async t => {
+    const names = cluster.nodes.map(({ name }) => name);
+    const listed = (node: string): readonly string[] =>
+      cluster
+        .json<{ node: string; name: string }>(1, 'volume', 'ls', '--node', node)
+        .map(volume => `${volume.node} ${volume.name}`);
+    const mount = 'type=volume,source=kept,target=/kept,volume-label=mark=1';
+    const holds = ['--mode', 'global', '--name', 'holds', '--mount', mount];
+    cluster.must(1, 'service', 'create', ...holds, 'hello:1', 'sh', '-c', 'echo x > /kept/file; exec sleep 1000');
+    cluster.must(2, 'volume', 'create', 'alone');
+    t.strictSame(listed(names[1] ?? ''), [`${names[1]} alone`, `${names[1]} kept`]);
+    t.strictSame(listed('all'), [`${names[0]} kept`, `${names[1]} alone`, `${names[1]} kept`]);
+    const [far] = cluster.json<Record<string, unknown>>(1, 'volume', 'inspect', '--node', names[1] ?? '', 'kept');
+    t.match(far, { node: names[1], name: 'kept', labels: { mark: '1' } });
+    const kept = cluster.covey(1, 'volume', 'rm', '--yes', '--node', 'all', 'kept');
+    t.not(kept.status, 0, 'what is in use is refused');
+    for (const name of names) t.match(kept.stderr, `${name}: Cannot remove volume "kept": tasks of this node use it`);
+    cluster.must(1, 'service', 'rm', '--yes', 'holds');
+    t.strictSame(listed('all').length, 3, 'a volume outlives its service');
+    cluster.must(1, 'volume', 'rm', '--yes', '--node', names[1] ?? '', 'alone');
+    t.equal(cluster.covey(1, 'volume', 'rm', '--yes', '--node', names[1] ?? '', 'alone').status, 4);
+    cluster.must(1, 'volume', 'prune', '--all', '--yes', '--node', 'all');
+    t.strictSame(listed('all'), []);
+  });
+
   await t.test('of a node that is lost the error says so', async t => {
     cluster.script('kill', '2');
     await until(

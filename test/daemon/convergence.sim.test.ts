@@ -133,7 +133,7 @@ function discrepancies(plane: Plane): readonly string[] {
     const admitted = nodes.filter(node => !task.placement.constraints.includes(`node.id!=${node}`));
     // A port of the host is there once on each node.
     const room = service.spec.ports.some(port => port.mode === 'host') ? admitted.length : Number.POSITIVE_INFINITY;
-    const wanted = mode.kind === 'global' ? admitted.length : Math.min(mode.replicas, room);
+    const wanted = mode.kind === 'replicated' ? Math.min(mode.replicas, room) : admitted.length;
     const running = plane.running(name).filter(each => each.specVersion === service.specVersion);
     if (running.length !== wanted) found.push(`${name}: ${running.length} of ${wanted} run`);
     const slots = new Set(running.map(each => (each.slot === 0 ? each.nodeId : each.slot)));

@@ -18,6 +18,7 @@ import { compareNames, type ListView, printList } from '../output/list.js';
 import { visibleText } from '../output/text.js';
 import { plural } from '../output/values.js';
 import type { CountedService } from '../records.js';
+import { findRegistryAuth, registryAuthOption } from '../registry-auth.js';
 import { waitForRemoval, waitForServices } from '../wait.js';
 import { listServices } from './service/actions.js';
 import { serviceView } from './service/view.js';
@@ -35,6 +36,7 @@ export const stackCommands: readonly CommandDefinition[] = [
       { flags: '--plan', says: 'Say what would change, and change nothing' },
       { flags: '--expect <mark>', says: 'Only when the plan is still the one with this mark' },
       { flags: '--prune', says: 'Remove services that the file does not name any more' },
+      registryAuthOption,
       ...waitOptions,
     ],
     examples: [
@@ -135,6 +137,8 @@ async function runDeploy({ args, flags }: Invocation, context: CliContext): Prom
   }
   const { control } = await context.connect();
   const { name, services, networks, secrets, configs } = stack;
+  const found = await findRegistryAuth(context, flags, services);
+  const registryAuth = Object.fromEntries((found ?? []).map((text, at) => [services[at]?.name ?? '', text]));
   const answer = await control.deployStack(
     {
       name,
@@ -145,6 +149,7 @@ async function runDeploy({ args, flags }: Invocation, context: CliContext): Prom
       prune: flags.isOn('prune'),
       plan: flags.isOn('plan'),
       expect: flags.text('expect') ?? '',
+      registryAuth,
     },
     { signal: context.signal },
   );
@@ -167,9 +172,8 @@ async function runDeploy({ args, flags }: Invocation, context: CliContext): Prom
 
 function applyLine(flags: Flags, name: string, mark: string): string {
   const files = flags.list('compose-file').map(path => `-c ${path}`);
-  return ['covey stack deploy', ...files, ...(flags.isOn('prune') ? ['--prune'] : []), name, `--expect ${mark}`].join(
-    ' ',
-  );
+  const others = ['prune', 'with-registry-auth'].filter(flag => flags.isOn(flag)).map(flag => `--${flag}`);
+  return ['covey stack deploy', ...files, ...others, name, `--expect ${mark}`].join(' ');
 }
 
 const words: Readonly<Record<StackChange['kind'], { readonly word: string; readonly mark: string }>> = {
@@ -211,7 +215,8 @@ interface StackSummary {
 
 export function summariseStacks(services: readonly CountedService[]): readonly StackSummary[] {
   const stacks = new Map<string, StackSummary>();
-  for (const { service, running, wanted } of services) {
+  for (const { service, running: serving, wanted, completed } of services) {
+    const running = completed ?? serving;
     const name = service.spec.stack;
     if (name === '') continue;
     const before = stacks.get(name) ?? { name, services: 0, running: 0, wanted: 0 };

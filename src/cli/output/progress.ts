@@ -27,7 +27,7 @@ export function renderProgress(services: readonly ServiceProgress[], screen: Pro
   const nodeWidth = Math.max(0, ...services.flatMap(one => one.lines.map(line => widthOf(line.node))));
   const heads = services.map(
     one =>
-      `${padText(one.name, nameWidth, 'left')}  ${renderBar(one.running, one.wanted)}  ${one.running} of ${one.wanted} running${one.note === '' ? '' : ` · ${one.note}`}`,
+      `${padText(one.name, nameWidth, 'left')}  ${renderBar(one.running, one.wanted)}  ${one.running} of ${one.wanted} ${one.isJob ? 'completed' : 'running'}${one.note === '' ? '' : ` · ${one.note}`}`,
   );
   const open = services.map(one => (one.outcome.kind === 'done' && services.length > 1 ? [] : one.lines));
   let room = Math.max(1, screen.rows - heads.length);
@@ -81,7 +81,7 @@ export function taskText(line: TaskLine): string {
 /** For a pipe: lines for what differs from what was said before. `said` is updated. */
 export function plainProgress(services: readonly ServiceProgress[], said: Map<string, string>): readonly string[] {
   const notes = services.flatMap(one => {
-    if (one.note === '' || said.get(one.id) === one.note) return [];
+    if (one.isJob || one.note === '' || said.get(one.id) === one.note) return [];
     said.set(one.id, one.note);
     return [`${one.name}  ${one.note}`];
   });
@@ -105,6 +105,6 @@ export function renderDone(
 ): string {
   const url = options.url === undefined ? '' : ` · ${options.url}`;
   if (one.wanted === 0) return `${one.name} has no tasks, as asked, after ${renderDuration(options.tookMs)}`;
-  const word = one.running === 0 ? 'complete' : 'running';
+  const word = one.isJob || one.running === 0 ? 'complete' : 'running';
   return `${one.name} is ${word}: ${Math.max(one.running, word === 'complete' ? one.wanted : 0)} of ${one.wanted} after ${renderDuration(options.tookMs)}${url}`;
 }

@@ -20,8 +20,8 @@ const notFoundCodes: Readonly<Record<NamedTable, ErrorCode>> = {
 
 export function getObject<Name extends NamedTable>(view: View, table: Name, text: string): Tables[Name] {
   const exact = view.find(table, text) ?? view.findByName(table, text);
-  if (exact !== undefined) return exact;
-  const fitting = text === '' ? [] : [...view.list(table)].filter(object => object.id.startsWith(text));
+  if (exact !== undefined && isShown(exact)) return exact;
+  const fitting = text === '' ? [] : [...view.list(table)].filter(one => one.id.startsWith(text) && isShown(one));
   const [only] = fitting;
   if (only !== undefined && fitting.length === 1) return only;
   if (fitting.length > 1) {
@@ -29,9 +29,14 @@ export function getObject<Name extends NamedTable>(view: View, table: Name, text
     throw new CoveyError('ambiguous', `Cannot find ${table} "${text}": it is not the only one`, { state });
   }
   throw new CoveyError(notFoundCodes[table], `Cannot find ${table} "${text}"`, {
-    state: `${view.count(table)} of that kind exist, none has that name or id`,
+    state: `${[...view.list(table)].filter(isShown).length} of that kind exist, none has that name or id`,
     hint: table === 'secret' || table === 'config' ? 'covey stack deploy makes them' : `covey ${table} ls`,
   });
+}
+
+/** Credentials for pulls are nobody's to look at, to use, or to remove. */
+function isShown(object: object): boolean {
+  return !('pullFor' in object) || object.pullFor === undefined;
 }
 
 /** Those that were asked for, or all, by name. */
@@ -40,7 +45,8 @@ export function selectObjects<Name extends NamedTable>(
   table: Name,
   { objects, stack }: { readonly objects: readonly string[]; readonly stack: string },
 ): Tables[Name][] {
-  const chosen = objects.length === 0 ? [...view.list(table)] : objects.map(text => getObject(view, table, text));
+  const chosen =
+    objects.length === 0 ? [...view.list(table)].filter(isShown) : objects.map(text => getObject(view, table, text));
   const inStack = (object: Tables[Name]): boolean => !('stack' in object.spec) || object.spec.stack === stack;
   return [...new Set(stack === '' ? chosen : chosen.filter(inStack))].sort((a, b) =>
     a.spec.name < b.spec.name ? -1 : 1,

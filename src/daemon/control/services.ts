@@ -11,12 +11,14 @@ import type { View, Write } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
 
 import { newIdFor } from '../control-once.js';
+import { completedSlots, isJob } from '../orchestrate/job.js';
 import { type Revised, reviseService, writesOfRevised } from '../orchestrate/revisions.js';
 import { isWanted } from '../orchestrate/slot.js';
 import { findUnmet } from '../schedule/constraints.js';
 import { refuseAt } from './check.js';
 import { getObject, getTasks, selectObjects } from './find.js';
 import { type Change, type ControlHandlers, changeOnce, type Parts, removeOnce } from './parts.js';
+import { writesOfAuth } from './registry-auth.js';
 import { checkHostPortsFree, checkPortsFree, nothingUpcoming, resolveSpec } from './resolve.js';
 import { updateHandlers } from './updates.js';
 import { checkServiceSpec } from './validate.js';
@@ -38,19 +40,22 @@ export function serviceHandlers(parts: Parts): ServiceHandlers {
   const { store, random } = parts;
   return {
     listServices: async request => listServices(store.view(), request),
-    createService: async ({ spec }, context) => {
+    createService: async ({ spec, registryAuth }, context) => {
       checkServiceSpec(spec, 'spec');
       const id = newIdFor<ServiceId>(context, random);
-      await changeOnce(parts, context, view => [putService(planService(view, spec, id))]);
+      await changeOnce(parts, context, view => [
+        putService(planService(view, spec, id)),
+        ...writesOfAuth(view, id, registryAuth),
+      ]);
       return getObject(store.view(), 'service', id);
     },
-    updateService: async ({ service: text, version, spec }, context) => {
+    updateService: async ({ service: text, version, spec, registryAuth }, context) => {
       checkServiceSpec(spec, 'spec');
       const { id } = getObject(store.view(), 'service', text);
       await changeOnce(parts, context, view => {
         const old = getObject(view, 'service', id);
         checkVersion(old, version);
-        return writesOfRevised(planUpdate(view, old, spec));
+        return [...writesOfRevised(planUpdate(view, old, spec)), ...writesOfAuth(view, id, registryAuth)];
       });
       return getObject(store.view(), 'service', id);
     },
@@ -129,6 +134,11 @@ function listServices(
   return {
     services,
     running: Object.fromEntries(services.map(service => [service.id, running(service)])),
+    completed: Object.fromEntries(
+      services
+        .filter(({ spec }) => isJob(spec.mode))
+        .map(service => [service.id, completedSlots([...view.tasksOfService(service.id)], service)]),
+    ),
     wanted: Object.fromEntries(services.map(service => [service.id, wantedCount(view, service)])),
   };
 }
@@ -142,6 +152,7 @@ function runningSlots(tasks: readonly Task[]): number {
 function wantedCount(view: View, { spec, removing }: Service): number {
   if (removing) return 0;
   if (spec.mode.kind === 'replicated') return spec.mode.replicas;
+  if (spec.mode.kind === 'replicatedJob') return spec.mode.completions;
   return [...view.list('node')].filter(
     node =>
       node.status.state !== 'left' &&

@@ -17,6 +17,7 @@ import { writesOfRevised } from '../orchestrate/revisions.js';
 import { fixedNetworkSpec } from '../tables.js';
 import { checkName, findDuplicate, refuseAt } from './check.js';
 import { planNetwork } from './networks.js';
+import { writesOfAuth } from './registry-auth.js';
 import { checkHostPortsFree, checkPortsFree, resolveSpec, type Upcoming } from './resolve.js';
 import { isSame } from './same.js';
 import { changedService, newService, planRemovals } from './services.js';
@@ -46,7 +47,11 @@ export function planStack(view: View, request: DeployStackRequest, random: Pick<
     ...withRolls(configs, planned.rolled),
     ...planned.changes,
   ].map(change => ({ ...change, name: shortName(stack, change.name) }));
-  const writes = [...networks.writes, ...secrets.writes, ...configs.writes, ...planned.writes];
+  const auth = services.flatMap(({ name }, at) => {
+    const id = planned.ids[at];
+    return id === undefined ? [] : writesOfAuth(view, id, request.registryAuth[name]);
+  });
+  const writes = [...networks.writes, ...secrets.writes, ...configs.writes, ...planned.writes, ...auth];
   return { writes, changes, serviceIds: planned.ids, mark: markOf(view, { changes, writes }) };
 }
 

@@ -15,6 +15,7 @@ import type {
 } from '../../gen/types.js';
 import { portKey } from '../allocate/ports.js';
 import { parsePrefix } from '../allocate/prefix.js';
+import { isJob } from '../orchestrate/job.js';
 import { findKeyProblem, parseConstraint } from '../schedule/constraints.js';
 import { checkLabels, checkName, findDuplicate, refuseAt } from './check.js';
 import { checkContainers } from './containers.js';
@@ -33,6 +34,7 @@ export function checkServiceSpec(spec: ServiceSpec, path: string): void {
   if (spec.mode.kind === 'replicated' && spec.mode.replicas > replicasMax) {
     refuseAt(`${path}.replicas`)(`${spec.mode.replicas} is more than ${replicasMax}`);
   }
+  checkJob(spec, path);
   checkTask(spec.task, `${path}.task`);
   checkPorts(spec, path);
   checkUpdate(spec.update, `${path}.update`);
@@ -41,6 +43,15 @@ export function checkServiceSpec(spec: ServiceSpec, path: string): void {
   if (spec.rollback?.failureAction === 'rollback') {
     refuseAt(`${path}.rollback.failureAction`)('a rollback is not rolled back; use pause or continue');
   }
+}
+
+function checkJob({ mode, update, rollback }: ServiceSpec, path: string): void {
+  if (!isJob(mode)) return;
+  if (update !== undefined || rollback !== undefined)
+    refuseAt(`${path}.update`)('a job is not updated step by step: a change begins it anew');
+  if (mode.kind !== 'replicatedJob') return;
+  for (const key of ['completions', 'concurrentMax'] as const)
+    if (mode[key] > replicasMax) refuseAt(`${path}.${key}`)(`${mode[key]} is more than ${replicasMax}`);
 }
 
 function checkUpdate(config: UpdateConfig | undefined, path: string): void {

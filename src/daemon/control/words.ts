@@ -9,7 +9,16 @@ import { isSame } from './same.js';
 
 export function describeService({ mode, task }: ServiceSpec): readonly string[] {
   const images = task.containers.map(({ image }) => image).join(', ');
-  return [mode.kind === 'global' ? `on every node, ${images}` : `${count(mode.replicas, 'replica')} of ${images}`];
+  switch (mode.kind) {
+    case 'replicated':
+      return [`${count(mode.replicas, 'replica')} of ${images}`];
+    case 'global':
+      return [`on every node, ${images}`];
+    case 'replicatedJob':
+      return [`${count(mode.completions, 'completion')} of ${images}`];
+    case 'globalJob':
+      return [`once on every node, ${images}`];
+  }
 }
 
 export function describeChange(old: ServiceSpec, spec: ServiceSpec): readonly string[] {
@@ -39,6 +48,14 @@ function describeUpdate(config: UpdateConfig | undefined): string {
 }
 
 function describeMode({ mode: old }: ServiceSpec, { mode }: ServiceSpec): readonly string[] {
+  if (old.kind === 'replicatedJob' && mode.kind === 'replicatedJob') {
+    const words = [];
+    if (old.completions !== mode.completions)
+      words.push(`${old.completions} -> ${count(mode.completions, 'completion')}`);
+    if (old.concurrentMax !== mode.concurrentMax)
+      words.push(`${old.concurrentMax || 'all'} -> ${mode.concurrentMax || 'all'} at a time`);
+    return words;
+  }
   if (old.kind !== 'replicated' || mode.kind !== 'replicated' || old.replicas === mode.replicas) return [];
   return [`${old.replicas} -> ${count(mode.replicas, 'replica')}`];
 }

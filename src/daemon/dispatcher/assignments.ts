@@ -1,5 +1,6 @@
 /**
- * What the agent of a node has to have: its tasks, and the secrets and configs that those tasks name, no others.
+ * What the agent of a node has to have: its tasks, the secrets and configs that those tasks name, and the credentials with
+ * which they pull; no others.
  *
  * A task whose endpoint is still being taken away is held: its agent does not hear of the stop yet (drain.ts). Changes that
  * the agent made itself (statuses) are not sent back to it.
@@ -30,6 +31,7 @@ export function planAssignments(view: View, nodeId: string, isHeld: (taskId: Tas
     const held = !isWanted(task) && isHeld(task.id);
     tasks.set(task.id, held ? { ...task, desired: 'running' } : task);
     if (!isPlaced(task)) continue;
+    addFound(secrets, task.serviceId, view.find('secret', task.serviceId));
     for (const container of task.spec.containers) {
       for (const { source } of container.secrets) addFound(secrets, source, view.find('secret', source));
       for (const { source } of container.configs) addFound(configs, source, view.find('config', source));

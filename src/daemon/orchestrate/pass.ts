@@ -27,6 +27,7 @@ import { findHome, namedVolumes, noteElsewhere } from '../schedule/volumes.js';
 import { clusterSpecOf } from '../tables.js';
 import { type Draft, freshMeta, openDraft } from './draft.js';
 import { planGlobal } from './global.js';
+import { planGlobalJob, planReplicatedJob } from './job.js';
 import { planLimitChanges } from './limits.js';
 import { footingOf, lossTimes, planTies } from './loss.js';
 import { findMoveTarget, planMoves } from './moves.js';
@@ -182,9 +183,12 @@ function planWanted(passing: Passing, service: Service): readonly Step[] {
     };
     return [...moves.steps, ...planReplicas(mode.replicas, tasksOf(passing), { ...circumstances, footing })];
   }
+  const inRun = { ...circumstances, runVersion: service.specVersion };
+  if (mode.kind === 'replicatedJob') return planReplicatedJob(mode, tasksOf(passing), inRun);
   const { constraints } = service.spec.task.placement;
   const nodes = [...view.list('node')].filter(node => node.status.state !== 'left');
   const admits = (node: Node): boolean => findUnmet(constraints, node) === undefined;
+  if (mode.kind === 'globalJob') return planGlobalJob({ nodes, admits }, tasksOf(passing), inRun);
   const countOthers = (node: Node): number => countReplicated(view, node);
   return planGlobal({ nodes, admits, countOthers }, tasksOf(passing), circumstances);
 }

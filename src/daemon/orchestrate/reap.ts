@@ -1,6 +1,7 @@
 /**
  * What may be forgotten: tasks that are to be removed and have ended, tasks that were never given to a node, history beyond
- * its limit; networks, secrets and configs that are marked as removed and that nothing uses any more.
+ * its limit; networks, secrets and configs that are marked as removed and that nothing uses any more;
+ * credentials for pulls of services that are gone.
  *
  * Called by pass.ts and manager.ts. Not here: marking (control/), stopping (the other plans).
  */
@@ -29,13 +30,24 @@ export function planTidy(view: View): readonly Write[] {
   const networks = marked(view.list('network'));
   const secrets = marked(view.list('secret'));
   const configs = marked(view.list('config'));
-  if (networks.length + secrets.length + configs.length === 0) return [];
+  const gone = orphanedCredentials(view);
+  if (networks.length + secrets.length + configs.length === 0) return gone;
   const used = usedIds(view);
-  return [
+  const unused = [
     ...networks.map(({ id }) => ({ kind: 'delete', table: 'network', id }) as const),
     ...secrets.map(({ id }) => ({ kind: 'delete', table: 'secret', id }) as const),
     ...configs.map(({ id }) => ({ kind: 'delete', table: 'config', id }) as const),
   ].filter(({ id }) => !used.has(id));
+  return [...gone, ...unused];
+}
+
+function orphanedCredentials(view: View): Write[] {
+  const found: Write[] = [];
+  for (const { id, pullFor } of view.list('secret')) {
+    const isOver = pullFor !== undefined && view.find('service', pullFor) === undefined;
+    if (isOver) found.push({ kind: 'delete', table: 'secret', id });
+  }
+  return found;
 }
 
 function marked<Item extends { readonly removing?: boolean | undefined }>(items: Iterable<Item>): Item[] {

@@ -11,6 +11,7 @@ import type { Revision, Rollout, Service, ServiceSpec, Task } from '../../gen/ty
 import type { View, Write } from '../../raft/store.js';
 import { isServing } from '../../serving.js';
 import { isSame } from '../control/same.js';
+import { isJob } from './job.js';
 import { isOnlyScale, replacesTasks } from './spec-change.js';
 
 /** Earlier ones that are kept. */
@@ -57,9 +58,12 @@ export function reviseService(view: View, old: Service, spec: ServiceSpec, { kin
     service: {
       ...base,
       revision: number,
-      rollout: replaces
-        ? freshRollout(kind, specVersion, sameVersions([...earlier, left], old.spec, spec))
-        : resumedRollout(old),
+      // A job is not rolled out: it begins anew.
+      rollout: isJob(spec.mode)
+        ? undefined
+        : replaces
+          ? freshRollout(kind, specVersion, sameVersions([...earlier, left], old.spec, spec))
+          : resumedRollout(old),
     },
     revisions: [left, came],
     forgotten: beyondLimit([...earlier, left], number),

@@ -7,6 +7,7 @@ import type { Service, Task, TaskStatus } from '../../gen/types.js';
 import type { Random } from '../../host.js';
 import { asId, type NodeId, newId, type TaskId } from '../../ids.js';
 import { freshMeta } from './draft.js';
+import { jobTaskSpec } from './job.js';
 import { stopAfterDisconnectOf } from './loss.js';
 import type { Step } from './slot.js';
 
@@ -48,7 +49,7 @@ export function newTask(
     stack: service.spec.stack,
     slot: step.slot,
     nodeId: step.nodeId ?? asId<NodeId>(''),
-    spec: service.spec.task,
+    spec: jobTaskSpec(service.spec),
     specVersion: service.specVersion,
     desired: mustWait || step.isHeld === true ? 'ready' : 'running',
     status: {

@@ -49,6 +49,7 @@ export const roleTable: RoleTable = {
     pruneImages: local,
     exportImages: local,
     checkImages: local,
+    pickCredentials: local,
     loginRegistry: local,
     logoutRegistry: local,
     createVolume: local,

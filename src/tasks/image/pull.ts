@@ -8,6 +8,7 @@
  *
  * Not here: what the child does (unpack-pull.ts), the store (store-state.ts, store-commit.ts), removal (prune.ts).
  */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { CoveyError, codeOf, deepest, messageOf } from '../../errors.js';
 import type { PullImageProgress, PullImageRequest } from '../../gen/types.js';
@@ -53,6 +54,8 @@ interface Landed {
 interface Wanted {
   readonly reference: string;
   readonly platform: string;
+  /** Those of the service, in the form of Docker's config.json. */
+  readonly credentials?: string | undefined;
 }
 
 interface State {
@@ -91,7 +94,7 @@ async function ensure(state: State, wanted: ImageWanted, signal: AbortSignal): P
   const name = nameOf(wanted.image);
   const landed = await board(
     state,
-    { reference: wanted.image, platform: '' },
+    { reference: wanted.image, platform: '', credentials: wanted.credentials },
     { signal, taskId: wanted.taskId, listener: stage => wanted.onNote(renderStage(name, stage)) },
   );
   return getLanded(store, landed);
@@ -159,7 +162,11 @@ async function board(state: State, wanted: Wanted, passenger: Passenger): Promis
   const { signal, taskId, listener } = passenger;
   signal.throwIfAborted();
   const reference = withDefaultTag(parseReference(wanted.reference));
-  const key = `${renderName(reference)}@${reference.digest ?? ''} ${wanted.platform}`;
+  // Who has other credentials may be given what this one is refused.
+  const proof = createHash('sha256')
+    .update(wanted.credentials ?? '')
+    .digest('hex');
+  const key = `${renderName(reference)}@${reference.digest ?? ''} ${wanted.platform} ${proof}`;
   const flight = state.flights.get(key) ?? depart(state, key, wanted);
   flight.waiting += 1;
   flight.listeners.add(listener);
@@ -287,7 +294,11 @@ function means(image: StoredImage, digest: string): boolean {
   return digestsOf(image).includes(digest);
 }
 
-async function requestOf(store: StoreState, { reference, platform }: Wanted, work: string): Promise<PullRequest> {
+async function requestOf(
+  store: StoreState,
+  { reference, platform, credentials }: Wanted,
+  work: string,
+): Promise<PullRequest> {
   const { directory, registries } = store;
   const parsed = withDefaultTag(parseReference(reference));
   const blobs = join(directory, 'blobs/sha256');
@@ -299,7 +310,7 @@ async function requestOf(store: StoreState, { reference, platform }: Wanted, wor
     partial: join(directory, 'partial'),
     reference,
     platform,
-    endpoints: await readRegistries(store, parsed),
+    endpoints: await readRegistries(store, parsed, { own: credentials }),
     hasLayers: [...store.layers.keys()],
     hasBlobs: (await store.host.files.list(blobs)).map(hex => `sha256:${hex}`),
     // With a platform asked for, the index alone does not tell that the right image is here.

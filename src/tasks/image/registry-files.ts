@@ -6,12 +6,14 @@
  */
 import { dirname } from 'node:path';
 import { CoveyError } from '../../errors.js';
-import type { ImageReference } from './reference.js';
+import { type ImageReference, parseReference } from './reference.js';
 import {
   type Credential,
   type Endpoint,
+  type Picked,
   parseCredentials,
   parseRules,
+  pickCredentials,
   planEndpoints,
   renderCredentials,
 } from './registry/index.js';
@@ -24,7 +26,11 @@ type Parts = Pick<StoreState, 'host' | 'registries'>;
 export async function readRegistries(
   { host, registries }: Parts,
   reference: Pick<ImageReference, 'registry' | 'repository'>,
-  options: { readonly anonymous?: boolean } = {},
+  options: {
+    readonly anonymous?: boolean;
+    /** Credentials of the service that pulls, in the form of the file: they go before those of the node. */
+    readonly own?: string | undefined;
+  } = {},
 ): Promise<readonly PullEndpoint[]> {
   const [rulesText, credentialsText] = await Promise.all([
     host.files.findText(registries.rulesPath),
@@ -35,7 +41,8 @@ export async function readRegistries(
     credentialsText === undefined || options.anonymous === true
       ? new Map()
       : parseCredentials(registries.credentialsPath, credentialsText);
-  const endpoints = planEndpoints(reference, { rules, credentials });
+  const own = options.own === undefined ? {} : { own: parseCredentials('what came with the service', options.own) };
+  const endpoints = planEndpoints(reference, { rules, credentials, ...own });
   return await Promise.all(endpoints.map(endpoint => withCertificates({ host, registries }, endpoint)));
 }
 
@@ -71,6 +78,19 @@ export function planCertificates(
   const key = cert.replace(/\.cert$/, '.key');
   if (names.includes(key)) return { authorities, cert: `${folder}/${cert}`, key: `${folder}/${key}` };
   throw new CoveyError('bad-config', `Cannot use the certificate "${folder}/${cert}": "${key}" is not beside it`);
+}
+
+/** What a person, and after them this node, has for the registries of these images. */
+export async function pickFor(
+  { host, registries }: Parts,
+  request: { readonly images: readonly string[]; readonly userFile: string; readonly userPath: string },
+): Promise<Picked> {
+  const own = (await host.files.findText(registries.credentialsPath)) ?? '';
+  const sources = [
+    [request.userPath, request.userFile],
+    [registries.credentialsPath, own],
+  ].flatMap(([path = '', text = '']) => (text === '' ? [] : [parseCredentials(path, text)]));
+  return pickCredentials(sources, request.images.map(parseReference));
 }
 
 /** undefined: forgets it. Says whether there was one. */

@@ -9,6 +9,8 @@ import type {
   ImportImageProgress,
   ImportImageStart,
   InspectImageResponse,
+  PickCredentialsRequest,
+  PickCredentialsResponse,
   PruneImagesRequest,
   PruneImagesResponse,
   PullImageProgress,
@@ -65,6 +67,8 @@ export interface ImageStore extends TaskImages {
   /** Verifies a credential and keeps it; without a password: forgets the one that is kept. */
   login(login: RegistryLogin, signal: AbortSignal): Promise<void>;
   logout(registry: string): Promise<boolean>;
+  /** The credentials for the registries of these images: those of the file of a person, then those of this node. */
+  pickCredentials(request: PickCredentialsRequest): Promise<PickCredentialsResponse>;
   prune(request: PruneImagesRequest): Promise<PruneImagesResponse>;
   /** When the disk is fuller than this: removes unused images that can be pulled again, longest unused first. */
   makeRoom(highPercent: number): Promise<void>;

@@ -27,6 +27,7 @@ import { baseLayer, mountRoot, planRoot, unmountRoot } from './mount.js';
 import { makeRoom, pruneImages } from './prune.js';
 import { openPulls } from './pull.js';
 import { familiarName, fullName } from './reference.js';
+import { pickFor } from './registry-files.js';
 import { sweep, wipeWork } from './store-commit.js';
 import { importImage } from './store-import.js';
 import {
@@ -100,6 +101,10 @@ function storeOf(state: StoreState): ImageStore {
     exportImages: (references, signal) => exportImages(state, references.map(get), signal),
     check: (request, signal) => checkStore(state, { ...request, pull: pulls.again }, signal),
     login: (request, signal) => login(state, request, signal),
+    pickCredentials: async request => {
+      const { text, missing } = await pickFor(state, request);
+      return { registryAuth: text, missing };
+    },
     logout: registry => logout(state, registry),
     sweep: () => inTurn(state, () => sweep(state)),
   };

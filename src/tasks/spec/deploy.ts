@@ -18,10 +18,11 @@ import {
   readTexts,
 } from './fields.js';
 import { readResources } from './limits.js';
-import type { DeployModel, RestartModel, UpdateModel } from './model.js';
+import type { DeployModel, RestartModel, ServiceMode, UpdateModel } from './model.js';
 import { parseDurationMs, parseRatio } from './values.js';
 
 const countMax = 100_000;
+const modes: readonly ServiceMode[] = ['replicated', 'global', 'replicated-job', 'global-job'];
 const reconciles: readonly Reconcile[] = ['keep-original', 'keep-replacement'];
 
 export function readDeploy(field: Field | undefined): DeployModel {
@@ -39,6 +40,7 @@ export function readDeploy(field: Field | undefined): DeployModel {
       'x-lost-after',
       'x-reconcile',
       'x-stop-after-disconnect',
+      'x-max-concurrent',
     ],
     notHonoured: [],
   });
@@ -50,7 +52,8 @@ export function readDeploy(field: Field | undefined): DeployModel {
   const replicasField = find('replicas');
   const replicas = readInteger(replicasField, { min: 0, max: countMax });
   return {
-    mode: readMode(find('mode')),
+    mode: readChoice(find('mode'), modes),
+    concurrentMax: readInteger(find('x-max-concurrent'), { min: 0, max: countMax }),
     replicas:
       replicasField === undefined || replicas === undefined
         ? undefined
@@ -86,14 +89,6 @@ function keysOf(
   keys: { readonly known: readonly string[]; readonly notHonoured: readonly string[] },
 ): FindField {
   return field === undefined ? () => undefined : readKeys(field, { what, ...keys });
-}
-
-function readMode(field: Field | undefined): 'replicated' | 'global' | undefined {
-  const text = readText(field);
-  if (field === undefined || text === undefined) return undefined;
-  if (text === 'replicated' || text === 'global') return text;
-  const isJob = text === 'replicated-job' || text === 'global-job';
-  return problem(field, isJob ? 'stack-not-honoured' : 'stack-type', `is "${text}"; covey has replicated and global`);
 }
 
 const failureActions: readonly UpdateFailureAction[] = ['pause', 'continue', 'rollback'];

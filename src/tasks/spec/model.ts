@@ -72,8 +72,12 @@ export interface RestartModel {
   readonly windowMs: number | undefined;
 }
 
+export type ServiceMode = 'replicated' | 'global' | 'replicated-job' | 'global-job';
+
 export interface DeployModel {
-  readonly mode: 'replicated' | 'global' | undefined;
+  readonly mode: ServiceMode | undefined;
+  /** Tasks of a job at a time. */
+  readonly concurrentMax: number | undefined;
   readonly replicas: { readonly count: number; readonly place: Place } | undefined;
   readonly labels: Environment;
   readonly endpointMode: EndpointMode | undefined;

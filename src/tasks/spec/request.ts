@@ -20,6 +20,7 @@ import type {
 } from '../../gen/types.js';
 import { resourcesOf } from './limits.js';
 import type {
+  DeployModel,
   Environment,
   FileModel,
   FileUse,
@@ -66,11 +67,11 @@ function serviceSpec(naming: Naming, name: string, service: ServiceModel): Servi
   if (service.image === undefined || service.image === '') {
     naming.report.add({ code: 'stack-type', place: service.place, message: `services.${name} has no image` });
   }
-  if (deploy.mode === 'global' && deploy.replicas !== undefined) {
+  if ((deploy.mode === 'global' || deploy.mode === 'global-job') && deploy.replicas !== undefined) {
     naming.report.add({
       code: 'stack-type',
       place: deploy.replicas.place,
-      message: `services.${name}.deploy.replicas contradicts mode: global, which runs one task on every node`,
+      message: `services.${name}.deploy.replicas contradicts mode: ${deploy.mode}, which runs one task on every node`,
       hint: 'remove replicas',
     });
   }
@@ -81,11 +82,25 @@ function serviceSpec(naming: Naming, name: string, service: ServiceModel): Servi
     task: taskSpec(naming, name, service),
     ports: service.ports,
     endpointMode: deploy.endpointMode ?? 'vip',
-    mode: deploy.mode === 'global' ? { kind: 'global' } : { kind: 'replicated', replicas: deploy.replicas?.count ?? 1 },
+    mode: modeOf(deploy),
     update: updateOf(deploy.update),
     rollback: updateOf(deploy.rollback),
     loss: lossOf(deploy.loss),
   };
+}
+
+function modeOf({ mode, replicas, concurrentMax = 0 }: DeployModel): ServiceSpec['mode'] {
+  const count = replicas?.count ?? 1;
+  switch (mode) {
+    case 'global':
+      return { kind: 'global' };
+    case 'global-job':
+      return { kind: 'globalJob' };
+    case 'replicated-job':
+      return { kind: 'replicatedJob', completions: count, concurrentMax };
+    default:
+      return { kind: 'replicated', replicas: count };
+  }
 }
 
 function lossOf(model: LossModel): LossPolicy | undefined {

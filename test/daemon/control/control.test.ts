@@ -353,6 +353,7 @@ t.test('keys and contents of secrets never leave by Control', async t => {
       prune: false,
       plan: false,
       expect: '',
+      registryAuth: {},
     },
     callerOf(),
   );

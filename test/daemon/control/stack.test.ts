@@ -15,6 +15,7 @@ const request = (over: Partial<DeployStackRequest> = {}): DeployStackRequest => 
   prune: false,
   plan: false,
   expect: '',
+  registryAuth: {},
   ...over,
 });
 const web = (over: Partial<ServiceSpec> = {}): ServiceSpec => serviceSpec({ name: 'shop_web', stack: 'shop', ...over });

@@ -56,7 +56,6 @@ const rows: readonly Row[] = [
     text: `${web}volumes:\n  a: {driver: nfs}`,
     expected: /^stack-not-honoured: .*:5:15: volumes\.a\.driver/,
   },
-  { title: 'jobs', text: `${web}    deploy: {mode: replicated-job}`, expected: /^stack-not-honoured: .*:4:20: / },
   {
     title: 'the gateway of the host',
     text: `${web}    extra_hosts: ["h:host-gateway"]`,

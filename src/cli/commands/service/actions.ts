@@ -12,11 +12,13 @@ import { type Flags, orBadValue } from '../../flags.js';
 import { exitCodes } from '../../output/errors.js';
 import { compareNames, printInspection, printList } from '../../output/list.js';
 import { type CountedService, portRecord, serviceRecord } from '../../records.js';
+import { findRegistryAuth } from '../../registry-auth.js';
 import { waitForRemoval } from '../../wait.js';
 import { listTasks, taskView } from '../task.js';
 import { containersOf, containersView } from './containers-view.js';
 import { finish } from './finish.js';
 import type { FlagWorld } from './list-flags.js';
+import { scaledMode } from './mode-flags.js';
 import { changedSpec, createdSpec } from './spec-flags.js';
 import { findSteering, runSteering } from './steering.js';
 import { serviceView } from './view.js';
@@ -35,6 +37,7 @@ export async function listServices(
     .map(service => ({
       service,
       running: answer.running[service.id] ?? 0,
+      completed: answer.completed[service.id],
       wanted: answer.wanted[service.id] ?? replicasOf(service.spec),
     }))
     .sort((a, b) => compareNames(a.service.spec.name, b.service.spec.name));
@@ -84,7 +87,8 @@ export async function runCreate({ args, flags }: Invocation, context: CliContext
     { directory, homeDirectory, env, findFile, findId: () => undefined },
   );
   const { control } = await context.connect();
-  const service = await control.createService({ spec }, { signal: context.signal });
+  const [registryAuth] = (await findRegistryAuth(context, flags, [spec])) ?? [];
+  const service = await control.createService({ spec, registryAuth }, { signal: context.signal });
   return await finish(context, { flags, services: [service], startedMs });
 }
 
@@ -93,14 +97,18 @@ export async function updateService(
   context: CliContext,
   name: string,
   change: (spec: ServiceSpec) => ServiceSpec,
+  flags?: Flags,
 ): Promise<Service> {
   const { control } = await context.connect();
   for (let attempt = 1; ; attempt += 1) {
     const service = await getService(context, name);
+    const spec = change(service.spec);
+    const [registryAuth] = (flags && (await findRegistryAuth(context, flags, [spec]))) ?? [];
     const request: UpdateServiceRequest = {
       service: service.id,
       version: service.meta.version,
-      spec: change(service.spec),
+      spec,
+      registryAuth,
     };
     try {
       return await control.updateService(request, { signal: context.signal });
@@ -115,7 +123,7 @@ export async function runUpdate({ args, flags }: Invocation, context: CliContext
   const steering = findSteering(flags);
   if (steering !== undefined) return await runSteering(context, { name: args[0] ?? '', steering, flags, startedMs });
   const world = await flagWorld(context, flags);
-  const service = await updateService(context, args[0] ?? '', spec => changedSpec(spec, flags, world));
+  const service = await updateService(context, args[0] ?? '', spec => changedSpec(spec, flags, world), flags);
   return await finish(context, { flags, services: [service], startedMs });
 }
 
@@ -130,16 +138,7 @@ export async function runScale({ args, flags }: Invocation, context: CliContext)
   });
   const services: Service[] = [];
   for (const { name, replicas } of wanted) {
-    services.push(
-      await updateService(context, name, spec => {
-        if (spec.mode.kind === 'global') {
-          throw new CoveyError('bad-argument', `Cannot scale "${name}"`, {
-            state: 'it is global: one task on every node',
-          });
-        }
-        return { ...spec, mode: { kind: 'replicated', replicas } };
-      }),
-    );
+    services.push(await updateService(context, name, spec => ({ ...spec, mode: scaledMode(spec, replicas) })));
   }
   return await finish(context, { flags, services, startedMs });
 }

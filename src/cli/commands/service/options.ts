@@ -6,6 +6,8 @@
  * Not here: what they do to a spec (spec-flags.ts).
  */
 import { type OptionDefinition, waitOptions } from '../../definition.js';
+import { modeNames } from '../../records.js';
+import { registryAuthOption } from '../../registry-auth.js';
 import { limitOptions } from './limit-flags.js';
 import { lossOptions } from './loss-flags.js';
 import { readyOptions } from './ready-flags.js';
@@ -174,9 +176,10 @@ export const createOptions: readonly OptionDefinition[] = [
   { flags: '--name <name>', says: 'Name of the service (default: that of the image)' },
   {
     flags: '--mode <mode>',
-    says: 'replicated (default) or global: one task on every node',
-    completes: ['replicated', 'global'],
+    says: 'replicated (default), global: one task on every node; replicated-job, global-job: the same, run to their end',
+    completes: modeNames,
   },
+  { flags: '--max-concurrent <number>', says: 'Tasks of a replicated-job at a time (default: all)' },
   ...lists.map(list => ({
     flags: `${list.short === undefined ? '' : `-${list.short}, `}--${list.name} <${list.value}>`,
     says: list.says,
@@ -189,10 +192,12 @@ export const createOptions: readonly OptionDefinition[] = [
   ...updateConfigOptions,
   ...lossOptions,
   { flags: '-q, --quiet', says: 'Print only the id' },
+  registryAuthOption,
   ...waitOptions,
 ];
 
 export const updateOptions: readonly OptionDefinition[] = [
+  { flags: '--max-concurrent <number>', says: 'Tasks of a replicated-job at a time; 0: all' },
   { flags: '--image <image>', says: 'Image from now on', completes: 'image' },
   { flags: '--args <command>', says: 'Replace the arguments after the entrypoint' },
   ...lists.flatMap(list => [
@@ -208,5 +213,6 @@ export const updateOptions: readonly OptionDefinition[] = [
   { flags: '--pause', says: 'Pause the update under way' },
   { flags: '--resume', says: 'Let a paused update go on' },
   { flags: '-q, --quiet', says: 'Print only the id' },
+  registryAuthOption,
   ...waitOptions,
 ];

@@ -4,7 +4,6 @@
  *
  * Not here: which flags there are (options.ts), values of lists (list-flags.ts).
  */
-import { CoveyError } from '../../../errors.js';
 import type { ContainerSpec, EndpointMode, RestartCondition, RestartPolicy, ServiceSpec } from '../../../gen/types.js';
 import { logDrivers, parseLogOption } from '../../../tasks/spec/logging.js';
 import { parseUserns } from '../../../tasks/spec/security.js';
@@ -14,6 +13,7 @@ import { changedHealthcheck } from './health-flags.js';
 import { changedLimits, changedReservations } from './limit-flags.js';
 import { changedLists, type FlagWorld } from './list-flags.js';
 import { changedLoss } from './loss-flags.js';
+import { createdMode, scaledMode, withConcurrency } from './mode-flags.js';
 import { oneOf } from './one-of.js';
 import { changedReadyCheck } from './ready-flags.js';
 import { emptyContainer, withContainer, withTask } from './spec-edit.js';
@@ -28,12 +28,7 @@ export interface CreateArguments {
 }
 
 export function createdSpec(flags: Flags, args: CreateArguments, world: FlagWorld): ServiceSpec {
-  const isGlobal = flags.parsed('mode', oneOf<'replicated' | 'global'>('replicated', 'global')) === 'global';
-  if (isGlobal && flags.has('replicas')) {
-    throw new CoveyError('bad-argument', 'Cannot use --replicas with --mode global', {
-      state: 'a global service runs one task on every node',
-    });
-  }
+  const mode = createdMode(flags);
   const spec: ServiceSpec = {
     name: flags.text('name') ?? nameFromImage(args.image),
     labels: {},
@@ -50,7 +45,7 @@ export function createdSpec(flags: Flags, args: CreateArguments, world: FlagWorl
     },
     ports: [],
     endpointMode: 'vip',
-    mode: isGlobal ? { kind: 'global' } : { kind: 'replicated', replicas: 1 },
+    mode,
   };
   return changedLists(changedPolicies(spec, flags), flags, { ...world, adds: '' });
 }
@@ -81,15 +76,10 @@ function changedPolicies(spec: ServiceSpec, flags: Flags): ServiceSpec {
 /** Every flag that sets one field. */
 function changedValues(spec: ServiceSpec, flags: Flags): ServiceSpec {
   const replicas = flags.integer('replicas', anyCount);
-  if (replicas !== undefined && spec.mode.kind === 'global') {
-    throw new CoveyError('bad-argument', `Cannot use --replicas with "${spec.name}"`, {
-      state: 'it is global: one task on every node',
-    });
-  }
   const endpointMode = flags.parsed('endpoint-mode', oneOf<EndpointMode>('vip', 'vip-sticky', 'dnsrr'));
   const changed: ServiceSpec = {
     ...spec,
-    mode: replicas === undefined ? spec.mode : { kind: 'replicated', replicas },
+    mode: replicas === undefined ? withConcurrency(spec, flags) : scaledMode(spec, replicas, flags),
     endpointMode: endpointMode ?? spec.endpointMode,
   };
   const perNodeMax = flags.integer('replicas-max-per-node', anyCount);

@@ -7,7 +7,7 @@ import type { PortSpec } from '../../../gen/types.js';
 import { stateColour } from '../../output/colours.js';
 import type { ListView } from '../../output/list.js';
 import { renderAge } from '../../output/values.js';
-import { type CountedService, portsOf, serviceRecord } from '../../records.js';
+import { type CountedService, modeName, portsOf, serviceRecord } from '../../records.js';
 
 export function serviceView(nowMs: number): ListView<CountedService> {
   return {
@@ -19,10 +19,12 @@ export function serviceView(nowMs: number): ListView<CountedService> {
       { header: 'PORTS', cutTo: 12 },
       { header: 'AGE' },
     ],
-    row: ({ service, running, wanted }) => [
+    row: ({ service, running, wanted, completed }) => [
       service.spec.name,
-      service.removing ? 'going' : service.spec.mode.kind,
-      { text: `${running} of ${wanted}`, colour: stateColour(running >= wanted ? 'running' : 'pending') },
+      service.removing ? 'going' : modeName(service.spec.mode),
+      completed === undefined
+        ? { text: `${running} of ${wanted}`, colour: stateColour(running >= wanted ? 'running' : 'pending') }
+        : jobCell({ running, completed, wanted }),
       imageText(service.spec.task.containers.map(container => container.image)),
       portsOf(service).map(portText).join(', '),
       renderAge(nowMs - service.meta.createdAtMs),
@@ -31,6 +33,12 @@ export function serviceView(nowMs: number): ListView<CountedService> {
     id: ({ service }) => service.id,
     name: ({ service }) => service.spec.name,
   };
+}
+
+/** How much of a job is done comes first to mind: "3 (2/5 completed)". */
+function jobCell({ running, completed, wanted }: { running: number; completed: number; wanted: number }) {
+  const colour = stateColour(completed >= wanted ? 'complete' : running > 0 ? 'running' : 'pending');
+  return { text: `${running} (${completed}/${wanted} completed)`, colour };
 }
 
 /** The main container's, and how many containers beside it have another: "hello:1 +2". */

@@ -75,19 +75,74 @@ function placeOf(key: string): string {
 
 /** The entry for the longest part of "host/repository" that has one. Throws credential-helper where another program has it. */
 export function findCredential(credentials: Credentials, host: string, repository: string): Credential | undefined {
+  return findEntry(credentials, host, repository)?.credential;
+}
+
+interface Entry {
+  /** "host" or "host/path". */
+  readonly place: string;
+  readonly credential: Credential;
+}
+
+export interface Picked {
+  readonly text: string;
+  /** Registries that no source has a credential for. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * A file with the entries for these images and no others, each from the first of the sources that has one. Throws
+ * credential-helper when all that is known of one is that another program has it.
+ */
+export function pickCredentials(
+  sources: readonly Credentials[],
+  images: readonly { readonly registry: string; readonly repository: string }[],
+): Picked {
+  const picked = new Map<string, Credential>();
+  const missing = new Set<string>();
+  for (const { registry, repository } of images) {
+    const [found, problem] = findInAny(sources, registry, repository);
+    if (found !== undefined) picked.set(found.place, found.credential);
+    else if (problem !== undefined) throw problem;
+    else missing.add(registry);
+  }
+  const auths = Object.fromEntries([...picked].map(([place, one]) => [keyOf(place), renderEntry(one)]));
+  return { text: JSON.stringify({ auths }), missing: [...missing] };
+}
+
+function findInAny(
+  sources: readonly Credentials[],
+  registry: string,
+  repository: string,
+): readonly [Entry | undefined, CoveyError | undefined] {
+  let problem: CoveyError | undefined;
+  for (const source of sources) {
+    try {
+      const found = findEntry(source, registry, repository);
+      if (found !== undefined) return [found, undefined];
+    } catch (error) {
+      if (!(error instanceof CoveyError)) throw error;
+      problem ??= error;
+    }
+  }
+  return [undefined, problem];
+}
+
+function findEntry(credentials: Credentials, host: string, repository: string): Entry | undefined {
   for (let place = `${host}/${repository}`; ; place = place.slice(0, place.lastIndexOf('/'))) {
     const found = credentials.get(place);
     if (found?.kind === 'elsewhere') {
       throw new CoveyError(
         'credential-helper',
-        `Cannot log in to "${place}": its credential is not in the file of this node`,
+        `Cannot log in to "${place}": its credential is not in the file that was looked at`,
         {
           state: `the file names the helper "${found.helper}", and covey runs none`,
           hint: `covey login ${place.split('/')[0]}`,
         },
       );
     }
-    if (found !== undefined || !place.includes('/')) return found;
+    if (found !== undefined) return { place, credential: found };
+    if (!place.includes('/')) return undefined;
   }
 }
 
@@ -96,9 +151,12 @@ export function renderCredentials(text: string, registry: string, credential: Cr
   const place = text === '' ? undefined : parseJson('the credentials', text);
   const auths = place === undefined ? undefined : objectAt(place, 'auths');
   const others = Object.entries(auths?.value ?? {}).filter(([key]) => placeOf(key) !== registry);
-  const key = registry === 'docker.io' ? 'https://index.docker.io/v1/' : registry;
-  const entries = credential === undefined ? others : [...others, [key, renderEntry(credential)] as const];
+  const entries = credential === undefined ? others : [...others, [keyOf(registry), renderEntry(credential)] as const];
   return `${JSON.stringify({ ...place?.value, auths: Object.fromEntries(entries) }, undefined, 2)}\n`;
+}
+
+function keyOf(place: string): string {
+  return place === 'docker.io' ? 'https://index.docker.io/v1/' : place;
 }
 
 function renderEntry(credential: Credential): object {

@@ -29,7 +29,12 @@ const dockerHost = 'registry-1.docker.io';
 /** Throws registry-blocked. */
 export function planEndpoints(
   reference: Pick<ImageReference, 'registry' | 'repository'>,
-  options: { readonly rules: readonly RegistryRule[]; readonly credentials: Credentials },
+  options: {
+    readonly rules: readonly RegistryRule[];
+    readonly credentials: Credentials;
+    /** Those of who asks, before those of the node. */
+    readonly own?: Credentials;
+  },
 ): readonly Endpoint[] {
   const { registry, repository } = reference;
   const name = `${registry}/${repository}`;
@@ -39,6 +44,8 @@ export function planEndpoints(
   }
   const place = rule ?? { location: registry, insecure: false, ca: '', cert: '', key: '' };
   const rest = rule === undefined ? `/${repository}` : name.slice(rule.prefix.length);
+  const credentialFor = (host: string, path: string): Credential | undefined =>
+    (options.own && findCredential(options.own, host, path)) ?? findCredential(options.credentials, host, path);
   const endpointAt = (at: PlaceRule, mirrorOf: string | undefined): Endpoint => {
     const full = `${at.location}${rest}`;
     const slash = full.indexOf('/');
@@ -51,7 +58,7 @@ export function planEndpoints(
       ca: at.ca,
       cert: at.cert,
       key: at.key,
-      credential: findCredential(options.credentials, host, full.slice(slash + 1)),
+      credential: credentialFor(host, full.slice(slash + 1)),
     };
   };
   return [...(rule?.mirrors ?? []).map(mirror => endpointAt(mirror, registry)), endpointAt(place, undefined)];

@@ -11,7 +11,14 @@
  */
 export { streamBlob } from './blob.js';
 export { openRegistry, type Registry } from './client.js';
-export { type Credential, type Credentials, parseCredentials, renderCredentials } from './credentials.js';
+export {
+  type Credential,
+  type Credentials,
+  type Picked,
+  parseCredentials,
+  pickCredentials,
+  renderCredentials,
+} from './credentials.js';
 export { type Endpoint, planEndpoints } from './endpoints.js';
 export { type PatienceLimits, type PatienceParts, patienceLimits, patiently } from './patience.js';
 export { findDigest, type Resolved, resolveImage } from './resolve.js';

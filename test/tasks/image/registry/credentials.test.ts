@@ -4,6 +4,7 @@ import t from 'tap';
 import {
   findCredential,
   parseCredentials,
+  pickCredentials,
   renderCredentials,
 } from '../../../../src/tasks/image/registry/credentials.js';
 
@@ -58,4 +59,39 @@ t.test('a login replaces what a helper had, and keeps all else of the file', asy
   const after = renderCredentials(before, 'cloud.example', credential);
   t.match(findCredential(parseCredentials('/auth.json', after), 'cloud.example', 'x'), credential);
   t.match(JSON.parse(after), { detachKeys: 'ctrl-x', credHelpers: { 'cloud.example': 'ecr-login' } });
+});
+
+t.test('what is picked for images is for their registries alone, a person before the node', async t => {
+  const person = parse({
+    credHelpers: { 'cloud.example': 'ecr-login', 'far.example': 'pass' },
+    auths: {
+      'https://index.docker.io/v1/': auth('d', '1'),
+      'r:5': auth('mine', '2'),
+      'unasked.example': auth('u', '9'),
+    },
+  });
+  const machine = parse({
+    auths: { 'r:5': auth('machine', '3'), 's:5/team': auth('s', '4'), 'cloud.example': auth('c', '5') },
+  });
+  const image = (registry: string, repository: string) => ({ registry, repository });
+  const images = [
+    image('docker.io', 'library/x'),
+    image('r:5', 'a'),
+    image('s:5', 'team/b'),
+    image('cloud.example', 'c'),
+  ];
+  const { text, missing } = pickCredentials([person, machine], [...images, image('open.example', 'd')]);
+  t.strictSame(Object.keys(JSON.parse(text).auths).sort(), [
+    'cloud.example',
+    'https://index.docker.io/v1/',
+    'r:5',
+    's:5/team',
+  ]);
+  const again = parseCredentials('/picked', text);
+  t.match(findCredential(again, 'r:5', 'a'), { username: 'mine', password: '2' });
+  t.match(findCredential(again, 'cloud.example', 'c'), { username: 'c' }, 'the node has what a helper has');
+  t.equal(findCredential(again, 's:5', 'other'), undefined, 'a credential for a part of a registry stays one');
+  t.strictSame(missing, ['open.example']);
+  t.throws(() => pickCredentials([person, machine], [image('far.example', 'x')]), { code: 'credential-helper' });
+  t.strictSame(JSON.parse(pickCredentials([], images).text), { auths: {} });
 });
