@@ -122,7 +122,7 @@ export function progressOf(input: ProgressInput): ServiceProgress {
   const isDone = (task: Task): boolean => isCounted(task) && isServing(task.status) && hasLimits(task, service);
   const running = alive.filter(isDone).length;
   const finished = slots.filter(slot => isFinished(slot, service)).length;
-  const failure = slots.flatMap(slot => findFailure(slot, service) ?? [])[0];
+  const failure = slots.flatMap(slot => findFailure(slot, service, asked?.meta.updatedAtMs ?? 0) ?? [])[0];
   const others = alive.filter(task => !isDone(task)).length;
   const isWork = isJob(service);
   const base = {
@@ -252,7 +252,8 @@ function isFinished(slot: readonly Task[], service: Service): boolean {
   return slot[0]?.status.state === 'complete' && service.spec.task.restart.condition !== 'any';
 }
 
-function findFailure(slot: readonly Task[], service: Service): Task | undefined {
+/** What was refused before the change says nothing of what comes after it: new credentials, a node that was mended. */
+function findFailure(slot: readonly Task[], service: Service, changedAtMs: number): Task | undefined {
   const { condition, attemptsMax } = service.spec.task.restart;
   const failed = slot.filter(task => task.status.state === 'failed' || task.status.state === 'rejected');
   const [newest] = slot;
@@ -261,7 +262,9 @@ function findFailure(slot: readonly Task[], service: Service): Task | undefined 
   const noMore = condition === 'none' || (attemptsMax > 0 && failed.length > attemptsMax);
   if (newest === last && noMore) return last;
   if (newest.status.state === 'running') return undefined;
-  const lasting = lastingCodes.has(last.status.errorCode) && before?.status.errorCode === last.status.errorCode;
+  const isNews = before !== undefined && (before.endedAtMs ?? before.meta.updatedAtMs) >= changedAtMs;
+  const lasting =
+    isNews && lastingCodes.has(last.status.errorCode) && before.status.errorCode === last.status.errorCode;
   return lasting ? last : undefined;
 }
 

@@ -74,6 +74,12 @@ t.test('waiting ends where it cannot help', async t => {
     'failed',
     'refused twice for what lasts',
   );
+  const later = { ...always, meta: { ...always.meta, updatedAtMs: always.meta.updatedAtMs + 60_000 } };
+  t.equal(
+    progressOf({ service: later, asked: later, tasks: [refused(1), refused(2), next], nodes, wanted: 1 }).outcome.kind,
+    'waiting',
+    'what was refused before the change counts no more',
+  );
   t.equal(
     progress([failed({ createdAtMs: 1 }), failed({ createdAtMs: 2 }), next], { service: always, wanted: 1 }).outcome
       .kind,
