@@ -40,9 +40,10 @@ export function planAssignments(view: View, nodeId: string, isHeld: (taskId: Tas
   return { tasks, secrets, configs };
 }
 
-/** Whether a task of the node names any of those secrets and configs. */
+/** Whether a task of the node names any of those secrets and configs, or pulls with those credentials. */
 export function isNamedOn(view: View, nodeId: string, ids: ReadonlySet<string>): boolean {
   for (const task of view.tasksOfNode(nodeId)) {
+    if (ids.has(task.serviceId)) return true;
     for (const { secrets, configs } of task.spec.containers) {
       if (secrets.some(({ source }) => ids.has(source)) || configs.some(({ source }) => ids.has(source))) return true;
     }

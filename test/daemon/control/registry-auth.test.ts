@@ -1,6 +1,6 @@
 /** Credentials that come with a service: who gets them, who never sees them, and how long they are kept. */
 import t from 'tap';
-import { planAssignments } from '../../../src/daemon/dispatcher/assignments.js';
+import { isNamedOn, planAssignments } from '../../../src/daemon/dispatcher/assignments.js';
 import { codeOf } from '../../../src/errors.js';
 import { asId, type NodeId } from '../../../src/ids.js';
 import { serviceSpec } from '../object-fixtures.js';
@@ -24,6 +24,8 @@ t.test('credentials travel to the nodes of the tasks, are in no answer, and end 
   const [task] = store.view().tasksOfService(made.id);
   const sent = planAssignments(store.view(), asId<NodeId>(task?.nodeId ?? ''), () => false).secrets;
   t.strictSame([...sent.keys()], [made.id], 'its node gets them');
+  t.ok(isNamedOn(store.view(), task?.nodeId ?? '', new Set([made.id])), 'and is told when they change');
+  t.notOk(isNamedOn(store.view(), 'elsewhere', new Set([made.id])));
   t.strictSame([...planAssignments(store.view(), 'elsewhere', () => false).secrets.keys()], []);
 
   const all = { objects: [], stack: '' };
