@@ -61,6 +61,11 @@ function byPreference(
   return [...addresses].sort((a, b) => rank(a) - rank(b));
 }
 
+/** Where to listen when nobody has said: on all of IPv4, and of IPv6 too where other nodes reach this one by that. */
+export function listenHost(listen: HostPort, own: readonly string[]): string {
+  return listen.host === '0.0.0.0' && own.some(address => address.startsWith('[')) ? '::' : listen.host;
+}
+
 export function joinHostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

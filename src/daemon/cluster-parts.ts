@@ -16,6 +16,7 @@ import type { Lifetime } from '../lifetime.js';
 import { type OpenStore, openStore, type Store, type Write } from '../raft/store.js';
 import type { Telemetry } from '../telemetry.js';
 import type { Wire } from '../wire.js';
+import { listenHost } from './addresses.js';
 import { openBulkRelay } from './bulk/index.js';
 import { retiredOf } from './ca/authority.js';
 import { caHandlers, type IdentityHolder, tokenHandlers } from './ca/index.js';
@@ -278,7 +279,7 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Se
   const { control, ca, bulk, session, renew } = makeHandlers(inner);
   const server = lifetime.own(
     await openClusterServer({
-      host: options.listen.host,
+      host: listenHost(options.listen, options.whereabouts.own()),
       port: options.listen.port,
       identity,
       wire,

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { chooseAddress, defaultRouteInterface, joinHostPort } from '../../src/daemon/addresses.js';
+import { chooseAddress, defaultRouteInterface, joinHostPort, listenHost } from '../../src/daemon/addresses.js';
 import type { InterfaceAddress } from '../../src/host.js';
 
 const eth0: InterfaceAddress = { interfaceName: 'eth0', address: '10.0.0.11', family: 'IPv4' };
@@ -31,6 +31,13 @@ t.test('nothing is guessed among several', async t => {
     state: /10\.0\.0\.11 on eth0, 192\.0\.2\.5 on eth1/,
   });
   t.throws(() => chooseAddress({ ...base, addresses: [] }), { code: 'bad-argument' });
+});
+
+t.test('where others come by IPv6 it is listened to, too, unless somebody has said where', async t => {
+  const all = { host: '0.0.0.0', port: 7377 };
+  t.equal(listenHost(all, ['10.0.0.11:7377']), '0.0.0.0');
+  t.equal(listenHost(all, ['[fd00::1]:7377']), '::');
+  t.equal(listenHost({ host: '10.0.0.11', port: 1 }, ['[fd00::1]:7377']), '10.0.0.11');
 });
 
 t.test('the default route is found in /proc/net/route', async t => {

@@ -123,3 +123,46 @@ t.test('the MTU of links follows the underlay', skipUnlessRoot, async t => {
   const large = (size: string) => ask(stage.namespace('c1'), 'busybox', 'ping', '-c1', '-W1', '-s', size, '10.0.1.22');
   t.match(await large('1322'), / 0% packet loss/, 'the largest packet passes whole');
 });
+
+t.test('nodes that have IPv6 between them have a tunnel over it', skipUnlessRoot, async t => {
+  await using stage = await openStage({ nodes: 2, isV6: true });
+  t.equal(await get(stage.namespace('c1'), '10.0.1.22', 80), 'w2 sees 10.0.1.11');
+  t.match(inside(stage.fabric(1), 'ip', '-d', 'link', 'show', 'cv0'), /mtu 1430[\s\S]* local fd91::1 /);
+  t.same(await stage.lab.nodes[0]?.stack.check(), []);
+});
+
+t.test(
+  'a client is answered by each address of a node with several links, at the address that it has',
+  skipUnlessRoot,
+  async t => {
+    await using stage = await openStage({ nodes: 2 });
+    const { lab } = stage;
+    const [node] = lab.nodes;
+    if (node === undefined) throw new Error('no node');
+    const far = linuxHost.kernel.makeNetworkNamespace(`${lab.directory}/far`);
+    inside(node.namespace, 'ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', far.path);
+    inside(node.namespace, 'ip', 'addr', 'add', '10.92.0.1/24', 'dev', 'eth1');
+    inside(node.namespace, 'ip', 'link', 'set', 'eth1', 'up');
+    inside(far, 'ip', 'link', 'set', 'eth0', 'up');
+    inside(far, 'ip', 'addr', 'add', '10.92.0.2/24', 'dev', 'eth0');
+    // A campus uses the cluster's own pool, a carrier 100.64.0.0/10.
+    const sources = ['10.0.1.77', '100.64.3.9'];
+    for (const source of sources) {
+      inside(far, 'ip', 'addr', 'add', `${source}/32`, 'dev', 'eth0');
+      inside(node.namespace, 'ip', 'route', 'add', `${source}/32`, 'via', '10.92.0.2');
+    }
+    inside(far, 'ip', 'route', 'add', 'default', 'via', '10.92.0.1');
+    await node.stack.check();
+    for (const source of ['10.92.0.2', ...sources]) {
+      const wanted = [`w1 sees ${source}`, `w2 sees ${source}`];
+      for (const address of ['10.92.0.1', node.address]) {
+        const asked = await untilAll(wanted, () =>
+          ask(far, 'nc', '-n', '-w5', '-s', source, address, String(published)),
+        );
+        t.same(asked, wanted, `from ${source} to ${address}`);
+      }
+    }
+    linuxHost.kernel.closeNamespace(far);
+    linuxHost.kernel.removeNamespace(far.path);
+  },
+);

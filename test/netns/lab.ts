@@ -43,6 +43,8 @@ export interface LabOptions {
   readonly nodes: number;
   readonly prefix?: string;
   readonly mtu?: number;
+  /** Nodes send to each other's IPv6 addresses. */
+  readonly isV6?: boolean;
   readonly upstreams?: readonly string[];
   /** Default: never, so that what a test breaks is mended when it says so. */
   readonly glanceEveryMs?: number;
@@ -91,6 +93,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
     inside(namespace, 'ip', 'link', 'set', 'lo', 'up');
     inside(namespace, 'ip', 'link', 'set', 'eth0', 'up');
     inside(namespace, 'ip', 'addr', 'add', `${underlay}.${number}/24`, 'dev', 'eth0');
+    if (options.isV6 === true) inside(namespace, 'ip', 'addr', 'add', `fd91::${number}/64`, 'dev', 'eth0', 'nodad');
     return namespace;
   };
   const open = (node: Omit<LabNode, 'stack'>, upstreams = options.upstreams ?? []): NetworkStack =>
@@ -109,7 +112,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
     const place = join(directory, `n${number}`);
     const node = {
       number,
-      address: `${underlay}.${number}`,
+      address: options.isV6 === true ? `fd91::${number}` : `${underlay}.${number}`,
       namespace: machine(number),
       runDir: join(place, 'run'),
       dataDir: join(place, 'data'),
