@@ -161,9 +161,10 @@ export async function* trace(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   const { kernel, clock, namespace, nft, ways } = target;
-  const table = `inet ${target.prefix}-trace-${target.device}`;
+  // Several people may watch one task.
+  const table = `inet ${target.prefix}-trace-${target.device}-${Math.round(clock.monotonicMs())}`;
   using news = kernel.followNetlink(namespace, [groupTrace], 'netfilter');
-  await nft.run(`add table ${table}\ndelete table ${table}\n${markingTable(table, target, options.filter)}`);
+  await nft.run(markingTable(table, target, options.filter));
   try {
     while (!signal.aborted && (options.count === 0 || ways.count() <= options.count)) {
       const messages = news.take();
@@ -177,11 +178,14 @@ export async function* trace(
       if (messages?.length === 0) await clock.sleep(lookEveryMs, signal);
     }
   } finally {
-    await nft.run(`add table ${table}\ndelete table ${table}\n`);
+    await nft.run(`delete table ${table}\n`);
   }
 }
 
-/** Marks what comes from the task's link, and what goes to its addresses, before any other rule. */
+/**
+ * Marks what comes from the task's link, and what goes to its addresses, before any other rule. The table belongs to the context
+ * that makes it: should this process die, it goes.
+ */
 export function markingTable(
   table: string,
   { device, addresses }: Pick<TraceTarget, 'device' | 'addresses'>,
@@ -194,7 +198,7 @@ export function markingTable(
       ...(port === 0 ? [] : [`meta l4proto { tcp, udp } th ${portSide} ${port}`]),
     ].join(' ');
   return [
-    `add table ${table}\n`,
+    `add table ${table} { flags owner; }\n`,
     `add chain ${table} marking { type filter hook prerouting priority raw - 50; policy accept; }\n`,
     `add rule ${table} marking iifname "${device}" ${matches('daddr', 'dport')} ${mark}\n`,
     ...addresses.map(own => `add rule ${table} marking ip daddr ${own} ${matches('saddr', 'sport')} ${mark}\n`),

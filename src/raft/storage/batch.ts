@@ -30,6 +30,7 @@ const BATCH_VERSION = 1;
 const HAS_HARD_STATE = 1;
 const HAS_MARKER = 2;
 const ENTRY_HEAD_BYTES = 16;
+const LENGTH_BYTES = 4;
 const entryKinds = ['normal', 'conf-change', 'conf-change-v2'] as const;
 
 export function encodeBatch(batch: Batch): Buffer {
@@ -61,6 +62,28 @@ export function encodeBatch(batch: Batch): Buffer {
     at += ENTRY_HEAD_BYTES + payload.length;
   });
   return bytes;
+}
+
+/** Several batches as one body, written to `target`. */
+export function joinBatches(bodies: readonly Uint8Array[], target: Buffer): void {
+  let at = 0;
+  for (const body of bodies) {
+    target.writeUInt32LE(body.length, at);
+    target.set(body, at + LENGTH_BYTES);
+    at += LENGTH_BYTES + body.length;
+  }
+}
+
+/** What joining makes of bodies of these lengths. */
+export function joinedBytes(bodies: readonly Uint8Array[]): number {
+  return bodies.reduce((sum, body) => sum + LENGTH_BYTES + body.length, 0);
+}
+
+export function splitBatches(bytes: Buffer): readonly Buffer[] {
+  const bodies: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += LENGTH_BYTES + bytes.readUInt32LE(at))
+    bodies.push(bytes.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + bytes.readUInt32LE(at)));
+  return bodies;
 }
 
 /** The batch in a body whose checksum was right. Entries' data are copies: the caller may drop the body. */

@@ -20,8 +20,11 @@ const MAGIC = 0x4c_59_56_43;
 export type FrameVersion = 1 | 2;
 const VERSION_MAX = 2;
 
-/** `note` says only how far the log is synced (a clean end); the snapshot kinds make up a snapshot file. */
-const frameKinds = ['batch', 'note', 'snapshot-head', 'snapshot-data', 'snapshot-end'] as const;
+/**
+ * `note` says only how far the log is synced (a clean end); the snapshot kinds make up a snapshot file; `batches` is what was
+ * written at once, each with its length (4) before it.
+ */
+const frameKinds = ['batch', 'note', 'snapshot-head', 'snapshot-data', 'snapshot-end', 'batches'] as const;
 export type FrameKind = (typeof frameKinds)[number];
 
 /** The frame before: what the next one is chained to. */

@@ -5,7 +5,7 @@
  * Called by: wal.ts (start), inspect.ts. Not here: going on (wal.ts), the judgement of a tail (scan.ts).
  */
 import type { Entry, HardState } from '../core/types.js';
-import { type Batch, decodeBatch, type SnapshotMarker } from './batch.js';
+import { type Batch, decodeBatch, type SnapshotMarker, splitBatches } from './batch.js';
 import { type Binding, bindTo, boundBytes } from './binding.js';
 import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';
 import type { Chain, Frame } from './frame.js';
@@ -185,10 +185,13 @@ function readBatches(
     const boundTo = boundBytes(binding, frame, frame.body.length);
     const body = openBody(keyring, frame.keyId, { body: frame.body, boundTo });
     if (frame.kind === 'note') continue;
-    if (frame.kind !== 'batch') throw damaged(path, frame.at, `a frame of kind ${frame.kind} has no place in a log`);
-    const batch = decodeBatch(body);
-    indexMax = Math.max(indexMax, batch.entries.at(-1)?.index ?? 0);
-    batches.push({ seq: frame.seq, at: frame.at, batch });
+    if (frame.kind !== 'batch' && frame.kind !== 'batches')
+      throw damaged(path, frame.at, `a frame of kind ${frame.kind} has no place in a log`);
+    for (const one of frame.kind === 'batches' ? splitBatches(body) : [body]) {
+      const batch = decodeBatch(one);
+      indexMax = Math.max(indexMax, batch.entries.at(-1)?.index ?? 0);
+      batches.push({ seq: frame.seq, at: frame.at, batch });
+    }
   }
   return { batches, indexMax, keyIds };
 }

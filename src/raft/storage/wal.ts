@@ -16,7 +16,7 @@
  */
 import { CoveyError } from '../../errors.js';
 import type { HardState } from '../core/types.js';
-import type { SnapshotMarker } from './batch.js';
+import { joinBatches, joinedBytes, type SnapshotMarker } from './batch.js';
 import { type Binding, bindTo, boundBytes } from './binding.js';
 import { type DiskFile, SECTOR_BYTES } from './disk.js';
 import { type Chain, FRAME_HEAD_BYTES, type FrameKind, finishFrame, frameBytes } from './frame.js';
@@ -82,6 +82,7 @@ export class Wal {
   readonly #spare: Spare;
   #failure: CoveyError | undefined;
   #staging = Buffer.alloc(64 * 1024);
+  #joining = Buffer.alloc(64 * 1024);
   #syncs = 0;
   #bytesWritten = 0;
 
@@ -252,25 +253,34 @@ export class Wal {
     }
   }
 
-  #writeGroup(kind: FrameKind, batches: readonly EncodedBatch[]): void {
+  /** One frame for all of it: sealing and checksum cost by the frame, not by the batch. */
+  #writeGroup(kind: 'batch' | 'note', batches: readonly EncodedBatch[]): void {
+    const [first] = batches;
+    if (first === undefined) return;
     const bytes = this.#groupBytes(batches);
     if (this.#offset + bytes > this.#fileBytes) this.#cut(Math.max(this.#options.segmentBytes, SECTOR_BYTES + bytes));
     if (this.#staging.length < bytes) this.#staging = Buffer.alloc(nextSector(bytes * 2));
-    let at = 0;
     const segment = this.#segments.at(-1)!;
-    for (const batch of batches) {
-      at = this.#stage(kind, batch, at);
-      this.#note(segment, batch);
-    }
-    this.#file!.write(this.#offset, this.#staging.subarray(0, at));
-    this.#bytesWritten += at;
-    this.#offset += at;
+    if (batches.length === 1) this.#stage(kind, first.body);
+    else this.#stage('batches', this.#join(batches));
+    for (const batch of batches) this.#note(segment, batch);
+    this.#file!.write(this.#offset, this.#staging.subarray(0, bytes));
+    this.#bytesWritten += bytes;
+    this.#offset += bytes;
   }
 
-  /** Puts one frame into the staging buffer. */
-  #stage(kind: FrameKind, batch: EncodedBatch, at: number): number {
+  #join(batches: readonly EncodedBatch[]): Uint8Array {
+    const bodies = batches.map(({ body }) => body);
+    const bytes = joinedBytes(bodies);
+    if (this.#joining.length < bytes) this.#joining = Buffer.alloc(nextSector(bytes * 2));
+    joinBatches(bodies, this.#joining);
+    return this.#joining.subarray(0, bytes);
+  }
+
+  /** Puts the frame into the staging buffer. */
+  #stage(kind: FrameKind, body: Uint8Array): void {
     const keyring = this.#keyring;
-    const bodyBytes = sealedBytes(keyring, batch.body.length);
+    const bodyBytes = sealedBytes(keyring, body.length);
     const head = {
       kind,
       keyId: keyring.currentId,
@@ -279,14 +289,8 @@ export class Wal {
       prevCrc: this.#chain.crc,
     };
     const boundTo = keyring.currentId === 0 ? this.#staging : boundBytes(this.#binding, head, bodyBytes);
-    sealBody(keyring, batch.body, {
-      target: this.#staging,
-      at: at + FRAME_HEAD_BYTES,
-      boundTo,
-      nonces: this.#nonces,
-    });
-    this.#chain = finishFrame(this.#staging, at, head, bodyBytes);
-    return at + frameBytes(bodyBytes);
+    sealBody(keyring, body, { target: this.#staging, at: FRAME_HEAD_BYTES, boundTo, nonces: this.#nonces });
+    this.#chain = finishFrame(this.#staging, 0, head, bodyBytes);
   }
 
   #note(segment: Segment, batch: EncodedBatch): void {
@@ -299,7 +303,9 @@ export class Wal {
   }
 
   #groupBytes(batches: readonly EncodedBatch[]): number {
-    return batches.reduce((sum, batch) => sum + frameBytes(sealedBytes(this.#keyring, batch.body.length)), 0);
+    const bodies = batches.map(({ body }) => body);
+    const bodyBytes = bodies.length === 1 ? bodies[0]!.length : joinedBytes(bodies);
+    return frameBytes(sealedBytes(this.#keyring, bodyBytes));
   }
 
   #sync(): void {

@@ -7,6 +7,7 @@ import t from 'tap';
 import type { Entry } from '../../../src/raft/core/types.js';
 import type { Batch } from '../../../src/raft/storage/batch.js';
 import { decodeBatch, encodeBatch } from '../../../src/raft/storage/batch.js';
+import { inspectLog } from '../../../src/raft/storage/inspect.js';
 import { clearKeyring, type Keyring } from '../../../src/raft/storage/keyring.js';
 import type { LogState } from '../../../src/raft/storage/log-reader.js';
 import { openWal } from '../../../src/raft/storage/wal.js';
@@ -139,13 +140,22 @@ t.test('a clean end costs no new segment', async t => {
   t.strictSame(disk.list('/data/wal').length, 2, 'manifest and one segment');
 });
 
-t.test('many batches share one sync', async t => {
+t.test('many batches share one sync and one record, and are read back as they were', async t => {
   const random = createRandom(1, 'wal');
   const disk = new SimDisk({ random });
-  const { wal } = openWal(optionsFor(disk, random));
+  const { wal } = openWal(optionsFor(disk, random, keyed));
   const before = disk.syncs;
-  wal.write(Array.from({ length: 30 }, (_, place) => encodeForWal({ entries: [entry(place + 1, 1)] }, true)));
+  const batches = Array.from({ length: 30 }, (_, place) => ({
+    hardState: { term: 1, vote: 7, commit: place },
+    entries: [entry(place + 1, 1)],
+  }));
+  wal.write(batches.slice(0, 29).map(batch => encodeForWal(batch, true)));
   t.equal(disk.syncs - before, 1);
+  wal.write(batches.slice(29).map(batch => encodeForWal(batch, true)));
+  wal.close();
+  const [segment] = inspectLog(disk, '/data/wal', keyed).segments;
+  t.equal(segment?.frames, 3, 'the 29, the last one, and the note of the end');
+  t.strictSame(openWal(optionsFor(disk, random, keyed)).state, stateAfter(batches));
 });
 
 class Crash extends Error {}
