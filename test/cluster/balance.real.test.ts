@@ -50,6 +50,19 @@ t.test('load balancing', { skip: cannotCluster, timeout: 600_000 }, async t => {
     });
   }
 
+  await t.test('the way of packets of a task on another node is seen from here', async t => {
+    const task = runningOf('web').find(one => one.node === cluster.node(2).name);
+    if (task === undefined) throw new Error(`no task on node 2: ${JSON.stringify(runningOf('web'))}`);
+    const clients = open();
+    const text = cluster.must(1, 'network', 'trace', '-c', '2', '--port', '80', task.id);
+    const pcap = cluster.covey(1, 'network', 'capture', '-c', '2', '--port', '80', task.id);
+    await Promise.all(clients.map(client => client.stop()));
+    t.match(text, /^packet [0-9a-f]+ {2}tcp \S+ > \S+ \[\S+\] {2}from /m);
+    t.match(text, /^ {4}forward .* => accept$/m);
+    t.equal(pcap.status, 0, pcap.stderr);
+    t.ok(pcap.stdout.length > 24, `${pcap.stdout.length} characters`);
+  });
+
   await t.test(`${replacements} tasks are killed and replaced: no resolver goes on with a dead address`, async t => {
     const known = (): readonly (readonly string[])[] =>
       askers.map(({ node, inside }) => {
