@@ -192,15 +192,14 @@ export function markingTable(
   { address, port }: PacketFilter,
 ): string {
   const mark = `limit rate ${packetsPerSecond}/second burst ${packetsPerSecond} packets meta nftrace set 1`;
-  const matches = (side: 'saddr' | 'daddr', portSide: 'sport' | 'dport'): string =>
-    [
-      ...(address === '' ? [] : [`ip ${side} ${address}`]),
-      ...(port === 0 ? [] : [`meta l4proto { tcp, udp } th ${portSide} ${port}`]),
-    ].join(' ');
+  const ports = port === 0 ? [''] : ['sport', 'dport'].map(side => `meta l4proto { tcp, udp } th ${side} ${port} `);
+  const other = (side: 'saddr' | 'daddr'): string => (address === '' ? '' : `ip ${side} ${address} `);
   return [
     `add table ${table} { flags owner; }\n`,
     `add chain ${table} marking { type filter hook prerouting priority raw - 50; policy accept; }\n`,
-    `add rule ${table} marking iifname "${device}" ${matches('daddr', 'dport')} ${mark}\n`,
-    ...addresses.map(own => `add rule ${table} marking ip daddr ${own} ${matches('saddr', 'sport')} ${mark}\n`),
+    ...ports.flatMap(ofPort => [
+      `add rule ${table} marking iifname "${device}" ${other('daddr')}${ofPort}${mark}\n`,
+      ...addresses.map(own => `add rule ${table} marking ip daddr ${own} ${other('saddr')}${ofPort}${mark}\n`),
+    ]),
   ].join('');
 }

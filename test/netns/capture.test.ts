@@ -87,10 +87,10 @@ t.test('the way of a packet: where it came in, each rule that said something, wh
 t.test('packets are marked that leave the task or go to it, within the filter', async t => {
   const place = { device: 'v1', addresses: ['10.0.1.11'] };
   const rules = markingTable('inet x', place, { address: '10.0.1.12', port: 80 });
-  t.match(
-    rules,
-    /iifname "v1" ip daddr 10\.0\.1\.12 meta l4proto \{ tcp, udp \} th dport 80 limit rate .* nftrace set 1/,
-  );
-  t.match(rules, /ip daddr 10\.0\.1\.11 ip saddr 10\.0\.1\.12 meta l4proto \{ tcp, udp \} th sport 80 limit/);
-  t.match(markingTable('inet x', place, { address: '', port: 0 }), /iifname "v1" {2}limit rate/);
+  for (const side of ['sport', 'dport']) {
+    const ofPort = `meta l4proto { tcp, udp } th ${side} 80 limit rate`;
+    t.ok(rules.includes(`iifname "v1" ip daddr 10.0.1.12 ${ofPort}`), rules);
+    t.ok(rules.includes(`ip daddr 10.0.1.11 ip saddr 10.0.1.12 ${ofPort}`), rules);
+  }
+  t.match(markingTable('inet x', place, { address: '', port: 0 }), /iifname "v1" limit rate/);
 });
