@@ -10,7 +10,7 @@ import { openPeer } from './peer-swarm.mjs';
 import { metric, percentile } from './stats.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const rounds = 200;
+const rounds = Number(process.env.BENCH_ROUNDS ?? 200);
 const many = 1000;
 const manyForPeer = 300;
 /** As bin/coveyd starts the daemon. */
