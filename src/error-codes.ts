@@ -65,7 +65,7 @@ export const errorCodes = {
     'This is the only manager; if it leaves, the cluster and everything in it is gone. --force says that this is meant.',
   // Raft log
   'log-damaged':
-    'The Raft log or a snapshot of this manager does not hold what was written: a flipped bit, a missing segment. The message names file and offset. covey does not guess: with other managers alive, remove this node, move its data directory away and join again.',
+    'The Raft log or a snapshot of this manager does not hold what was written: a flipped bit, a missing segment. The message names file and offset. covey does not guess: with other managers alive, remove this node, move its data directory away and join again; for the last manager, coveyd --repair-log look says what is lost.',
   'log-failed':
     'A write to the Raft log failed. A failed write is never tried again, because nobody knows then what is on the disk: the manager stops voting and leading until it is started anew.',
   'change-pending': 'The managers are changing their group already. Ask again in a moment.',

@@ -288,7 +288,7 @@ async function serve(inner: Inner, leader: LeaderLink, sight: Sight): Promise<Se
         Ca: forwardCa(ca, { isLeading, leader }),
         Dispatcher: { session, bulk },
         Raft: group.handlers,
-        Control: leaderOnly(wire, onBehalf(wire, control), isLeading),
+        Control: leaderOnly(wire, onBehalf(wire, control), { isLeading, read: group.log.read }),
       },
       findMember: (id, certified) => standingOf(store.view(), id, { certified, isLeading: isLeading() }),
       retired: () => [...store.view().list('cluster')].flatMap(retiredOf),

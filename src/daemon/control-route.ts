@@ -119,11 +119,44 @@ export function routeControl(options: RouteOptions): ControlHandlers {
 }
 
 /** The handlers for other managers: answered by the leader only. */
-export function leaderOnly(wire: Wire, handlers: ControlHandlers, isLeading: () => boolean): ControlHandlers {
-  return mapHandlers({ name: 'Control', wire, handlers }, ({ handler }) => (request, context) => {
+export function leaderOnly(
+  wire: Wire,
+  handlers: ControlHandlers,
+  { isLeading, read }: Pick<RouteOptions, 'isLeading' | 'read'>,
+): ControlHandlers {
+  return mapHandlers({ name: 'Control', wire, handlers }, method => (request, context) => {
     if (!isLeading()) throw notLeading('Cannot answer another manager');
-    return handler(request, context);
+    return method.getsStream ? method.handler(request, context) : answerHere({ read }, method, { request, context });
   });
+}
+
+/** These say nothing about what is stored, or come after a wait. */
+const unstored: ReadonlySet<ErrorCode> = new Set([
+  ...unasked,
+  ...unknown,
+  'cancelled',
+  'timeout',
+  'internal',
+  'bug',
+  'would-lose-quorum',
+]);
+
+/**
+ * A leader's answer. What it stores needs a majority, and so does what it refuses: one that stood still while another was
+ * elected refuses by what it knew then ("not found"), a moment before it notices. So it asks whether it leads, and looks again.
+ */
+async function answerHere(
+  { read }: Pick<RouteOptions, 'read'>,
+  { name, handler }: Method,
+  { request, context }: Asked,
+): Promise<unknown> {
+  try {
+    return await handler(request, context);
+  } catch (error) {
+    if (places[name] !== 'leader' || unstored.has(codeOf(error))) throw error;
+    if ((await read()).kind !== 'ready') throw notLeading('Cannot say so for the managers');
+    return await handler(request, context);
+  }
 }
 
 type Method = AnyMethod<'Control'>;
@@ -195,9 +228,10 @@ async function callAtLeader(options: RouteOptions, method: Method, asked: Asked)
   }
 }
 
-async function callOnce({ isLeading, leader }: RouteOptions, method: Method, asked: Asked): Promise<unknown> {
+async function callOnce(options: RouteOptions, method: Method, asked: Asked): Promise<unknown> {
+  const { isLeading, leader } = options;
   const { request, context } = asked;
-  if (isLeading()) return await method.handler(request, context);
+  if (isLeading()) return await answerHere(options, method, asked);
   const metadata = travelling(context);
   return await leader.call(
     'Control',

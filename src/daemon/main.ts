@@ -40,6 +40,8 @@ async function main(argv: readonly string[]): Promise<void> {
     environment: process.env,
     file: await readConfigFile(typeof named === 'string' && named !== '' ? named : undefined),
   });
+  const how = flags['repair-log'];
+  if (typeof how === 'string') return await repair(settings, how);
   Buffer.poolSize = bufferPoolBytes;
   await serve(settings);
 }
@@ -51,7 +53,9 @@ const copyArgument = '--copy-files';
 const unpackArgument = '--unpack-image';
 
 function parseFlags(argv: readonly string[]): Readonly<Record<string, string | boolean | undefined>> {
-  const texts = Object.fromEntries([...settingFlags(), 'config'].map(flag => [flag, { type: 'string' as const }]));
+  const texts = Object.fromEntries(
+    [...settingFlags(), 'config', 'repair-log'].map(flag => [flag, { type: 'string' as const }]),
+  );
   try {
     return parseArgs({
       args: [...argv],
@@ -72,6 +76,7 @@ The daemon that makes this machine a node of a covey cluster. It is told what to
 Options (each also as COVEY_NAME in the environment and as name in ${defaultConfigFile}):
 ${renderSettingsHelp()}
   ${'--config FILE'.padEnd(30)} settings as YAML (default: ${defaultConfigFile}, when it exists)
+  ${'--repair-log look|last-manager'.padEnd(30)} no daemon: say what is damaged in a manager's log; end it before that
   ${'-h, --help'.padEnd(30)}
   ${'-v, --version'.padEnd(30)}
 
@@ -90,6 +95,20 @@ async function readConfigFile(named: string | undefined): Promise<ConfigSources[
   }
   const { parseConfigFile } = await import('./config-file.js');
   return parseConfigFile(text, path);
+}
+
+async function repair({ dataDir, logLevel, logFormat }: Settings, how: string): Promise<void> {
+  const log = makeLogger({ level: logLevel, format: logFormat, write: line => void process.stderr.write(line) });
+  const { repairOwnLog } = await import('./repair.js');
+  // The timers of a daemon do not hold its process, and here is nothing else that does while a connection is made.
+  const hold = setInterval(() => undefined, 1_000);
+  await repairOwnLog({
+    host: linuxHost,
+    log,
+    dataDir,
+    how,
+    say: line => void process.stdout.write(`${line}\n`),
+  }).finally(() => clearInterval(hold));
 }
 
 async function serve(settings: Settings): Promise<void> {

@@ -116,6 +116,7 @@ export async function openGroupLog(parts: GroupLogParts): Promise<GroupLog> {
       await askNode(node, { kind: 'set-keyring', keyring });
     },
     renewSnapshot: () => node.renewSnapshot(),
+    confirm: () => new Promise(resolve => node.read(({ kind }) => resolve(kind === 'ready'))),
     lastApplied: () => node.status().applied,
     term: () => node.status().term,
     async [Symbol.asyncDispose]() {

@@ -28,6 +28,8 @@ export interface Log extends AsyncDisposable {
   /** Resolves after the entry was applied here (committed), or with why not. */
   readonly propose: (entry: Uint8Array) => Promise<ProposeOutcome>;
   readonly lastApplied: () => number;
+  /** Whether a majority answers; then all that was committed before the call is applied here. */
+  readonly confirm: () => Promise<boolean>;
   /** Term of the present leadership; grows with each. */
   readonly term: () => number;
 }

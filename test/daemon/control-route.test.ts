@@ -186,3 +186,23 @@ t.test('without a leader a change is given up after five seconds, with what is k
   const unknown = rig({ answers: ['unknown-outcome', 'no-leader'] });
   await t.rejects(unknown.control.createService(create, callerOf()), { code: 'unknown-outcome' });
 });
+
+t.test(
+  'what a leader refuses by what it knows it refuses when a majority says that it leads, and looks again',
+  async t => {
+    const woken = rig({ leads: true, answers: ['not-found', 'done'] });
+    await woken.control.createService(create, callerOf());
+    t.equal(woken.calls.length, 2, 'meanwhile it has heard of what another leader stored');
+    const sure = rig({ leads: true, answers: ['not-found'] });
+    await t.rejects(sure.control.createService(create, callerOf()), { code: 'not-found' });
+    t.equal(sure.calls.length, 2);
+    const deposed = rig({ leads: true, ready: false, answers: ['not-found'] });
+    await t.rejects(deposed.control.createService(create, callerOf()), { code: 'no-leader' });
+    const late = rig({ leads: true, answers: ['timeout'] });
+    await t.rejects(late.control.createService(create, callerOf()), { code: 'timeout' });
+    t.equal(late.calls.length, 1, 'a wait is not waited for twice');
+    const verb = rig({ leads: true, answers: ['not-found'] });
+    await t.rejects(verb.control.restartTasks({ objects: [] } as never, callerOf()), { code: 'not-found' });
+    t.equal(verb.calls.length, 1, 'nor is done twice what acts on containers');
+  },
+);

@@ -55,6 +55,7 @@ export async function memoryStore(clock: Pick<Clock, 'wallMs'> = linuxHost.clock
           machine.apply(index, entry);
           return { kind: 'committed', index };
         },
+        confirm: async () => true,
         lastApplied: () => index,
         term: () => 1,
         [Symbol.asyncDispose]: async () => undefined,

@@ -65,6 +65,7 @@ export function memoryLog(): MemoryLog {
         machine.apply(log.entries.length, entry);
         return { kind: 'committed', index: log.entries.length };
       },
+      confirm: async () => true,
       lastApplied: () => log.entries.length,
       term: () => 1,
       [Symbol.asyncDispose]: async () => undefined,

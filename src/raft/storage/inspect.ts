@@ -5,7 +5,7 @@
  * keeps everything before the damage and sets the rest aside under `*.damaged`; entries that were acknowledged may be
  * among that, so it is for the last manager alone, or for looking.
  *
- * Called by: the recovery commands of the daemon, under the folder's lock.
+ * Called by: daemon/repair.ts, with no daemon on the data directory.
  */
 import { CoveyError } from '../../errors.js';
 import { type Disk, readWholeFile, SECTOR_BYTES } from './disk.js';

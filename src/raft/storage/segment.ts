@@ -154,6 +154,6 @@ export function checkIdentity(path: string, found: LogIdentity, wanted: LogIdent
 export function damaged(path: string, offset: number, why: string): CoveyError {
   return new CoveyError('log-damaged', `Cannot read "${path}": it is damaged at offset ${offset}`, {
     state: why,
-    hint: 'with other managers alive: remove this node from the cluster, move its data directory away and join again; otherwise: covey recover --repair, which says what is lost',
+    hint: 'with other managers alive: remove this node from the cluster, move its data directory away and join again; otherwise: coveyd --repair-log look, which says what is lost',
   });
 }

@@ -207,13 +207,29 @@ async function settle(batch: Batch, machine: Machine, log: Log): Promise<Pending
     } else if (outcome === undefined) {
       // It saw what others of the batch wanted: if that came to nothing, its "nothing to do" may be wrong.
       if (failed) again.push(pending);
-      else pending.resolve(machine.state.view.version);
+      else void confirmNothing(pending, machine, log);
     } else {
       failed ||= outcome.kind !== 'committed';
       answer(pending, outcome, machine);
     }
   }
   return again;
+}
+
+/**
+ * That there is nothing to be done is an answer like a change: a leader that stood still while another was elected does not give
+ * it to people. The loops of the leader look again anyway.
+ */
+async function confirmNothing(pending: Pending, machine: Machine, log: Log): Promise<void> {
+  const { view } = machine.state;
+  try {
+    if (pending.options.once === undefined || ((await log.confirm()) && pending.decide(view).length === 0))
+      pending.resolve(view.version);
+    else
+      pending.reject(new CoveyError('not-leader', 'Cannot say that nothing is to be done: another manager may lead'));
+  } catch (error) {
+    pending.reject(error);
+  }
 }
 
 function answer(pending: Pending, outcome: ProposeOutcome, machine: Machine): void {

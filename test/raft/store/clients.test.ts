@@ -103,3 +103,28 @@ t.test('answered changes are forgotten, and so is the client that was quiet for 
   copy.restore(clients.list());
   t.strictSame(copy.list(), clients.list());
 });
+
+t.test('that nothing is to be done is told to people only when a majority says so, and looked at again', async t => {
+  const inner = memoryLog();
+  let answers = true;
+  const openLog = async (machine: Parameters<typeof inner.openLog>[0]): Promise<Log> => ({
+    ...(await inner.openLog(machine)),
+    confirm: async () => answers,
+  });
+  const store = await openStore({ wire, clock, openLog });
+  let stale = true;
+  const decide = () => (stale ? [] : [{ kind: 'put', table: 'node', object: node('a') } as const]);
+  const person = { principal: 'uid:0', signal: anySignal(), once: seventh };
+  t.equal(await store.update(decide, person), 0);
+  answers = false;
+  await t.rejects(store.update(decide, person), { code: 'not-leader' }, 'another may lead');
+  t.equal(await store.update(decide, { principal: 'system', signal: anySignal() }), 0, 'loops look again anyway');
+  answers = true;
+  const decided = store.update(view => {
+    const writes = decide();
+    // What the others had decided meanwhile is applied before the majority is known.
+    stale = false;
+    return view.count('node') === 0 ? writes : [];
+  }, person);
+  await t.rejects(decided, { code: 'not-leader' }, 'something is to be done by now: it is asked again');
+});
