@@ -4,8 +4,9 @@
  *
  * Used by the test (3 nodes, 12 containers, 2 networks) and by `npm run torture -- matrix` (5, 20, 3).
  */
+import * as fs from 'node:fs';
 import { type DevCluster, until } from './dev-cluster.js';
-import { idsOf, type LivingTask, type NodeRow, nodesAt, patienceMs, settled, sleeper } from './living.js';
+import { idsOf, type LivingTask, type NodeRow, nodesAt, settled, sleeper } from './living.js';
 import { type Answer, type Member, Prober, type Question } from './prober.js';
 
 /** The names of its networks and how many tasks it has, by service. */
@@ -18,6 +19,8 @@ export interface Matrix extends AsyncDisposable {
   readonly events: Readonly<Record<string, () => Promise<void>>>;
 }
 
+/** For a machine with more work than it can do; what is waited for is a state. */
+const longMs = 300_000;
 /** What is not as it has to be, while somebody waits for it. */
 const shownMax = 12;
 
@@ -36,30 +39,39 @@ export function openMatrix(cluster: DevCluster, plan: Plan): Matrix {
   const mayTalk = ({ from, address }: Question): boolean =>
     from.addresses.some(own => networkOf(own) === networkOf(address));
   const counts = Object.fromEntries(Object.entries(plan).map(([name, { replicas }]) => [name, replicas]));
+  const wanted = (question: Question): Answer => (mayTalk(question) ? 'answered' : 'refused');
   const holds = async (at = 1): Promise<number> => {
-    const tasks = await settled(cluster, at, counts);
-    await prober.stand(
-      [...tasks.values()].flat().flatMap(task => (task.service in plan ? [memberOf(cluster, task)] : [])),
-    );
-    // What was once as it has to be is not asked again: the kernel sends only so many refusals at a time.
-    const all = prober.questions();
-    const open = new Map(all);
-    const wanted = (question: Question): Answer => (mayTalk(question) ? 'answered' : 'refused');
-    await until(
-      'every pair that may talk does, and no other',
-      async () => {
-        const answers = await prober.ask(open);
-        const other: string[] = [];
-        for (const [key, question] of [...open]) {
-          if (answers.get(key) === wanted(question)) open.delete(key);
-          else other.push(`${key} ${answers.get(key)}, ${wanted(question)} wanted`);
+    let standing = '';
+    let all: ReadonlyMap<string, Question> = new Map();
+    let open = new Map(all);
+    const look = async () => {
+      // Each time, since managers that come back may list for a moment what ran before.
+      const members = findMembers(cluster, at, counts);
+      if (typeof members === 'string') return { asked: 0, other: 0, such: [members] };
+      const names = members.map(member => member.id).sort();
+      if (names.join() !== standing) {
+        try {
+          await prober.stand(members);
+        } catch (error) {
+          // One of them was replaced in this very moment.
+          return { asked: 0, other: 0, such: [String(error)] };
         }
-        return { asked: all.size, other: other.length, such: other.slice(0, shownMax) };
-      },
-      seen => seen.asked > 0 && seen.other === 0,
-      patienceMs,
-    );
-    return all.size;
+        standing = names.join();
+        all = prober.questions();
+        open = new Map(all);
+      }
+      // What was once as it has to be is not asked again: the kernel sends only so many refusals at a time.
+      const answers = await prober.ask(open);
+      const other: string[] = [];
+      for (const [key, question] of [...open]) {
+        if (answers.get(key) === wanted(question)) open.delete(key);
+        else other.push(`${key} ${answers.get(key)}, ${wanted(question)} wanted`);
+      }
+      return { asked: all.size, other: other.length, such: other.slice(0, shownMax) };
+    };
+    const what = 'every pair that may talk does, and no other';
+    const { asked } = await until(what, look, seen => seen.asked > 0 && seen.other === 0, longMs);
+    return asked;
   };
   return {
     holds,
@@ -79,10 +91,32 @@ function prefixesOf(cluster: DevCluster, networks: readonly string[]): ReadonlyM
   );
 }
 
+/** The tasks as they are to run, all of them with a namespace; or what is missing. */
+function findMembers(
+  cluster: DevCluster,
+  at: number,
+  counts: Readonly<Record<string, number>>,
+): readonly Member[] | string {
+  const answer = cluster.covey(at, 'task', 'ls', '--format', 'json');
+  if (answer.status !== 0) return answer.stderr;
+  const lines = answer.stdout.split('\n').filter(line => line !== '');
+  const tasks = lines.map((line): LivingTask => JSON.parse(line)).filter(task => task.desiredState === 'running');
+  const running = tasks.filter(task => task.state === 'running' && task.service in counts);
+  for (const [service, count] of Object.entries(counts)) {
+    const own = running.filter(task => task.service === service);
+    if (own.length !== count || tasks.filter(task => task.service === service).length !== count)
+      return `${own.length} of ${count} tasks of ${service} run`;
+  }
+  const members = running.map(task => memberOf(cluster, task));
+  const without = members.find(member => !fs.existsSync(member.namespacePath));
+  return without === undefined ? members : `task ${without.id} has no namespace`;
+}
+
+/** Another process is another member: a task that was started anew has another namespace. */
 function memberOf(cluster: DevCluster, task: LivingTask): Member {
   const node = cluster.nodes.find(({ name }) => name === task.node);
   return {
-    id: task.id,
+    id: `${task.id} ${task.pid}`,
     namespacePath: `${node?.runDir}/netns/${task.id}`,
     addresses: task.addresses.map(address => address.split('/')[0] ?? ''),
   };
@@ -116,7 +150,7 @@ function eventsOf(cluster: DevCluster, { counts, prober, settledAt }: Stage): Ma
         'the node missed',
         () => nodesAt(cluster, 1).find(({ name }) => name === cluster.node(last).name)?.silentSince ?? null,
         since => since !== null,
-        patienceMs,
+        longMs,
       );
       script('heal');
       await ready();
@@ -139,7 +173,7 @@ function eventsOf(cluster: DevCluster, { counts, prober, settledAt }: Stage): Ma
         'all tasks replaced',
         () => cluster.json<LivingTask>(1, 'task', 'ls').filter(task => task.desiredState === 'running'),
         tasks => !tasks.some(task => before.includes(task.id)),
-        patienceMs,
+        longMs,
       );
     },
     'scaled to none and back': async () => {
@@ -156,7 +190,7 @@ function eventsOf(cluster: DevCluster, { counts, prober, settledAt }: Stage): Ma
         'no task left',
         () => cluster.json<LivingTask>(1, 'task', 'ls').length,
         count => count === 0,
-        patienceMs,
+        longMs,
       );
       scale(name => counts[name] ?? 0);
     },
@@ -183,7 +217,7 @@ async function allBack(cluster: DevCluster): Promise<void> {
       const isBack = (node: NodeRow): boolean => node.state === 'ready' && node.silentSince === null;
       return nodes.length === cluster.nodes.length && nodes.every(isBack) && nodes.some(node => node.leader);
     },
-    patienceMs,
+    longMs,
   );
 }
 
@@ -213,7 +247,7 @@ async function leaderOf(cluster: DevCluster, at: number, gone?: number): Promise
       return answer.status === 0 ? indexOf(line?.split(' ')[0]) : undefined;
     },
     index => index !== undefined && index !== gone,
-    patienceMs,
+    longMs,
   );
   return found ?? 0;
 }
