@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { cannotCluster, openDevCluster, type TaskRow } from './dev-cluster.js';
+import { cannotCluster, openDevCluster, type TaskRow, until } from './dev-cluster.js';
 
 interface JobRow {
   readonly mode: string;
@@ -12,7 +12,7 @@ interface JobRow {
   readonly completed: number;
 }
 
-t.test('jobs', { skip: cannotCluster, timeout: 180_000 }, async t => {
+t.test('jobs', { skip: cannotCluster, timeout: 600_000 }, async t => {
   const cluster = openDevCluster(t, { name: 'jb', workers: 1 });
   const row = (name: string): JobRow | undefined =>
     cluster.json<JobRow>(1, 'service', 'ls', '-f', `name=${name}`).find(() => true);
@@ -40,6 +40,8 @@ t.test('jobs', { skip: cannotCluster, timeout: 180_000 }, async t => {
       t.equal(cluster.script('kill', node).status, 0);
       t.equal(cluster.script('start', node).status, 0);
     }
+    const asked = () => cluster.covey(1, 'service', 'ls', '--consistent');
+    await until('the manager leads again', asked, ({ status }) => status === 0);
     cluster.must(1, 'service', 'scale', 'work=6');
     const after = tasksOf('work').map(({ id }) => id);
     t.equal(after.length, 6, 'one more, and no other');

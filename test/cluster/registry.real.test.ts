@@ -168,7 +168,8 @@ t.test('images from a registry', { skip, timeout: 600_000 }, async t => {
     const { namespace, socket } = cluster.node(1);
     const asPerson = (...args: readonly string[]) => {
       const env = ['env', `DOCKER_CONFIG=${folder}`, 'bin/covey', '--socket', socket];
-      return run(['nsenter', `--net=/run/netns/${namespace}`, ...env, ...args]);
+      // A refused task is tried again after a delay that grows.
+      return run(['nsenter', `--net=/run/netns/${namespace}`, ...env, ...args], { timeoutMs: 150_000 });
     };
     push('team/closed:1', 'closed');
     const image = `${guarded}/team/closed:1`;
