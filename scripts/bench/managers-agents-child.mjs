@@ -11,7 +11,7 @@ const { identityOf, toPem } = await load('daemon/ca/pem.js');
 const { parseToken } = await load('daemon/ca/token.js');
 const { makeKey, makeRequestFor } = await load('daemon/ca/x509.js');
 const { helloMessage, helloOf } = await load('daemon/session/outbox.js');
-const { sessionProtocols } = await load('daemon/session/protocol.js');
+const { sessionProtocols } = await load('version.js');
 const { linuxHost } = await load('host-linux/index.js');
 const { newId } = await load('ids.js');
 const { openWire } = await load('wire.js');
@@ -30,7 +30,8 @@ const root = await fetchRoot({
   port: Number(port),
   rootDigest: token.rootDigest,
   clock,
-  timeoutMs: 5_000,
+  connectMs: 5_000,
+  handshakeMs: 5_000,
   signal,
 });
 const joining = await connectToManager({
