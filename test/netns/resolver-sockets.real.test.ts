@@ -1,8 +1,10 @@
 /** The resolver's sockets outlive the daemon: what is asked while there is none is answered by the next one, UDP and TCP. */
 import { type ChildProcess, execFile } from 'node:child_process';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
+import * as dnsPacket from 'dns-packet';
 import t from 'tap';
 import type { Task } from '../../src/gen/types.js';
 import { linuxHost } from '../../src/host-linux/index.js';
@@ -17,9 +19,12 @@ async function start(node: LabNode): Promise<ChildProcess> {
   return await startDaemon(node, { tasks: [task], items: [...items.values()] });
 }
 
-/** Resolves when the tables are on disk, which they are some time after they came. */
+/** Resolves when the tables are on disk, which they are some time after they came; the identity alone may be there before. */
 async function kept(node: LabNode): Promise<void> {
-  while (!fs.existsSync(`${node.dataDir}/network/tables.json`)) await new Promise(resolve => setTimeout(resolve, 20));
+  const path = `${node.dataDir}/network/tables.json`;
+  while (!fs.existsSync(path) || !fs.readFileSync(path, 'utf8').includes('"service/')) {
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
 }
 
 async function kill(daemon: ChildProcess): Promise<void> {
@@ -27,11 +32,42 @@ async function kill(daemon: ChildProcess): Promise<void> {
   await once(daemon, 'exit');
 }
 
-/** One question of the task, asked once, with patience. */
+/** One question of the task, asked once, with patience. A connection that nobody has any more ends at once. */
 async function dig(node: LabNode, ...options: readonly string[]): Promise<string> {
   const argv = ['dig', '+short', '+tries=1', '+time=60', ...options, '@169.254.1.1', 'web'];
   const { stdout } = await promisify(execFile)('nsenter', [`--net=${node.runDir}/netns/${task.id}`, ...argv]);
   return stdout.trim();
+}
+
+/**
+ * One question by UDP. `lookAgain` asks a second time from the same socket: sockets answer in order, so an answer to the second
+ * alone means that the first is lost, and nobody has to wait for it.
+ */
+async function openQuestion(node: LabNode): Promise<{ readonly lookAgain: () => Promise<string> } & Disposable> {
+  const namespace = linuxHost.kernel.openNamespace(`${node.runDir}/netns/${task.id}`);
+  const socket = dgram.createSocket('udp4');
+  const fd = linuxHost.kernel.openSocket(namespace, { kind: 'udp', address: '0.0.0.0', port: 0 });
+  linuxHost.kernel.closeNamespace(namespace);
+  await new Promise<void>(resolve => socket.bind({ fd }, resolve));
+  const ask = (id: number): void => {
+    const packet = dnsPacket.encode({ id, type: 'query', questions: [{ name: 'web', type: 'A' }] });
+    socket.send(packet, 53, '169.254.1.1', () => undefined);
+  };
+  const answered = new Promise<string>(resolve => {
+    socket.once('message', message => {
+      const { id, answers = [] } = dnsPacket.decode(message);
+      const [first] = answers;
+      resolve(id === 1 ? String(first !== undefined && 'data' in first ? first.data : 'nothing') : 'the first is lost');
+    });
+  });
+  ask(1);
+  return {
+    lookAgain: () => {
+      ask(2);
+      return answered;
+    },
+    [Symbol.dispose]: () => socket.close(),
+  };
 }
 
 /** Resolves when a question waits in a socket of the resolver that nobody reads. */
@@ -70,11 +106,12 @@ t.test('the sockets of the resolver outlive its daemon', { ...skipUnlessRoot, ti
 
   await t.test('what is asked while there is no daemon is answered by the next one', async t => {
     await kill(daemon);
-    const questions = [dig(node), dig(node, '+tcp')];
+    using question = await openQuestion(node);
+    const stream = dig(node, '+tcp');
     await waiting(node, 'udp');
     await waiting(node, 'tcp');
     daemon = await start(node);
-    t.same(await Promise.all(questions), [vip, vip]);
+    t.same(await Promise.all([question.lookAgain(), stream]), [vip, vip]);
     t.same(holders(node), [first], 'held by the same process, and by one');
   });
   await t.test('a holder that nobody wrote down is found by its name', async t => {
