@@ -1,4 +1,4 @@
-// `scripts/vm-test [--timeout SECONDS] [--memory MIB] [FILE… | -- COMMAND]`: runs compiled real tests (dist/test/….js), or a
+// `scripts/vm-test [--timeout SECONDS] [--memory MIB] [--network] [FILE… | -- COMMAND]`: runs compiled real tests (dist/test/….js), or a
 // shell command, as root in a virtual machine with Debian's kernel, where cgroup version 2 is alone. Prints what they print;
 // the exit status is theirs.
 //
@@ -23,6 +23,11 @@ import { build } from 'esbuild';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** What the tests of limits and of the agent need; those that a kernel has built in are not found, which is fine. */
 const modules = 'virtio_pci 9pnet_virtio 9p overlay veth dummy loop bfq'.split(' ');
+/** With --network: what the overlay needs, WireGuard of the kernel included. */
+const networkModules =
+  'crc32c_generic chacha_x86_64 poly1305_x86_64 curve25519_x86_64 bridge vxlan wireguard nf_tables nft_chain_nat nft_nat nft_masq nft_ct nft_numgen nft_hash nft_fib_inet nft_reject_inet nf_conntrack_netlink nft_compat nft_limit nft_log nft_socket'.split(
+    ' ',
+  );
 
 /** It takes some 8 s, on a busy machine several times that. */
 const upWithinMs = 75_000;
@@ -35,6 +40,7 @@ const { values, positionals } = parseArgs({
     timeout: { type: 'string', default: '300' },
     memory: { type: 'string', default: '1536' },
     why: { type: 'boolean', default: false },
+    network: { type: 'boolean', default: false },
   },
 });
 
@@ -92,7 +98,7 @@ function orderModules(kernel) {
     for (const need of needs.split(',').filter(Boolean)) add(need.replaceAll('-', '_'));
     ordered.set(name, content);
   };
-  for (const name of modules) add(name);
+  for (const name of values.network ? [...modules, ...networkModules] : modules) add(name);
   return ordered;
 }
 

@@ -17,6 +17,7 @@ const groups = {
   exec: './exec.mjs',
   idle: './idle.mjs',
   loss: './loss.mjs',
+  wireguard: './wireguard.mjs',
 };
 /** Parts of `managers`. */
 const parts = {
