@@ -13,7 +13,7 @@ import type { NodeDescription } from '../gen/types.js';
 import type { Handlers } from '../grpc.js';
 import type { Host } from '../host.js';
 import { type Lifetime, openLifetime } from '../lifetime.js';
-import { type NetworkStack, openNetworkStack, tryLink, vnisOf } from '../netns/index.js';
+import { type NetworkStack, openNetworkStack, tryMeans, vnisOf } from '../netns/index.js';
 import { type ImageStore, openImageStore } from '../tasks/image/index.js';
 import { probeRuntime, type RuntimeProbe } from '../tasks/index.js';
 import { openUserNamespaces, type UserNamespaces, usernsFinding } from '../tasks/userns.js';
@@ -363,7 +363,7 @@ function makeLocal(
   const doctor = makeDoctor({
     host,
     dataDir: settings.dataDir,
-    tryLink: kind => tryLink(host.kernel, kind),
+    tryLink: kind => tryMeans(host.kernel, kind, network),
     telemetry,
     runtimeFindings: async () => [...runtime.current().findings, await usernsFinding(machine.userns, settings.userns)],
     nodeFindings: () => [...judgeNetwork(network, host.clock.wallMs()), ...(parts.findNode()?.findings() ?? [])],

@@ -12,7 +12,7 @@
  * Not here: which address a task has (daemon/allocate), which tables a node gets (daemon/dispatcher).
  */
 export type { FirewallProblem } from './legacy-firewall.js';
-export { tryLink } from './probe.js';
+export { tryMeans } from './probe.js';
 export { openNetworkStack } from './stack.js';
 export type { HostChange, NetworkStack } from './types.js';
 export { vnisOf } from './vnis.js';

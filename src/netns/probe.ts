@@ -1,6 +1,8 @@
 /**
  * Whether the kernel can make links of a kind: one is made, down and without a socket, and removed. For `doctor`.
  */
+import { CoveyError } from '../errors.js';
+import type { NodeTunnel } from '../gen/types.js';
 import type { Kernel, NamespaceHandle } from '../host.js';
 import { listLinks, makeVxlan, makeWireguard, removeLink } from './netlink/links.js';
 import { type NetlinkRequest, sendRequests } from './netlink/message.js';
@@ -30,4 +32,15 @@ export function tryLink(kernel: Kernel, kind: 'vxlan' | 'wireguard', namespace?:
   } finally {
     remove();
   }
+}
+
+/** The same for what this node can use: a program stands in for a kernel without WireGuard, and neither is of use without `wg`. */
+export function tryMeans(
+  kernel: Kernel,
+  kind: 'vxlan' | 'wireguard',
+  network: { readonly tunnelFacts: () => Pick<NodeTunnel, 'means'> },
+): void {
+  if (kind === 'wireguard' && network.tunnelFacts().means !== 'none') return;
+  tryLink(kernel, kind);
+  if (kind === 'wireguard') throw new CoveyError('no-wireguard', 'the tool wg is not installed');
 }

@@ -61,7 +61,7 @@ export function judgeHost(facts: HostFacts): readonly Finding[] {
       works: 'WireGuard: encrypted networks',
       fails: 'WireGuard missing: encrypted networks can’t use this node',
       level: 'warn',
-      hint: 'modprobe wireguard',
+      hint: 'apt-get install wireguard-tools, and modprobe wireguard or apt-get install wireguard-go',
     }),
     judgeSeccomp(facts.seccompFilter),
     judgeSpace(facts),
