@@ -9,6 +9,9 @@ const visible = commandTree.filter(one => one.hidden !== true);
 
 t.test('the commands are those of the design', async t => {
   t.same(visible.map(one => one.path.join(' ')).sort(), [
+    'address add',
+    'address ls',
+    'address rm',
     'attach',
     'cluster backup',
     'cluster ca rotate',
@@ -38,6 +41,7 @@ t.test('the commands are those of the design', async t => {
     'login',
     'logout',
     'logs',
+    'network capture',
     'network connect',
     'network create',
     'network disconnect',
@@ -48,6 +52,7 @@ t.test('the commands are those of the design', async t => {
     'network policy rm',
     'network policy set',
     'network rm',
+    'network trace',
     'network update',
     'node activate',
     'node demote',
@@ -106,7 +111,7 @@ t.test('every command has two examples at least, and each of them parses', async
   for (const command of visible) {
     t.ok(command.examples.length >= 2, `${command.path.join(' ')} has ${command.examples.length}`);
     for (const example of command.examples) {
-      const line = /covey [^()<>]*/.exec(example.line)?.[0] ?? '';
+      const line = /covey [^()<>|]*/.exec(example.line)?.[0] ?? '';
       const words = parseWords(line.replace(/ [<>].*$/, ''));
       if (words.kind === 'bad') throw new Error(`${line}: ${words.valid}`);
       const found = findCommand(words.value.slice(1), commandTree);

@@ -6,7 +6,7 @@
 import { CoveyError } from '../../errors.js';
 import type { FloatingAddress } from '../../gen/types.js';
 import type { CliContext } from '../context.js';
-import { type CommandDefinition, formatOption, type Invocation, readOptions } from '../definition.js';
+import { type CommandDefinition, clusterListOptions, type Invocation } from '../definition.js';
 import { exitCodes } from '../output/errors.js';
 import { type ListView, printList } from '../output/list.js';
 import { renderAge, renderTime } from '../output/values.js';
@@ -29,7 +29,7 @@ export const addressCommands: readonly CommandDefinition[] = [
     path: ['address', 'ls'],
     says: 'List floating addresses and the nodes that have them',
     args: [],
-    options: [formatOption, ...readOptions],
+    options: clusterListOptions,
     examples: [
       { says: 'all of them', line: 'covey address ls' },
       { says: 'for a script', line: 'covey address ls --format json' },
