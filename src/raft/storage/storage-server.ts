@@ -92,7 +92,8 @@ function open(options: StorageOptions): StorageServer {
     },
     idle() {
       const written = wal.bytesWritten;
-      if (wal.hasSpare && written - looked < LOOK_EVERY_BYTES) return false;
+      // While room is short it is looked at each time: nothing is written then that could bring the next look.
+      if (wal.hasSpare && !parts.lowSpace && written - looked < LOOK_EVERY_BYTES) return false;
       looked = written;
       parts.lowSpace = !prepared(wal) || options.disk.space(options.folder).freeBytes < options.freeBytesMin;
       return !wal.hasSpare && !parts.lowSpace;

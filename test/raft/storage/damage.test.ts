@@ -379,3 +379,19 @@ t.test('snapshots are read back in chunks, and a broken transfer resumes where i
   }
   t.ok(Buffer.concat(got).equals(content));
 });
+
+t.test('room that is back is noticed although nothing was written since, with a spare segment too', async t => {
+  const disk = new SimDisk({ random: createRandom(1, 'disk') });
+  const server = openStorage({ ...settings(disk), freeBytesMin: 10_000 });
+  while (server.idle());
+  disk.capacityBytes = disk.usedBytes() + 9_000;
+  let answered = append(server, 1);
+  for (let index = 2; index < 200 && !(answered.kind === 'done' && answered.lowSpace); index += 1) {
+    server.idle();
+    answered = append(server, index);
+  }
+  t.match(answered, { kind: 'done', lowSpace: true });
+  disk.capacityBytes = Number.POSITIVE_INFINITY;
+  while (server.idle());
+  t.match(ask(server, { kind: 'stats' })[0], { kind: 'stats', stats: { lowSpace: false } });
+});
