@@ -113,7 +113,13 @@ export class Prober implements AsyncDisposable {
 async function stand(member: Member): Promise<Standing> {
   const { kernel } = linuxHost;
   const namespace = kernel.openNamespace(member.namespacePath);
-  const tcp = net.createServer(socket => socket.on('error', () => socket.destroy()).end(member.id));
+  const open = new Set<net.Socket>();
+  const tcp = net.createServer(socket => {
+    open.add(socket);
+    socket.on('close', () => open.delete(socket));
+    socket.on('error', () => socket.destroy());
+    socket.end(member.id);
+  });
   tcp.listen({ fd: kernel.openSocket(namespace, { kind: 'tcp', address: '0.0.0.0', port }) });
   const udp = dgram.createSocket('udp4');
   udp.on('error', () => undefined);
@@ -128,6 +134,8 @@ async function stand(member: Member): Promise<Standing> {
     [Symbol.asyncDispose]: async () => {
       fs.closeSync(icmpFd);
       udp.close();
+      // Who asked may be gone with its namespace: nobody closes the other end then.
+      for (const socket of open) socket.destroy();
       await new Promise(resolve => tcp.close(resolve));
       kernel.closeNamespace(namespace);
     },
