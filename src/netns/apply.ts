@@ -58,7 +58,13 @@ export async function applyWanted(target: ApplyTarget, wanted: Wanted, verify: b
 
 function hostElements(wanted: Wanted, uplinks: readonly string[]): ElementSets {
   const named = (names: Iterable<string>): Map<string, string> => new Map([...names].map(name => [name, '']));
-  return { published: named(wanted.published), tunnels: named(wanted.tunnels), uplinks: named(uplinks) };
+  const within = uplinks.map(name => `${name} . ${name}`);
+  return {
+    published: named(wanted.published),
+    tunnels: named(wanted.tunnels),
+    uplinks: named(uplinks),
+    within: named(within),
+  };
 }
 
 function setObjects(target: ObjectTarget, objects: readonly FabricObject[]): void {

@@ -45,6 +45,54 @@ for (const firewall of firewalls) {
   });
 }
 
+t.test(
+  "machines on a bridge of the node's reach each other, also where its frames pass the host's rules",
+  skipUnlessRoot,
+  async t => {
+    await using lab = await openLab({ nodes: 1 });
+    const [node] = lab.nodes;
+    if (node === undefined) throw new Error('no node');
+    inside(node.namespace, 'ip', 'link', 'add', 'br0', 'type', 'bridge');
+    inside(node.namespace, 'ip', 'addr', 'add', '10.92.0.1/24', 'dev', 'br0');
+    inside(node.namespace, 'ip', 'link', 'set', 'br0', 'up');
+    const machines = ['a', 'b'].map((name, index) => {
+      const machine = linuxHost.kernel.makeNetworkNamespace(`${lab.directory}/${name}`);
+      inside(
+        node.namespace,
+        'ip',
+        'link',
+        'add',
+        `to-${name}`,
+        'type',
+        'veth',
+        'peer',
+        'name',
+        'eth0',
+        'netns',
+        machine.path,
+      );
+      inside(node.namespace, 'ip', 'link', 'set', `to-${name}`, 'master', 'br0', 'up');
+      inside(machine, 'ip', 'addr', 'add', `10.92.0.${2 + index}/24`, 'dev', 'eth0');
+      inside(machine, 'ip', 'link', 'set', 'eth0', 'up');
+      return machine;
+    });
+    const [a, b] = machines;
+    if (a === undefined || b === undefined) throw new Error('no machines');
+    const throughRules =
+      'echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables && cat /proc/sys/net/bridge/bridge-nf-call-iptables';
+    t.match(inside(node.namespace, 'sh', '-c', throughRules), /1/);
+    await configure(node);
+    await using _b = await serve(b, 'b', 80);
+    t.equal(await get(a, '10.92.0.3', 80), 'b sees 10.92.0.2');
+    t.same(await node.stack.check(), [], 'and the rules are as they should be');
+    await node.stack.removeEverything();
+    for (const machine of machines) {
+      linuxHost.kernel.closeNamespace(machine);
+      linuxHost.kernel.removeNamespace(machine.path);
+    }
+  },
+);
+
 t.test('a node with two NICs does not become a router, and 127.0.0.1 stays its own', skipUnlessRoot, async t => {
   await using lab = await openLab({ nodes: 1 });
   const [node] = lab.nodes;

@@ -34,6 +34,9 @@ export const hostSets = {
   published: 'set { type inet_proto . inet_service; }',
   tunnels: 'set { type inet_service; }',
   uplinks: 'set { type ifname; }',
+  // Each uplink with itself: what passes between the ports of a bridge is shown to the host's hooks as if it was routed
+  // (br_netfilter), with the bridge on both sides.
+  within: 'set { type ifname . ifname; }',
 } as const;
 
 /** Elements of each set: key to value, the empty text for sets. */
@@ -103,7 +106,8 @@ export function renderChanges(table: string, changes: readonly ElementChange[]):
   return lines.map(line => `${line}\n`).join('');
 }
 
-/** Names of links may be words of nft's language. */
+/** Names of links, alone or in pairs, may be words of nft's language. */
 function quoteKey(key: string): string {
-  return /^[a-z][^ :]*$/i.test(key) && !key.includes(':') ? `"${key}"` : key;
+  const parts = key.split(' . ');
+  return parts.every(part => /^[a-z][^ :]*$/i.test(part)) ? parts.map(part => `"${part}"`).join(' . ') : key;
 }

@@ -261,6 +261,7 @@ export function hostSkeleton(prefix: string, device: string, link: HostLink): Sk
           `oifname "${device}" ct state established,related accept`,
           `oifname "${device}" ct status dnat accept`,
           `oifname "${device}" drop`,
+          'iifname . oifname @within accept',
           `iifname @uplinks meta oifgroup != ${linkGroup} drop`,
         ],
       },

@@ -30,10 +30,15 @@ t.test('nothing to change is no transaction', async t => {
 });
 
 t.test('names of links are quoted, since nft has words of its own', async t => {
-  const changes = planElements(sets({ uplinks: { eth0: '', 'eth0.100': '' }, published: { 'tcp . 80': '' } }), {});
+  const wanted = {
+    uplinks: { eth0: '', 'eth0.100': '' },
+    within: { 'tcp . tcp': '' },
+    published: { 'tcp . 80': '' },
+  };
   t.equal(
-    renderChanges('inet covey', changes),
-    'add element inet covey uplinks { "eth0", "eth0.100" }\nadd element inet covey published { tcp . 80 }\n',
+    renderChanges('inet covey', planElements(sets(wanted), {})),
+    'add element inet covey uplinks { "eth0", "eth0.100" }\nadd element inet covey within { "tcp" . "tcp" }\n' +
+      'add element inet covey published { tcp . 80 }\n',
   );
 });
 

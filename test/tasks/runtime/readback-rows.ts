@@ -154,7 +154,7 @@ export const rows: readonly Row[] = [
       dnsSearch: ['x.test'],
       dnsOptions: ['ndots:2'],
     },
-    seen: { resolv: 'nameserver 9.9.9.9\nsearch x.test\noptions ndots:2' },
+    seen: { resolv: 'nameserver 169.254.1.1\nsearch x.test\noptions ndots:2' },
     facts: { ports: '500' },
     runc: true,
   },
