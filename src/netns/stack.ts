@@ -20,6 +20,7 @@ import { openMemo } from './memo.js';
 import { openPlane, type Plane } from './plane.js';
 import { openTablesFile, type TablesFile } from './tables-file.js';
 import type { NetworkAttached, NetworkIdentity, NetworkOptions, NetworkStack } from './types.js';
+import { abortReason, unlessAborted } from './unless-aborted.js';
 import type { Tables } from './wanted.js';
 
 interface State {
@@ -41,6 +42,8 @@ interface State {
   timer: Timer | undefined;
   /** Those who wait for tables or for the identity. */
   listeners: (() => void)[];
+  /** Tables or tasks changed and are not in effect yet: what is missing of that was destroyed by nobody. */
+  isBehind: boolean;
   mended: NetworkMended | undefined;
   readonly mendedListeners: (() => void)[];
   /** When they were called last. */
@@ -79,6 +82,7 @@ export function openNetworkStack(options: NetworkOptions): NetworkStack {
     resolver: undefined,
     timer: undefined,
     listeners: [],
+    isBehind: false,
     mended: undefined,
     mendedListeners: [],
     toldAtMs: Number.NEGATIVE_INFINITY,
@@ -149,6 +153,7 @@ function arm(state: State, number = 1): void {
 
 async function look(state: State, number: number): Promise<void> {
   const isWhole = number % glancesPerCheck === 0;
+  if (state.isBehind) await apply(state);
   const mended = await (isWhole ? check(state) : glance(state, number % glancesPerHostCheck === 0));
   if (mended.length === 0) return;
   const { host, telemetry } = state.options;
@@ -221,13 +226,9 @@ async function changed(state: State, signal: AbortSignal): Promise<void> {
   });
 }
 
-function abortReason(signal: AbortSignal): CoveyError {
-  if (signal.reason instanceof CoveyError) return signal.reason;
-  return new CoveyError('cancelled', 'Cannot go on with the network: cancelled', { cause: signal.reason });
-}
-
 async function apply(state: State): Promise<void> {
   if (state.identity === undefined || !state.tablesKnown) return;
+  state.isBehind = false;
   await state.plane.apply(state.tables, state.ended.signal);
   show(state);
 }
@@ -255,25 +256,12 @@ const mendedShownMax = 10;
 async function applyTables(state: State, items: ReadonlyMap<string, TableItem>, signal: AbortSignal): Promise<void> {
   state.tables = items;
   state.tablesKnown = true;
+  state.isBehind = true;
   notify(state);
   while (state.identity === undefined) await changed(state, signal);
   remember(state);
   const applied = state.applier.request();
   await unlessAborted(applied, signal);
-}
-
-async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  let onAbort = (): void => undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(abortReason(signal));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 async function attach(state: State, task: Task, signal: AbortSignal): Promise<NetworkAttached> {
@@ -337,6 +325,7 @@ async function make(state: State, attachment: Attachment): Promise<void> {
 /** A change of packet rules that nobody waits for. */
 function follow(state: State): void {
   if (state.identity === undefined) return;
+  state.isBehind = true;
   state.applier.request().catch(error => {
     if (!state.ended.signal.aborted) state.options.telemetry.log.warn('packet rules not changed', { error });
   });
