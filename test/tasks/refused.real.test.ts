@@ -42,7 +42,7 @@ t.test('F3: what cannot be made leaves nothing', { skip: whyNotReal() }, async t
     await t.test(`removing: ${name} is refused once`, async t => {
       const task = wholeTask();
       await whole.agent.assign(fullSet([task]));
-      await stage.wait(task.id, 'running');
+      await stage.hears(task.id);
       refused = pattern;
       t.strictSame(await stage.clear(), []);
       t.equal(refused, undefined, 'it came there');

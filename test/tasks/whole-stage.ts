@@ -33,6 +33,8 @@ export interface Stage extends AsyncDisposable {
     id: TaskId,
     ...states: readonly string[]
   ) => Promise<Whole['agent'] extends { reports(): readonly (infer Report)[] } ? Report : never>;
+  /** Waits until it runs and catches the signal to stop: one that does not yet is killed at once instead. */
+  readonly hears: (id: TaskId) => Promise<void>;
   /** Has all tasks removed (`byItself`: they were before), and says what is on the machine after it: nothing, when all is well. */
   readonly clear: (more?: { readonly byItself?: boolean }) => Promise<readonly string[]>;
 }
@@ -82,6 +84,14 @@ export async function openStage(t: Test, prefix: string): Promise<Stage> {
         await new Promise(resolve => setTimeout(resolve, 2));
       }
     },
+    hears: async id => {
+      const { status } = await stage.wait(id, 'running');
+      const endMs = Date.now() + waitMaxMs;
+      while (status.pid === undefined || !catchesTerm(status.pid)) {
+        if (Date.now() > endMs) throw new Error(`process ${status.pid} of task ${id} does not catch SIGTERM`);
+        await new Promise(resolve => setTimeout(resolve, 2));
+      }
+    },
     clear: async (more = {}) => {
       const { agent } = current();
       if (more.byItself !== true) await agent.assign(fullSet([]));
@@ -108,6 +118,11 @@ export async function openStage(t: Test, prefix: string): Promise<Stage> {
     },
   };
   return stage;
+}
+
+function catchesTerm(pid: number): boolean {
+  const [, caught = '0'] = /^SigCgt:\t([0-9a-f]+)$/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return (BigInt(`0x${caught}`) & (1n << 14n)) !== 0n;
 }
 
 async function importImage(place: WholePlace): Promise<void> {
