@@ -131,6 +131,7 @@ export function openPresence(options: PresenceOptions): Presence {
 
   const want = (nodeId: NodeId, change: Omit<Wanted, 'done'>): Promise<void> =>
     new Promise(resolve => {
+      if (lifetime.signal.aborted) return resolve();
       const before = wanted.get(nodeId);
       wanted.set(nodeId, {
         ...change,

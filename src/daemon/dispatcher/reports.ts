@@ -114,6 +114,7 @@ export function openReports(options: ReportsOptions): Reports {
     },
     settled: tasks =>
       new Promise(resolve => {
+        if (lifetime.signal.aborted) return resolve();
         const waiter: Waiter = { tasks, resolve };
         waiters.add(waiter);
         lifetime.signal.addEventListener('abort', () => resolve(), { once: true });

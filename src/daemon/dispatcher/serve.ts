@@ -5,6 +5,7 @@
  *
  * Not here: what is said (node-session.ts), what reports and silence lead to (reports.ts, presence.ts).
  */
+import { abortable } from '../../abortable.js';
 import { CoveyError } from '../../errors.js';
 import type { AgentMessage, Cluster, Hello, ManagerAddress, ManagerMessage, Trust } from '../../gen/types.js';
 import type { CallContext } from '../../grpc.js';
@@ -157,12 +158,14 @@ export function trustFor(cluster: Cluster): Trust | undefined {
 function greet(serving: Serving, session: NodeSession, hello: Hello): void {
   const heardMs = serving.clock.wallMs();
   serving.reports.add(session.nodeId, hello.tasks);
-  serving.lifetime.run(`greet ${session.nodeId}`, async () => {
+  serving.lifetime.run(`greet ${session.nodeId}`, async signal => {
     // What became of its tasks is known before they count again, so that nobody goes for one that has ended.
     await serving.reports.settled(hello.tasks.map(report => report.taskId));
+    // A leadership that ended meanwhile writes nothing any more, and the next one waits for its end.
+    if (signal.aborted) return;
     await orphanAbsent(serving, session.nodeId, hello);
     const description = judgeTunnel(hello.description, session.peer, serving.store.view());
-    await serving.presence.ready(session.nodeId, description, skewOf(hello, heardMs));
+    await abortable(serving.presence.ready(session.nodeId, description, skewOf(hello, heardMs)), signal);
     session.admitted = true;
     session.wake?.();
   });
